@@ -1,0 +1,8 @@
+//! Dugnad: the common database of a national centre for clinical studies.
+
+pub mod access;
+pub mod api;
+pub mod cli;
+pub mod feed;
+pub mod query;
+pub mod web;

@@ -1,0 +1,9 @@
+//! HL7 FHIR R4: JSON, structure definitions, validation, bundles, references.
+
+pub mod bundle;
+pub mod criteria;
+pub mod definitions;
+pub mod issue;
+pub mod json;
+pub mod reference;
+pub mod validate;

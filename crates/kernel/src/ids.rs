@@ -1,0 +1,33 @@
+//! Identifiers. One newtype each, so that none can be passed for another.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The number of a journal commit; grows by one per commit. 0 is the empty database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Commit(pub u64);
+
+/// A health data holder (hospital), in order of registration. 0 is the centre itself, which holds documents only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HolderId(pub u16);
+
+impl HolderId {
+    /// The centre: the holder of permits, studies and other documents.
+    pub const CENTRE: HolderId = HolderId(0);
+}
+
+/// A resource of one holder, numbered densely from 1 at its first mention (written or referred to), never reassigned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceOrdinal(pub u64);
+
+/// A Patient resource of one holder, numbered densely from 1 at its first mention, never reassigned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PatientOrdinal(pub u32);
+
+impl fmt::Display for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,115 @@
+//! What a live table looks like.
+
+use crate::views::{ColumnType, View};
+use arrow::datatypes::{DataType, TimeUnit};
+
+/// The zone in which instants are shown, and in which dates without a zone are read.
+pub const ZONE: &str = "Europe/Oslo";
+
+/// How the cells of a live column are stored, and so what a scan returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// `Boolean`
+    Boolean,
+    /// `Int64`
+    Integer,
+    /// `Float64`
+    Decimal,
+    /// `Dictionary(UInt32, Utf8)`
+    Code,
+    /// `Utf8View`
+    String,
+    /// `Date32`; a partial date is its first day
+    Date,
+    /// `Timestamp(Microsecond, "Europe/Oslo")`; a partial one is its first instant
+    Instant,
+    /// `UInt32`: a patient ordinal. Encoded per permit before anybody sees it.
+    Patient,
+    /// `UInt64`: a resource ordinal. Encoded per permit before anybody sees it.
+    Resource,
+    /// `Dictionary(UInt32, Utf8)`: the holder's name; every table has it, no view defines it.
+    Holder,
+}
+
+impl Storage {
+    /// The Arrow type that a scan returns.
+    pub fn arrow(self) -> DataType {
+        match self {
+            Storage::Boolean => DataType::Boolean,
+            Storage::Integer => DataType::Int64,
+            Storage::Decimal => DataType::Float64,
+            Storage::Code | Storage::Holder => DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8)),
+            Storage::String => DataType::Utf8View,
+            Storage::Date => DataType::Date32,
+            Storage::Instant => DataType::Timestamp(TimeUnit::Microsecond, Some(ZONE.into())),
+            Storage::Patient => DataType::UInt32,
+            Storage::Resource => DataType::UInt64,
+        }
+    }
+
+    fn of(column: &crate::views::Column) -> Self {
+        if column.collection {
+            return Storage::String; // a JSON array
+        }
+        match column.column_type {
+            ColumnType::Boolean => Storage::Boolean,
+            ColumnType::Integer => Storage::Integer,
+            ColumnType::Decimal => Storage::Decimal,
+            ColumnType::Code => Storage::Code,
+            ColumnType::Date => Storage::Date,
+            ColumnType::DateTime => Storage::Instant,
+            ColumnType::Key(Some("Patient")) => Storage::Patient,
+            ColumnType::Key(_) => Storage::Resource,
+            ColumnType::String | ColumnType::Time => Storage::String,
+        }
+    }
+}
+
+/// A column of a live table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveColumn {
+    /// Its name.
+    pub name: String,
+    /// How it is stored.
+    pub storage: Storage,
+    /// One sentence for the catalogue.
+    pub description: String,
+}
+
+/// A live table: its name and columns. The last column is always `holder`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableSchema {
+    /// The table.
+    pub name: String,
+    /// One sentence for the catalogue.
+    pub description: String,
+    /// Its columns.
+    pub columns: Vec<LiveColumn>,
+}
+
+impl TableSchema {
+    /// The live table of a view.
+    pub fn of(name: &str, description: &str, view: &View) -> Self {
+        let mut columns: Vec<LiveColumn> = view
+            .columns()
+            .iter()
+            .map(|c| LiveColumn { name: c.name.clone(), storage: Storage::of(c), description: c.description.clone() })
+            .collect();
+        columns.push(LiveColumn {
+            name: "holder".to_owned(),
+            storage: Storage::Holder,
+            description: "The health data holder (hospital) that wrote the resource.".to_owned(),
+        });
+        Self { name: name.to_owned(), description: description.to_owned(), columns }
+    }
+
+    /// The position of a column.
+    pub fn index_of(&self, column: &str) -> Option<usize> {
+        self.columns.iter().position(|c| c.name == column)
+    }
+
+    /// The column that says whose row it is: the first of storage `Patient`.
+    pub fn patient_column(&self) -> Option<usize> {
+        self.columns.iter().position(|c| c.storage == Storage::Patient)
+    }
+}

@@ -1,0 +1,1 @@
+//! Permits: legal basis, tables, columns, population, cadence, delivery. Types and pure decisions.

@@ -1,0 +1,124 @@
+//! SQL on FHIR 2.0 ViewDefinitions: compiled once, run on one resource at a time.
+//!
+//! A view is row-local: its rows depend on one version of one resource and on nothing else.
+
+pub mod builtin;
+
+use crate::fhir::json::Value;
+use bumpalo::Bump;
+
+/// The type of a column, from `column.type` (or inferred; `String` where nothing is known).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnType {
+    /// boolean
+    Boolean,
+    /// integer, integer64, positiveInt, unsignedInt
+    Integer,
+    /// decimal
+    Decimal,
+    /// code, uri, url, canonical, oid: few distinct values, dictionary-encoded in a live table
+    Code,
+    /// string, markdown, id, base64Binary, and whatever else
+    String,
+    /// date
+    Date,
+    /// dateTime, instant
+    DateTime,
+    /// time
+    Time,
+    /// What `getResourceKey()` and `getReferenceKey()` return: a key of a resource of this type (`None`: of any type).
+    Key(Option<&'static str>),
+}
+
+/// A column of a view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name: `[a-zA-Z][a-zA-Z0-9_]*`.
+    pub name: String,
+    /// The type of its cells.
+    pub column_type: ColumnType,
+    /// Whether a cell is a list (`collection: true`).
+    pub collection: bool,
+    /// `column.description`.
+    pub description: String,
+}
+
+/// A cell of a row, borrowed from the resource.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell<'a> {
+    /// No value.
+    Null,
+    /// A boolean.
+    Boolean(bool),
+    /// An integer.
+    Integer(i64),
+    /// A decimal, its text kept.
+    Decimal(&'a str),
+    /// Text, and dates and times as FHIR writes them.
+    String(&'a str),
+    /// A key of a resource.
+    Key {
+        /// Its type.
+        resource_type: &'a str,
+        /// Its logical id.
+        id: &'a str,
+    },
+    /// A list, of a column that is a collection.
+    List(&'a [Cell<'a>]),
+    /// An element that is no primitive (allowed where no type is declared): its JSON.
+    Element(Value<'a>),
+}
+
+/// Why a ViewDefinition cannot be used, or why it failed on a resource.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ViewError {
+    /// The definition is wrong.
+    #[error("{at}: {what}")]
+    Definition {
+        /// Where, such as `ViewDefinition.select[0].column[2].path`.
+        at: String,
+        /// What is wrong, and what would be right.
+        what: String,
+    },
+    /// A resource gives a column more than one value though it is not a collection, or an expression failed on it.
+    #[error("column {column}: {what}")]
+    Evaluation {
+        /// The column, or the `where`/`forEach` that failed.
+        column: String,
+        /// What happened, without the resource's values.
+        what: String,
+    },
+}
+
+/// A compiled ViewDefinition.
+#[derive(Debug)]
+pub struct View {
+    _private: (),
+}
+
+impl View {
+    /// Compiles a ViewDefinition; whatever it uses that is not supported is refused here, by name.
+    pub fn compile(_definition: &serde_json::Value) -> Result<View, ViewError> {
+        todo!()
+    }
+
+    /// `ViewDefinition.name`, or "" where it has none.
+    pub fn name(&self) -> &str {
+        todo!()
+    }
+
+    /// The resource type that it reads.
+    pub fn resource_type(&self) -> &str {
+        todo!()
+    }
+
+    /// Its columns, in order.
+    pub fn columns(&self) -> &[Column] {
+        todo!()
+    }
+
+    /// The rows of one resource; none if it is of another type or a `where` says no. `row` is called once per row.
+    pub fn run<'a>(&self, _resource: Value<'a>, _arena: &'a Bump, _row: &mut dyn FnMut(&[Cell<'a>])) -> Result<(), ViewError> {
+        todo!()
+    }
+}
