@@ -3,7 +3,7 @@
 use super::{issue::Issue, json::Value};
 
 /// What one resource must match. `_id` and `identifier` for now: others are refused by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Criteria {
     /// The resource type.
     pub resource_type: String,
@@ -14,7 +14,7 @@ pub struct Criteria {
 }
 
 /// A token `system|value`, `|value` (no system) or `value` (any system).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identifier {
     /// `None`: any system; `Some("")`: no system.
     pub system: Option<String>,
