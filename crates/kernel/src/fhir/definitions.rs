@@ -141,6 +141,11 @@ impl TypeDefinition {
         }
     }
 
+    /// The name of a property's element, which FHIRPath uses: `value` for `valueQuantity`.
+    pub fn element_name(&self, property: &Property) -> &'static str {
+        self.elements.get(usize::from(property.element)).map_or(property.name, |element| element.name)
+    }
+
     /// All JSON properties.
     pub fn properties(&self) -> &[Property] {
         &self.properties

@@ -9,3 +9,6 @@ mod path;
 pub mod primitive;
 pub mod reference;
 pub mod validate;
+
+#[cfg(test)]
+mod testdata;

@@ -4,7 +4,7 @@
 //! has been seen of a type is a bit per element, and messages are made only for what is wrong. Messages name elements
 //! and types, never values. Value sets, invariants and profiles are not looked at, except the invariants that are about
 //! structure: ele-1 (an element has a value or children), ext-1 (an extension has a value or extensions, not both) and
-//! dom-2 (what is contained contains nothing).
+//! dom-2 (what is contained contains nothing). `may_lack` has the one known deviation from the definitions.
 
 use super::definitions::{self, Kind, Property, TypeDefinition, ValueType};
 use super::issue::{Issue, IssueType};
@@ -111,21 +111,22 @@ impl Validator {
         if definition.choices() & values & siblings != 0 {
             self.mixed_choices(definition, members, at);
         }
-        self.complete(definition, values | siblings, at);
+        self.complete(definition, values | siblings, members, at);
     }
 
     /// What is missing once all members have been seen.
-    fn complete(&mut self, definition: &'static TypeDefinition, seen: u64, at: &Place<'_>) {
+    fn complete(&mut self, definition: &'static TypeDefinition, seen: u64, members: &[Member<'_>], at: &Place<'_>) {
         let missing = definition.required() & !seen;
         if missing != 0 {
             for (element, index) in definition.elements().iter().zip(0_u8..) {
-                if missing & (1 << index) != 0 {
+                if missing & (1 << index) != 0 && !may_lack(definition, element.name, members) {
                     let what = format!("`{}{}` is missing; {} needs it", element.name, if element.choice { "[x]" } else { "" }, definition.name());
                     self.report(IssueType::Required, &at.child(element.name), what);
                 }
             }
         }
-        if seen == ID && definition.kind() != Kind::Resource {
+        // (Of a primitive's sibling, an Element, `siblings` knows whether there is a value.)
+        if seen == ID && definition.kind() == Kind::DataType {
             self.report(IssueType::Invariant, at, "an element needs a value or extensions besides its id (ele-1)");
         }
         if definition.name() == "Extension" {
@@ -145,7 +146,7 @@ impl Validator {
 
     /// One property. Whether there are nulls in its array.
     fn property(&mut self, definition: &'static TypeDefinition, property: &Property, value: &Value<'_>, at: &Place<'_>) -> bool {
-        let place = at.child(element_name(definition, property));
+        let place = at.child(definition.element_name(property));
         if !property.repeats {
             self.value(definition, property, value, &place);
             return false;
@@ -213,7 +214,7 @@ impl Validator {
 
     fn repeated(&mut self, definition: &'static TypeDefinition, property: &Property, members: &[Member<'_>], name: &str, at: &Place<'_>) {
         let twice = members.iter().filter(|(other, _)| *other == name).count() > 1;
-        let element = element_name(definition, property);
+        let element = definition.element_name(property);
         let what = if twice {
             format!("`{name}` stands here more than once")
         } else {
@@ -223,9 +224,11 @@ impl Validator {
     }
 }
 
-/// The name that FHIRPath uses: `value` for `valueQuantity`.
-fn element_name(definition: &'static TypeDefinition, property: &Property) -> &'static str {
-    definition.elements().get(usize::from(property.element)).map_or(property.name, |element| element.name)
+/// The one place where we are less strict than the definitions: an item that is only displayed may lack its `linkId`,
+/// though the definitions say 1..1. HL7's tool that makes questionnaires from profiles leaves it out, so that 40 of HL7's
+/// own R4 examples (2,455 such items) would be refused; and nothing can refer to what cannot be answered.
+fn may_lack(definition: &TypeDefinition, element: &str, members: &[Member<'_>]) -> bool {
+    definition.name() == "Questionnaire.item" && element == "linkId" && members.contains(&("type", Value::String("display")))
 }
 
 /// The JSON type of a value.

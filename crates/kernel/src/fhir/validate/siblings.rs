@@ -1,7 +1,7 @@
 //! Primitives in JSON come in two properties: `birthDate` has the value, `_birthDate` the id and extensions
 //! (FHIR R4, section 2.6.2.1). Where the element repeats both are arrays of one length, filled up with null.
 
-use super::{Validator, element_name, found};
+use super::{Validator, found};
 use crate::fhir::definitions::{self, Property, TypeDefinition};
 use crate::fhir::issue::IssueType;
 use crate::fhir::json::{Member, Value};
@@ -32,7 +32,7 @@ impl Validator {
         for (name, value) in members {
             if let Some(base) = name.strip_prefix('_') {
                 if let Some(property) = definition.property(base) {
-                    self.pair(property, find(base), value, &at.child(element_name(definition, property)));
+                    self.pair(property, find(base), value, &at.child(definition.element_name(property)));
                 }
             } else if let (Some(property), Value::Array(items)) = (definition.property(name), value)
                 && property.has_sibling()
@@ -53,7 +53,8 @@ impl Validator {
             return;
         };
         let values = value.map(|v| v.items());
-        if let Some(values) = values.filter(|values| values.len() != siblings.len()) {
+        // (An empty array has been reported as such.)
+        if let Some(values) = values.filter(|values| values.len() != siblings.len() && !siblings.is_empty() && !values.is_empty()) {
             let what = format!("`{0}` has {1} items and `_{0}` {2}: fill the shorter one up with null", property.name, values.len(), siblings.len());
             self.report(IssueType::Structure, at, what);
         }
@@ -66,7 +67,8 @@ impl Validator {
 
     /// ele-1 for a primitive without a value.
     fn needs_extension(&mut self, property: &Property, sibling: &Value<'_>, at: &Place<'_>) {
-        if sibling.get("extension").is_none() {
+        let reported = matches!(sibling, Value::Object([])); // as empty
+        if sibling.get("extension").is_none() && !reported {
             let what = format!("`{}` has neither a value nor an extension that says why there is none (ele-1)", property.name);
             self.report(IssueType::Invariant, at, what);
         }
@@ -78,7 +80,7 @@ impl Validator {
             let Some(sibling) = name.strip_prefix('_').and_then(|base| definition.property(base)) else { continue };
             let other = |(name, _): &&Member<'_>| definition.property(name).is_some_and(|p| p.element == sibling.element && p.name != sibling.name);
             if let Some((value, _)) = members.iter().find(other) {
-                let element = element_name(definition, sibling);
+                let element = definition.element_name(sibling);
                 let what = format!("`{element}[x]` may have one value, of one type; here are `{value}` and `{name}`");
                 self.report(IssueType::Structure, &at.child(element), what);
             }
