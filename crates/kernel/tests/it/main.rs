@@ -1,0 +1,4 @@
+//! The integration tests of the kernel: one binary.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod sql_on_fhir;
