@@ -460,3 +460,6 @@ fn recovered(path: &Path, clock: Arc<dyn Clock>, progress: &mut dyn FnMut(u64, u
     committer.recover(progress)?;
     Ok((shared, committer))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use super::tables::{PreparedRow, Tables};
 use super::write::{EntryOutcome, Handling, Interaction, WriteError, WriteRequest};
 use crate::fhir::bundle::{self, BundleKind, Entry, Interaction as Request, Target};
 use crate::fhir::criteria::{self, Criteria};
+use crate::fhir::definitions;
 use crate::fhir::issue::{Issue, IssueType};
 use crate::fhir::json::{self, Value};
 use crate::fhir::reference::{self, Rewrite};
@@ -170,6 +171,9 @@ impl Preparer<'_> {
                     check_if_match(*if_match, seen, &at)?;
                     let exists = seen.is_some_and(|h| h.exists());
                     Planned { at, resource_type, id, seen, looked_up: true, action: if exists { Action::Delete } else { Action::Nothing } }
+                }
+                Request::Refused(issues) => {
+                    return Err(Unprepared::Refused(WriteError::Refused { status: 400, issues: issues.clone() }));
                 }
                 Request::Read { .. } => {
                     return Err(refused(
@@ -342,7 +346,7 @@ fn resource_type_of<'a>(criteria: &Criteria, resource: Option<Value<'a>>) -> &'a
     // A conditional delete has no resource; its type is a name of the definitions, which live for ever.
     resource
         .and_then(|r| r.str("resourceType"))
-        .unwrap_or_else(|| crate::fhir::definitions::resource_type(&criteria.resource_type).unwrap_or(""))
+        .unwrap_or_else(|| definitions::resource_type(&criteria.resource_type).map_or("", |t| t.name()))
 }
 
 fn deletion(plan: &Planned<'_>) -> Operation {
@@ -533,7 +537,7 @@ impl<'a> References<'_, 'a> {
             let issue = Issue::error(IssueType::NotFound, place, "refers to no entry's fullUrl of this transaction");
             return Err(refused(422, here(issue)));
         }
-        let Some((resource_type, query)) = text.split_once('?').filter(|(t, _)| crate::fhir::definitions::is_resource_type(t)) else {
+        let Some((resource_type, query)) = text.split_once('?').filter(|(t, _)| definitions::is_resource_type(t)) else {
             return Ok(Rewrite::Keep);
         };
         let criteria = Criteria::parse(resource_type, query)

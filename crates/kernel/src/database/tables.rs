@@ -78,7 +78,7 @@ impl Tables {
 fn prepared_cell(cell: &Cell<'_>, storage: Storage) -> PreparedCell {
     PreparedCell::Cell(match (cell, storage) {
         (Cell::Key { resource_type, id }, Storage::Patient | Storage::Resource) => {
-            let Some(kind) = definitions::resource_type(resource_type) else { return PreparedCell::Cell(LiveCell::Null) };
+            let Some(kind) = definitions::resource_type(resource_type).map(|t| t.name()) else { return PreparedCell::Cell(LiveCell::Null) };
             return PreparedCell::Key { kind, id: (*id).into(), patient: storage == Storage::Patient };
         }
         (Cell::Boolean(b), Storage::Boolean) => LiveCell::Boolean(*b),

@@ -203,8 +203,3 @@ pub fn choice_variants(base: &str) -> &'static [Variant] {
 pub(super) fn element_type() -> &'static TypeDefinition {
     TypeId(DEFINITIONS.element).definition()
 }
-
-/// The name of a resource type, as the definitions hold it for ever.
-pub fn resource_type(_name: &str) -> Option<&'static str> {
-    todo!()
-}

@@ -13,6 +13,3 @@ pub use column::LiveCell;
 pub use segment::RowHead;
 pub use snapshot::{Part, RowFilter, Snapshot, TableSnapshot};
 pub use table::LiveTable;
-
-#[cfg(test)]
-mod tests;
