@@ -81,7 +81,11 @@ const PRIMITIVES: &[(&str, Primitive, &str)] = &[
     ("uri", Primitive::Uri, "a string that is a URI, not empty and without whitespace"),
     ("url", Primitive::Url, "a string that is a URL, not empty and without whitespace"),
     ("uuid", Primitive::Uuid, "a string urn:uuid: followed by a UUID in lower case"),
-    ("xhtml", Primitive::Xhtml, "a string that is one XHTML <div> with balanced tags, without scripts, forms, frames, objects and document types"),
+    (
+        "xhtml",
+        Primitive::Xhtml,
+        "a string that is one XHTML <div> with balanced tags, without scripts, forms, frames, objects and document types",
+    ),
     ("elementId", Primitive::ElementId, "a string, not empty and without whitespace"),
     ("extensionUrl", Primitive::ExtensionUrl, "a string that is a URI, not empty and without whitespace"),
     ("resourceType", Primitive::ResourceType, "a string that names a resource type"),
@@ -291,8 +295,24 @@ fn is_instant(text: &[u8]) -> bool {
 
 /// What the specification keeps out of a narrative because it acts rather than shows (R4, section 2.4.0).
 const ACTIVE: &[&[u8]] = &[
-    b"script", b"form", b"input", b"button", b"select", b"textarea", b"iframe", b"frame", b"frameset", b"object", b"embed", b"applet", b"base",
-    b"link", b"meta", b"head", b"body", b"html",
+    b"script",
+    b"form",
+    b"input",
+    b"button",
+    b"select",
+    b"textarea",
+    b"iframe",
+    b"frame",
+    b"frameset",
+    b"object",
+    b"embed",
+    b"applet",
+    b"base",
+    b"link",
+    b"meta",
+    b"head",
+    b"body",
+    b"html",
 ];
 
 /// One `<div>` from start to end, tags balanced by number, no active elements, no document type. Attributes and the

@@ -85,7 +85,9 @@ impl Validator {
         for (name, value) in members {
             let (property, seen) = match (definition.property(name), name.strip_prefix('_')) {
                 (Some(property), _) => (property, &mut values),
-                (None, Some(name)) if let Some(property) = definition.property(name).filter(|p| p.has_sibling()) => (property, &mut siblings),
+                (None, Some(name)) if let Some(property) = definition.property(name).filter(|p| p.has_sibling()) => {
+                    (property, &mut siblings)
+                }
                 _ => {
                     self.unknown(definition, name, at);
                     continue;
@@ -120,7 +122,8 @@ impl Validator {
         if missing != 0 {
             for (element, index) in definition.elements().iter().zip(0_u8..) {
                 if missing & (1 << index) != 0 && !may_lack(definition, element.name, members) {
-                    let what = format!("`{}{}` is missing; {} needs it", element.name, if element.choice { "[x]" } else { "" }, definition.name());
+                    let what =
+                        format!("`{}{}` is missing; {} needs it", element.name, if element.choice { "[x]" } else { "" }, definition.name());
                     self.report(IssueType::Required, &at.child(element.name), what);
                 }
             }
@@ -152,7 +155,11 @@ impl Validator {
             return false;
         }
         let Value::Array(items) = value else {
-            self.report(IssueType::Structure, &place, format!("`{}` can repeat, so it must be an array; found {}", property.name, found(value)));
+            self.report(
+                IssueType::Structure,
+                &place,
+                format!("`{}` can repeat, so it must be an array; found {}", property.name, found(value)),
+            );
             return false;
         };
         if items.is_empty() {

@@ -103,7 +103,11 @@ impl<'a> Request<'a, '_> {
 
     fn target(&self, method: &str) -> Result<Target<'a>, Issue> {
         let (path, query) = self.url()?;
-        let wrong = || self.bad_url(&format!("{method} needs the url `[type]/[id]` or `[type]?criteria`, with a resource type of FHIR R4 and a FHIR id"));
+        let wrong = || {
+            self.bad_url(&format!(
+                "{method} needs the url `[type]/[id]` or `[type]?criteria`, with a resource type of FHIR R4 and a FHIR id"
+            ))
+        };
         if let Some(query) = query {
             let resource_type = type_alone(path).ok_or_else(wrong)?;
             return self.criteria(resource_type, query, "request.url").map(Target::Match);
@@ -142,7 +146,8 @@ impl<'a> Request<'a, '_> {
     fn if_match(&self) -> Result<Option<u64>, Issue> {
         let Some(text) = self.value.str("ifMatch") else { return Ok(None) };
         let tag = text.strip_prefix("W/").unwrap_or(text);
-        let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+        let version =
+            tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
         match version.and_then(|digits| digits.parse().ok()) {
             Some(version) => Ok(Some(version)),
             None => Err(Issue::error(IssueType::Value, (self.at)("request.ifMatch"), "expected W/\"n\", where n is the version, a number")),

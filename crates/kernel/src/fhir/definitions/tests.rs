@@ -21,7 +21,12 @@ fn every_property_is_found_and_elements_fit_into_the_bits() {
         assert!(of.elements().len() < 64, "{}", of.name());
         assert!(of.elements().first().is_some_and(|e| e.name == "id"), "{}", of.name());
         for property in of.properties() {
-            assert_eq!(of.property(property.name).map(|p| (p.element, p.value)), Some((property.element, property.value)), "{}", property.name);
+            assert_eq!(
+                of.property(property.name).map(|p| (p.element, p.value)),
+                Some((property.element, property.value)),
+                "{}",
+                property.name
+            );
             assert!(!property.name.starts_with('_'));
         }
         assert!(of.property("").is_none() && of.property("nonsense").is_none() && of.property("value[x]").is_none());

@@ -114,9 +114,9 @@ impl Owned {
             Self::Number(text) => Value::Number(arena.alloc_str(text)),
             Self::String(text) => Value::String(arena.alloc_str(text)),
             Self::Array(items) => Value::Array(arena.alloc_slice_fill_iter(items.iter().map(|item| item.value(arena)))),
-            Self::Object(members) => {
-                Value::Object(arena.alloc_slice_fill_iter(members.iter().map(|(name, value)| (&*arena.alloc_str(name), value.value(arena)))))
-            }
+            Self::Object(members) => Value::Object(
+                arena.alloc_slice_fill_iter(members.iter().map(|(name, value)| (&*arena.alloc_str(name), value.value(arena)))),
+            ),
         }
     }
 }

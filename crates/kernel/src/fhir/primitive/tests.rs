@@ -31,18 +31,40 @@ fn the_table_has_the_order_of_the_variants() {
 
 #[test]
 fn dates() {
-    let wrong = ["", "0000", "19", "1999-", "1999-00", "1999-13", "1999-1", "1999-01-", "1999-01-00", "1999-01-32", "2023-02-29", "1900-02-29", "2024-04-31"];
+    let wrong = [
+        "",
+        "0000",
+        "19",
+        "1999-",
+        "1999-00",
+        "1999-13",
+        "1999-1",
+        "1999-01-",
+        "1999-01-00",
+        "1999-01-32",
+        "2023-02-29",
+        "1900-02-29",
+        "2024-04-31",
+    ];
     text(Primitive::Date, &["0001", "1999", "1999-12", "1999-12-31", "2024-02-29", "2000-02-29"], &wrong);
     text(Primitive::Date, &[], &["1999-12-31T", "1999-12-31T00:00:00Z", " 1999", "1999 ", "1999/12", "１９９９", "-999", "1999-12-31-01"]);
     text(Primitive::DateTime, &["1999", "1999-12", "1999-12-31", "1999-12-31T23:59:60Z", "1999-12-31T00:00:00.123456789+14:00"], &wrong);
     text(Primitive::DateTime, &["1999-12-31T00:00:00-13:59"], &["1999-12-31T00:00:00", "1999-12-31T00:00Z", "1999-12-31T24:00:00Z"]);
-    text(Primitive::Instant, &["2015-02-07T13:28:17.239+02:00", "2017-01-01T00:00:00Z"], &["2015", "2015-02", "2015-02-07", "2015-02-30T00:00:00Z"]);
+    text(
+        Primitive::Instant,
+        &["2015-02-07T13:28:17.239+02:00", "2017-01-01T00:00:00Z"],
+        &["2015", "2015-02", "2015-02-07", "2015-02-30T00:00:00Z"],
+    );
     for zone in ["", "z", "+1:00", "+14:01", "+15:00", "+01:60", "+0100", "Z ", "±01:00"] {
         let value = format!("1999-12-31T00:00:00{zone}");
         text(Primitive::DateTime, &[], &[&value]);
         text(Primitive::Instant, &[], &[&value]);
     }
-    text(Primitive::Time, &["00:00:00", "23:59:60", "12:00:00.5"], &["", "24:00:00", "12:60:00", "12:00", "12:00:61", "12:00:00.", "12:00:00Z", "1:00:00"]);
+    text(
+        Primitive::Time,
+        &["00:00:00", "23:59:60", "12:00:00.5"],
+        &["", "24:00:00", "12:60:00", "12:00", "12:00:61", "12:00:00.", "12:00:00Z", "1:00:00"],
+    );
 }
 
 #[test]
@@ -56,11 +78,23 @@ fn names_and_strings() {
     for primitive in [Primitive::Uri, Primitive::Url, Primitive::Canonical, Primitive::ElementId, Primitive::ExtensionUrl] {
         text(primitive, &["a", "http://a.b/c?d#e", "urn:oid:1.2", "http://a|1.0"], &["", " ", "a b", "a\n"]);
     }
-    text(Primitive::Oid, &["urn:oid:1.2.3", "urn:oid:2.16.578.1.12.4.1.1.7110", "urn:oid:0.0"], &["urn:oid:", "urn:oid:1", "urn:oid:3.1", "1.2.3"]);
+    text(
+        Primitive::Oid,
+        &["urn:oid:1.2.3", "urn:oid:2.16.578.1.12.4.1.1.7110", "urn:oid:0.0"],
+        &["urn:oid:", "urn:oid:1", "urn:oid:3.1", "1.2.3"],
+    );
     text(Primitive::Oid, &[], &["urn:oid:1.02", "urn:oid:1..2", "urn:oid:1.2.", "urn:oid:1.a"]);
-    text(Primitive::Uuid, &["urn:uuid:c757873d-ec9a-4326-a141-556f43239520"], &["c757873d-ec9a-4326-a141-556f43239520", "urn:uuid:c757873d"]);
+    text(
+        Primitive::Uuid,
+        &["urn:uuid:c757873d-ec9a-4326-a141-556f43239520"],
+        &["c757873d-ec9a-4326-a141-556f43239520", "urn:uuid:c757873d"],
+    );
     text(Primitive::Uuid, &[], &["urn:uuid:C757873D-EC9A-4326-A141-556F43239520", "urn:uuid:c757873dec9a-4326-a141-556f4323-9520"]);
-    text(Primitive::Base64Binary, &["AAAA", "AAA=", "AA==", "AAAA\r\nAAAA", " AAAA "], &["", " ", "AAA", "A===", "AA=A", "AA-_", "AA AA", "AAAA="]);
+    text(
+        Primitive::Base64Binary,
+        &["AAAA", "AAA=", "AA==", "AAAA\r\nAAAA", " AAAA "],
+        &["", " ", "AAA", "A===", "AA=A", "AA-_", "AA AA", "AAAA="],
+    );
 }
 
 #[test]

@@ -39,7 +39,11 @@ impl Validator {
                 && !members.iter().any(|(other, _)| other.strip_prefix('_') == Some(name))
             {
                 for (i, _) in items.iter().enumerate().filter(|(_, item)| **item == Value::Null) {
-                    self.report(IssueType::Structure, &at.child(property.name).at(i), format!("null stands only where `_{name}` has an extension"));
+                    self.report(
+                        IssueType::Structure,
+                        &at.child(property.name).at(i),
+                        format!("null stands only where `_{name}` has an extension"),
+                    );
                 }
             }
         }
@@ -55,7 +59,12 @@ impl Validator {
         let values = value.map(|v| v.items());
         // (An empty array has been reported as such.)
         if let Some(values) = values.filter(|values| values.len() != siblings.len() && !siblings.is_empty() && !values.is_empty()) {
-            let what = format!("`{0}` has {1} items and `_{0}` {2}: fill the shorter one up with null", property.name, values.len(), siblings.len());
+            let what = format!(
+                "`{0}` has {1} items and `_{0}` {2}: fill the shorter one up with null",
+                property.name,
+                values.len(),
+                siblings.len()
+            );
             self.report(IssueType::Structure, at, what);
         }
         for (i, sibling) in siblings.iter().enumerate() {
@@ -78,7 +87,8 @@ impl Validator {
     pub(super) fn mixed_choices(&mut self, definition: &'static TypeDefinition, members: &[Member<'_>], at: &Place<'_>) {
         for (name, _) in members {
             let Some(sibling) = name.strip_prefix('_').and_then(|base| definition.property(base)) else { continue };
-            let other = |(name, _): &&Member<'_>| definition.property(name).is_some_and(|p| p.element == sibling.element && p.name != sibling.name);
+            let other =
+                |(name, _): &&Member<'_>| definition.property(name).is_some_and(|p| p.element == sibling.element && p.name != sibling.name);
             if let Some((value, _)) = members.iter().find(other) {
                 let element = definition.element_name(sibling);
                 let what = format!("`{element}[x]` may have one value, of one type; here are `{value}` and `{name}`");

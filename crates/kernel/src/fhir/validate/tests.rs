@@ -57,7 +57,12 @@ fn what_is_no_resource() {
         assert_one(json, IssueType::Structure, "Resource", "expected a resource");
     }
     assert_one("{}", IssueType::Required, "Resource", "`resourceType` is missing");
-    for json in [r#"{"resourceType":"Person2"}"#, r#"{"resourceType":7}"#, r#"{"resourceType":"DomainResource"}"#, r#"{"resourceType":"HumanName"}"#] {
+    for json in [
+        r#"{"resourceType":"Person2"}"#,
+        r#"{"resourceType":7}"#,
+        r#"{"resourceType":"DomainResource"}"#,
+        r#"{"resourceType":"HumanName"}"#,
+    ] {
         assert_one(json, IssueType::Structure, "Resource", "does not name a resource type");
     }
     assert_eq!(issues(r#"{"resourceType":"Patient"}"#), []);
@@ -120,7 +125,12 @@ fn cardinality() {
         "`medication[x]` is missing",
     );
     assert_patient(r#""gender":"male","gender":"female""#, Structure, "Patient.gender", "`gender` stands here more than once");
-    assert_patient(r#""_gender":{"id":"a"},"gender":"male","_gender":{"id":"b"}"#, Structure, "Patient.gender", "`_gender` stands here more than once");
+    assert_patient(
+        r#""_gender":{"id":"a"},"gender":"male","_gender":{"id":"b"}"#,
+        Structure,
+        "Patient.gender",
+        "`_gender` stands here more than once",
+    );
     assert_one(r#"{"resourceType":"Patient","resourceType":"Patient"}"#, Structure, "Patient.resourceType", "more than once");
 }
 
@@ -147,7 +157,12 @@ fn choices_have_one_value() {
 #[test]
 fn formats_name_the_type_and_what_is_expected() {
     use IssueType::Value;
-    assert_patient(r#""birthDate":"31.12.1999""#, Value, "Patient.birthDate", "`birthDate` is a date: expected a string YYYY, YYYY-MM or YYYY-MM-DD");
+    assert_patient(
+        r#""birthDate":"31.12.1999""#,
+        Value,
+        "Patient.birthDate",
+        "`birthDate` is a date: expected a string YYYY, YYYY-MM or YYYY-MM-DD",
+    );
     assert_patient(r#""gender":" male""#, Value, "Patient.gender", "is a code");
     assert_patient(r#""id":"a b""#, Value, "Patient.id", "is a id");
     assert_patient(r#""name":[{"given":["a","b\u0000"]}]"#, Value, "Patient.name[0].given[1]", "is a string");
@@ -180,11 +195,21 @@ fn siblings_that_do_not_fit() {
     let given = "Patient.name[0].given";
     assert_patient(&name(r#""given":["a",null]"#.into()), Structure, "Patient.name[0].given[1]", "null stands only where");
     assert_patient(&name(format!(r#""given":["a","b"],"_given":[{why}]"#)), Structure, given, "has 2 items and `_given` 1");
-    assert_patient(&name(r#""given":["a",null],"_given":[null,null]"#.into()), Invariant, "Patient.name[0].given[1]", "neither a value nor");
+    assert_patient(
+        &name(r#""given":["a",null],"_given":[null,null]"#.into()),
+        Invariant,
+        "Patient.name[0].given[1]",
+        "neither a value nor",
+    );
     assert_patient(&name(r#""given":["a"],"_given":{"id":"b"}"#.into()), Structure, given, "`_given` must be an array");
     assert_patient(&name(r#""given":["a"],"_given":[]"#.into()), Structure, given, "");
     assert_patient(&name(r#""given":["a"],"_given":["b"]"#.into()), Structure, "Patient.name[0].given[0]", "expected a Element");
-    assert_patient(r#""birthDate":"1999","_birthDate":{"value":"a","id":"b"}"#, Structure, "Patient.birthDate.value", "not an element of Element");
+    assert_patient(
+        r#""birthDate":"1999","_birthDate":{"value":"a","id":"b"}"#,
+        Structure,
+        "Patient.birthDate.value",
+        "not an element of Element",
+    );
     for without in [r#""name":[{"family":"a","_id":{"id":"b"}}]"#, r#""extension":[{"url":"a","valueCode":"b","_url":{"id":"c"}}]"#] {
         assert_eq!(issues(&patient(without)).len(), 1, "{without}");
     }
@@ -255,8 +280,36 @@ enum Change {
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    let values = vec!["null", "true", "0", "-1.5e3", "\"\"", "\"a\"", "\"1999-02-30\"", "[]", "{}", "[null]", "{\"id\":\"a\"}", "[[{}]]", "{\"resourceType\":\"Bundle\"}"];
-    let names = vec!["", "_", "__", "_id", "id", "extension", "_extension", "value", "valueString", "_valueString", "resourceType", "contained", "å"];
+    let values = vec![
+        "null",
+        "true",
+        "0",
+        "-1.5e3",
+        "\"\"",
+        "\"a\"",
+        "\"1999-02-30\"",
+        "[]",
+        "{}",
+        "[null]",
+        "{\"id\":\"a\"}",
+        "[[{}]]",
+        "{\"resourceType\":\"Bundle\"}",
+    ];
+    let names = vec![
+        "",
+        "_",
+        "__",
+        "_id",
+        "id",
+        "extension",
+        "_extension",
+        "value",
+        "valueString",
+        "_valueString",
+        "resourceType",
+        "contained",
+        "å",
+    ];
     prop_oneof![
         Just(Change::Delete),
         Just(Change::Duplicate),
@@ -297,7 +350,8 @@ fn mutate_member<'a>((name, value): Member<'a>, at: &mut usize, change: &Change,
 }
 
 fn size(value: Value<'_>) -> usize {
-    value.items().iter().map(|item| 1 + size(*item)).sum::<usize>() + value.members().iter().map(|(_, value)| 1 + size(*value)).sum::<usize>()
+    value.items().iter().map(|item| 1 + size(*item)).sum::<usize>()
+        + value.members().iter().map(|(_, value)| 1 + size(*value)).sum::<usize>()
 }
 
 proptest! {
