@@ -144,8 +144,13 @@ fn read_up_to(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 /// Whether `rest`, the end of the file from a flawed record `index` on, holds a whole record of a later group. Groups are
 /// synced one after the other: if so, the flawed record had been synced, and this is damage rather than the end of a crash.
 pub(crate) fn later_group_follows(rest: &[u8], index: u64) -> bool {
+    record_follows(rest, |record| record.group > index)
+}
+
+/// Whether `rest` holds, anywhere, a whole record that is `wanted`.
+pub(crate) fn record_follows(rest: &[u8], wanted: impl Fn(&Record) -> bool) -> bool {
     let candidates = rest.windows(MAGIC.len()).enumerate().filter(|(_, window)| **window == MAGIC);
-    candidates.filter_map(|(at, _)| rest.get(at..)).any(|mut bytes| matches!(read(&mut bytes), Ok(Some(Ok(record))) if record.group > index))
+    candidates.filter_map(|(at, _)| rest.get(at..)).any(|mut bytes| matches!(read(&mut bytes), Ok(Some(Ok(record))) if wanted(&record)))
 }
 
 /// Whether `rest`, a record that seems to go on behind the end of the file, is whole but for its length.

@@ -206,7 +206,8 @@ impl Check<'_> {
         let index = self.growth.size();
         let covered = roots.iter().any(|(checkpoint, _)| index < checkpoint.size);
         let rest = read_from(&self.dir.join(ENTRIES), end).unwrap_or_default();
-        if flaw == Flaw::Short && !covered && !record::only_length_is_wrong(&rest) {
+        let length_is_wrong = || record::only_length_is_wrong(&rest) || record::record_follows(&rest, |_| true);
+        if flaw == Flaw::Short && !covered && !length_is_wrong() {
             self.report.unfinished_bytes = rest.len() as u64;
         } else {
             self.report.problem(ENTRIES, Some(index), format!("{}; nothing after it could be checked", flaw.describe()));
