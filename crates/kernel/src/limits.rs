@@ -49,3 +49,17 @@ pub const MAX_VIEW_COLUMNS: usize = 1_000;
 
 /// How deep the selects of a view may nest; its compiler and its runner recurse.
 pub const MAX_SELECT_DEPTH: usize = 20;
+/// The longest audit entry, in bytes of JSON. It carries the request as sent; the longest SQL text that is taken is shorter.
+pub const MAX_AUDIT_ENTRY_BYTES: usize = 1 << 20;
+
+/// How many audit entries may wait for the log's thread; whoever comes then waits. Each waits for one fsync at most.
+pub const AUDIT_QUEUE: usize = 4_096;
+
+/// How many audit entries one fsync takes at most, so that the first of a group does not wait for ever.
+pub const MAX_AUDIT_GROUP: usize = 1_024;
+
+/// How many bytes one fsync of the audit log takes at most (plus the entry that reaches it), for the same reason.
+pub const MAX_AUDIT_GROUP_BYTES: usize = 4 << 20;
+
+/// How many problems an offline check of the audit log names before it stops.
+pub const MAX_AUDIT_PROBLEMS: usize = 50;
