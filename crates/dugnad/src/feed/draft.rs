@@ -71,7 +71,7 @@ impl<'a> Draft<'a> {
     pub fn put(&mut self, mut resource: Value, id: &str) -> String {
         let url = format!("{}/{id}", type_of(&resource));
         if let Some(object) = resource.as_object_mut() {
-            object.insert("id".into(), id.into());
+            object.shift_insert(1, "id".into(), id.into());
         }
         self.entries.push(json!({"resource": resource, "request": {"method": "PUT", "url": url}}));
         url

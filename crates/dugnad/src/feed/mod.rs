@@ -34,7 +34,7 @@ use std::collections::VecDeque;
 use visit::Purpose;
 
 /// How many resources the story of one patient in the history aims at; a story stops at the first visit that passes it.
-const STORY_RESOURCES: usize = 33;
+const STORY_RESOURCES: usize = 39;
 
 /// A FHIR transaction of one hospital.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,8 +123,9 @@ impl Feed {
             subjects: Vec::new(),
         };
         for _ in 0..patients {
-            let hours = feed.rng.random_range(24 * 8..24 * 400);
-            feed.admit(now - SignedDuration::from_hours(hours));
+            let days = feed.rng.random_range(8..400);
+            let diagnosed = in_the_day(now, -days, &mut feed.rng);
+            feed.admit(diagnosed);
         }
         feed
     }
@@ -168,8 +169,8 @@ impl Feed {
         let mut planned = patient.clone();
         let mut resources = 14;
         while resources < STORY_RESOURCES {
-            at += SignedDuration::from_hours(24 * rng.random_range(5..24));
-            if at > until {
+            at = in_the_day(at, rng.random_range(5..22), rng);
+            if at + SignedDuration::from_hours(24) > until {
                 break;
             }
             let purpose = next_purpose(&planned, rng);
@@ -203,17 +204,24 @@ impl Feed {
             return self.newcomer(now);
         }
         let operated = if dice < 0.13 { self.waiting.pop_front() } else { None };
-        let number = match operated {
-            Some(number) => number,
+        let (number, purpose) = match operated {
+            Some(number) => (number, Purpose::Operation),
             // Subjects of the demo's study come more often than chance would have it, so that its permit has something to show.
-            None if dice > 0.95 && !self.subjects.is_empty() => self.subjects[self.rng.random_range(0..self.subjects.len())],
-            None => self.rng.random_range(0..self.patients.len()),
-        };
-        let purpose = match operated {
-            Some(_) => Purpose::Operation,
-            None => next_routine(&self.patients[number], &mut self.rng),
+            None if dice > 0.95 && !self.subjects.is_empty() => self.routine(true),
+            None => self.routine(false),
         };
         self.treat(number, purpose, now, false)
+    }
+
+    /// Who comes next and why. Most controls are passed over: the demo is about treatments.
+    fn routine(&mut self, subject: bool) -> (usize, Purpose) {
+        loop {
+            let number = if subject { self.subjects[self.rng.random_range(0..self.subjects.len())] } else { self.rng.random_range(0..self.patients.len()) };
+            let purpose = next_routine(&self.patients[number], &mut self.rng);
+            if purpose != Purpose::Control || self.rng.random_bool(0.3) {
+                return (number, purpose);
+            }
+        }
     }
 
     fn newcomer(&mut self, now: Timestamp) -> Treatment {
@@ -257,6 +265,13 @@ impl Feed {
         draft.truncate(resources);
         Transaction { hospital: draft.hospital, resources: draft.len(), bundle: draft.finish() }
     }
+}
+
+/// Some time between about eight and three o'clock in Norway, `days` after the day of `at`.
+fn in_the_day(at: Timestamp, days: i64, rng: &mut ChaCha8Rng) -> Timestamp {
+    const DAY_S: i64 = 86_400;
+    let midnight = at.as_second().div_euclid(DAY_S) * DAY_S;
+    Timestamp::from_second(midnight + days * DAY_S + rng.random_range(7 * 60..14 * 60) * 60).unwrap_or(at)
 }
 
 fn study_entry(study: &Study) -> Value {

@@ -386,7 +386,7 @@ impl Draft<'_> {
             "category": [{"coding": [{"system": "http://loinc.org", "code": "59284-0", "display": "Consent Document"}]}],
             "patient": self.subject(),
             "dateTime": self.time(signed),
-            "policyRule": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "OPTIN", "display": "opt-in"}]},
+            "policyRule": {"text": "Samtykke til studien, versjon 1"},
             "provision": {"type": "permit", "period": {"start": self.date(signed)}, "data": [{"meaning": "related", "reference": {"reference": format!("ResearchStudy/{study}")}}]},
         });
         let consent = self.add(consent);
