@@ -143,7 +143,12 @@ enum Text<'a> {
 impl<'a> Head<'a> {
     /// Reads it; all is absent where the document is not JSON or not an object: the full parse says what is wrong.
     pub fn of(document: &'a [u8]) -> Self {
-        serde_json::from_slice(document).unwrap_or_default()
+        Self::read(document).unwrap_or_default()
+    }
+
+    /// Reads it; the error says where the document is not JSON.
+    pub fn read(document: &'a [u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(document)
     }
 
     /// The Bundle's type, if it is a Bundle.
