@@ -44,14 +44,28 @@ fn a_refusal_says_where_and_what() {
     refused(json!({"resource": "Patient", "fhirVersion": ["5.0.0"], "select": [{"column": [id]}]}), "ViewDefinition.fhirVersion", "R4");
     refused(select(json!([{"column": [{"name": "1d", "path": "id"}]}])), "ViewDefinition.select[0].column[0].name", "valid name");
     refused(select(json!([{"column": [id]}, {"column": [id]}])), "ViewDefinition.select[1].column[0].name", "two columns");
-    refused(select(json!([{"column": [{"name": "a", "path": "today()"}]}])), "ViewDefinition.select[0].column[0].path", "character 1: today()");
-    refused(select(json!([{"column": [{"name": "a", "path": "id", "type": "strong"}]}])), "ViewDefinition.select[0].column[0].type", "no type");
+    refused(
+        select(json!([{"column": [{"name": "a", "path": "today()"}]}])),
+        "ViewDefinition.select[0].column[0].path",
+        "character 1: today()",
+    );
+    refused(
+        select(json!([{"column": [{"name": "a", "path": "id", "type": "strong"}]}])),
+        "ViewDefinition.select[0].column[0].type",
+        "no type",
+    );
     refused(select(json!([{"forEach": "name", "repeat": ["name"], "column": [id]}])), "ViewDefinition.select[0]", "only one");
     refused(select(json!([{"foreach": "name", "column": [id]}])), "ViewDefinition.select[0]", "`foreach` is not supported");
     refused(select(json!([{"forEach": "name"}])), "ViewDefinition.select[0]", "a select has");
-    refused(select(json!([{"column": [id], "unionAll": [{"column": [id]}]}])), "ViewDefinition.select[0].unionAll[0].column[0].name", "two columns");
     refused(
-        select(json!([{"unionAll": [{"column": [{"name": "a", "path": "id", "type": "id"}]}, {"column": [{"name": "a", "path": "id", "type": "integer"}]}]}])),
+        select(json!([{"column": [id], "unionAll": [{"column": [id]}]}])),
+        "ViewDefinition.select[0].unionAll[0].column[0].name",
+        "two columns",
+    );
+    refused(
+        select(
+            json!([{"unionAll": [{"column": [{"name": "a", "path": "id", "type": "id"}]}, {"column": [{"name": "a", "path": "id", "type": "integer"}]}]}]),
+        ),
         "ViewDefinition.select[0].unionAll[1]",
         "its type differs",
     );
@@ -103,7 +117,8 @@ fn columns_have_the_type_that_is_declared_or_inferred() {
 #[test]
 fn the_columns_of_a_union_take_the_type_that_one_branch_knows() {
     let branch = |path: &str| json!({"column": [{"name": "a", "path": path}]});
-    let column_type = |a: &str, b: &str| View::compile(&select(json!([{"unionAll": [branch(a), branch(b)]}]))).map(|v| v.columns()[0].column_type);
+    let column_type =
+        |a: &str, b: &str| View::compile(&select(json!([{"unionAll": [branch(a), branch(b)]}]))).map(|v| v.columns()[0].column_type);
     assert_eq!(column_type("{}", "%rowIndex"), Ok(ColumnType::Integer));
     assert_eq!(column_type("1", "{}"), Ok(ColumnType::Integer));
     assert_eq!(column_type("{}", "getResourceKey()"), Ok(ColumnType::Key(Some("Patient"))));
@@ -120,7 +135,10 @@ fn a_cell_that_is_not_of_its_columns_type_is_an_error_without_the_value() {
     assert_eq!(error("active", "dateTime"), "column a: a value that is no date or time");
     assert_eq!(error("name.first()", "string"), "column a: an element that is no primitive");
     assert_eq!(error("name.family", "string"), "column a: more than one value; take first(), or set `collection` to true");
-    assert_eq!(error("name.family & 'x'", "string"), "column a: at character 13 of the expression: more than one value where one at most is possible");
+    assert_eq!(
+        error("name.family & 'x'", "string"),
+        "column a: at character 13 of the expression: more than one value where one at most is possible"
+    );
 }
 
 #[test]
@@ -128,8 +146,10 @@ fn untyped_cells_are_what_the_json_is() {
     let patient = json!({"resourceType": "Patient", "id": "p", "multipleBirthInteger": 2, "active": true, "name": [{"family": "F"}],
         "extension": [{"url": "u", "valueDecimal": 1.50}]});
     let column = |name: &str, path: &str| json!({"name": name, "path": path});
-    let view = select(json!([{"column": [column("a", "multipleBirth"), column("b", "active"), column("c", "name"), column("d", "extension('u').value"),
-        column("e", "birthDate"), column("f", "getResourceKey()")]}]));
+    let view = select(
+        json!([{"column": [column("a", "multipleBirth"), column("b", "active"), column("c", "name"), column("d", "extension('u').value"),
+        column("e", "birthDate"), column("f", "getResourceKey()")]}]),
+    );
     assert_eq!(rows(&view, &patient).unwrap(), [r#"{"a":2,"b":true,"c":{"family":"F"},"d":1.5,"e":null,"f":"p"}"#]);
 }
 
@@ -188,7 +208,8 @@ fn built_in_views_compile_and_describe_every_column() {
             assert!(!column.collection && column.name != "holder");
             assert_eq!(matches!(column.column_type, ColumnType::Key(_)), column.name.ends_with("_key") || column.name == "resource_id");
         }
-        let about_a_patient = builtin.view.columns().iter().any(|c| c.name == "patient_key" && c.column_type == ColumnType::Key(Some("Patient")));
+        let about_a_patient =
+            builtin.view.columns().iter().any(|c| c.name == "patient_key" && c.column_type == ColumnType::Key(Some("Patient")));
         assert_eq!(about_a_patient, builtin.table != "research_study");
     }
 }
