@@ -38,6 +38,9 @@ pub const MAX_FHIRPATH_DEPTH: usize = 100;
 /// with 10,000 elements needs 10,000 for one `where()`; nested ones multiply.
 pub const MAX_FHIRPATH_ITERATIONS: usize = 1_000_000;
 
+/// How many bytes of text one FHIRPath expression may make on one resource. `select($this & $this)` doubles.
+pub const MAX_FHIRPATH_TEXT: usize = 16 << 20;
+
 /// How large a regular expression of `matches()` may become when it is compiled.
 pub const MAX_REGEX_BYTES: usize = 1 << 20;
 

@@ -10,7 +10,7 @@ use super::item::{Item, equal};
 use super::syntax::Literal;
 use super::types::Class;
 use super::{EvaluationError, Focus};
-use crate::limits::{MAX_FHIRPATH_ITERATIONS, MAX_JSON_DEPTH};
+use crate::limits::{MAX_FHIRPATH_ITERATIONS, MAX_FHIRPATH_TEXT, MAX_JSON_DEPTH};
 use bumpalo::{Bump, collections::Vec};
 use std::cell::Cell;
 use std::ops::ControlFlow;
@@ -37,11 +37,13 @@ pub(super) struct Root<'f, 'a> {
     focus: &'f Focus<'a>,
     /// How often a body may still be evaluated for an item.
     iterations: Cell<usize>,
+    /// How many bytes of text may still be made.
+    text: Cell<usize>,
 }
 
 impl<'f, 'a> Root<'f, 'a> {
     pub(super) fn new(focus: &'f Focus<'a>) -> Self {
-        Root { focus, iterations: Cell::new(MAX_FHIRPATH_ITERATIONS) }
+        Root { focus, iterations: Cell::new(MAX_FHIRPATH_ITERATIONS), text: Cell::new(MAX_FHIRPATH_TEXT) }
     }
 }
 
@@ -60,6 +62,19 @@ impl<'r, 'a> Scope<'r, 'a> {
 
     fn arena(&self) -> &'a Bump {
         self.root.focus.arena
+    }
+
+    /// Counts text before it is made, so that an expression that doubles a string again and again ends.
+    fn charge(&self, bytes: usize, at: usize) -> Result<()> {
+        let left = self.root.text.get().checked_sub(bytes).ok_or_else(|| failure(at, "too much text on one resource"))?;
+        self.root.text.set(left);
+        Ok(())
+    }
+
+    /// Keeps a text.
+    fn keep(&self, text: &str, at: usize) -> Result<&'a str> {
+        self.charge(text.len(), at)?;
+        Ok(self.arena().alloc_str(text))
     }
 
     /// The scope of a body that is evaluated for `item`.
@@ -109,7 +124,7 @@ impl Code {
                     _ => GO_ON,
                 }),
             },
-            Code::Literal(literal) => sink(literal_item(literal, scope.arena())),
+            Code::Literal(literal) => sink(flow(literal_item(literal, scope))?),
             Code::Nothing => GO_ON,
             Code::Index => sink(Item::Integer(scope.index)),
             Code::RowIndex => sink(Item::Integer(scope.root.focus.row_index)),
@@ -194,16 +209,18 @@ fn push<'a>(item: Option<Item<'a>>, sink: Sink<'_, 'a>) -> Flow {
     }
 }
 
-fn literal_item<'a>(literal: &Literal, arena: &'a Bump) -> Item<'a> {
-    match literal {
+/// A literal, copied: an item must not borrow from the expression, which may go before the rows do.
+fn literal_item<'a>(literal: &Literal, scope: &Scope<'_, 'a>) -> Result<Item<'a>> {
+    let keep = |text: &str| scope.keep(text, 1);
+    Ok(match literal {
         Literal::Boolean(value) => Item::Boolean(*value),
         Literal::Integer(value) => Item::Integer(*value),
-        Literal::Decimal(text) => Item::Decimal(arena.alloc_str(text)),
-        Literal::Text(text) => Item::Text(arena.alloc_str(text)),
-        Literal::Date(text) => Item::Date(arena.alloc_str(text)),
-        Literal::DateTime(text) => Item::DateTime(arena.alloc_str(text)),
-        Literal::Time(text) => Item::Time(arena.alloc_str(text)),
-    }
+        Literal::Decimal(text) => Item::Decimal(keep(text)?),
+        Literal::Text(text) => Item::Text(keep(text)?),
+        Literal::Date(text) => Item::Date(keep(text)?),
+        Literal::DateTime(text) => Item::DateTime(keep(text)?),
+        Literal::Time(text) => Item::Time(keep(text)?),
+    })
 }
 
 fn filtered<'a>(from: &Code, filter: &Filter, scope: &Scope<'_, 'a>, sink: Sink<'_, 'a>) -> Flow {

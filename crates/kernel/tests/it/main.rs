@@ -1,4 +1,5 @@
 //! The integration tests of the kernel: one binary.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod builtin_views;
 mod sql_on_fhir;

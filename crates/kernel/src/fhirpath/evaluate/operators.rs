@@ -114,7 +114,11 @@ fn concatenate<'a>(left: &Code, right: &Code, at: usize, scope: &Scope<'_, 'a>) 
             Some(item) => text(item, at),
         }
     };
-    let (left, right) = (side(left)?, side(right)?);
+    joined(side(left)?, side(right)?, at, scope)
+}
+
+fn joined<'a>(left: &str, right: &str, at: usize, scope: &Scope<'_, 'a>) -> Result<Item<'a>> {
+    scope.charge(left.len().saturating_add(right.len()), at)?;
     Ok(Item::Text(bumpalo::format!(in scope.arena(), "{}{}", left, right).into_bump_str()))
 }
 
@@ -124,8 +128,7 @@ fn text(item: Item<'_>, at: usize) -> Result<&str> {
 
 fn arithmetic<'a>(operator: Operator, left: Item<'a>, right: Item<'a>, at: usize, scope: &Scope<'_, 'a>) -> Result<Option<Item<'a>>> {
     if operator == Operator::Add && !left.is_number() {
-        let (left, right) = (text(left, at)?, text(right, at)?);
-        return Ok(Some(Item::Text(bumpalo::format!(in scope.arena(), "{}{}", left, right).into_bump_str())));
+        return joined(text(left, at)?, text(right, at)?, at, scope).map(Some);
     }
     if !left.is_number() || !right.is_number() {
         return Err(failure(at, "numbers were expected"));

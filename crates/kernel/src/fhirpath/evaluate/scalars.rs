@@ -67,13 +67,14 @@ impl<'a> Call<'_, 'a> {
     }
 
     fn string(&self, item: Item<'a>, first: Option<Item<'a>>, second: Option<Item<'a>>) -> Result<Option<Item<'a>>> {
-        let (arena, Some(text)) = (self.scope.arena(), self.text(item)?) else {
+        let Some(text) = self.text(item)? else {
             return Ok(None);
         };
+        let keep = |text: String| self.scope.keep(&text, self.at).map(Item::Text);
         match self.function {
             Function::Length => return Ok(Some(count(text))),
-            Function::Upper => return Ok(Some(Item::Text(arena.alloc_str(&text.to_uppercase())))),
-            Function::Lower => return Ok(Some(Item::Text(arena.alloc_str(&text.to_lowercase())))),
+            Function::Upper => return keep(text.to_uppercase()).map(Some),
+            Function::Lower => return keep(text.to_lowercase()).map(Some),
             Function::Trim => return Ok(Some(Item::Text(text.trim()))),
             Function::Substring => return self.substring(text, first, second),
             _ => {}
@@ -92,7 +93,11 @@ impl<'a> Call<'_, 'a> {
             Function::IndexOf => position(text.find(wanted)),
             Function::LastIndexOf => position(text.rfind(wanted)),
             _ => match self.optional_text(second)? {
-                Some(replacement) => Item::Text(arena.alloc_str(&text.replace(wanted, replacement))),
+                Some(replacement) => {
+                    let grown = (text.len() / wanted.len().max(1) + 1).saturating_mul(replacement.len());
+                    self.scope.charge(grown, self.at)?;
+                    keep(text.replace(wanted, replacement))?
+                }
                 None => return Ok(None),
             },
         }))
@@ -232,8 +237,25 @@ pub(super) fn pattern<'a>(
     let Some(replacement) = replacement else {
         return Ok(Some(Item::Boolean(pattern.is_match(text))));
     };
-    let replacement = replacement.single(scope, at)?.and_then(|item| item.as_text());
-    Ok(replacement.map(|replacement| Item::Text(scope.arena().alloc_str(&pattern.replace_all(text, replacement)))))
+    match replacement.single(scope, at)?.and_then(|item| item.as_text()) {
+        None => Ok(None),
+        Some(replacement) => replaced(text, pattern, replacement, at, scope).map(Some),
+    }
+}
+
+fn replaced<'a>(text: &str, pattern: &regex::Regex, replacement: &str, at: usize, scope: &Scope<'_, 'a>) -> Result<Item<'a>> {
+    let mut result = String::new();
+    let mut end = 0;
+    for found in pattern.captures_iter(text) {
+        // Each character of the replacement can stand for the whole text at most.
+        let range = found.get_match().range();
+        scope.charge(replacement.len().saturating_mul(range.len() + 1), at)?;
+        result.push_str(text.get(end..range.start).unwrap_or_default());
+        found.expand(replacement, &mut result);
+        end = range.end;
+    }
+    result.push_str(text.get(end..).unwrap_or_default());
+    scope.keep(&result, at).map(Item::Text)
 }
 
 /// `join(separator)`: of nothing comes nothing.
@@ -245,6 +267,7 @@ pub(super) fn join<'a>(from: &Code, separator: &Code, at: usize, scope: &Scope<'
         let Some(text) = item.to_text(scope.arena()) else {
             return super::failed(failure(at, "join() takes strings"));
         };
+        flow(scope.charge(separator.len() + text.len(), at))?;
         if count > 0 {
             joined.push_str(separator);
         }
