@@ -66,3 +66,12 @@ pub const MAX_AUDIT_GROUP_BYTES: usize = 4 << 20;
 
 /// How many problems an offline check of the audit log names before it stops.
 pub const MAX_AUDIT_PROBLEMS: usize = 50;
+
+/// The longest permit, in bytes of JSON: 200 tables of 100 columns with transforms stay below it.
+pub const MAX_PERMIT_BYTES: usize = 1 << 20;
+
+/// How many users, tables, columns of a table or studies a permit may name.
+pub const MAX_PERMIT_ITEMS: usize = 1_000;
+
+/// The longest text in a permit (purpose, reasons), in bytes: two printed pages.
+pub const MAX_PERMIT_TEXT_BYTES: usize = 8_192;
