@@ -36,6 +36,9 @@ use visit::Purpose;
 /// How many resources the story of one patient in the history aims at; a story stops at the first visit that passes it.
 const STORY_RESOURCES: usize = 39;
 
+/// How many of the newest patients are not treated again yet.
+const NEWEST: usize = 50;
+
 /// A FHIR transaction of one hospital.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
@@ -207,16 +210,19 @@ impl Feed {
         let (number, purpose) = match operated {
             Some(number) => (number, Purpose::Operation),
             // Subjects of the demo's study come more often than chance would have it, so that its permit has something to show.
-            None if dice > 0.95 && !self.subjects.is_empty() => self.routine(true),
-            None => self.routine(false),
+            None if dice > 0.95 => self.routine(&self.subjects.clone()),
+            None => self.routine(&[]),
         };
         self.treat(number, purpose, now, false)
     }
 
-    /// Who comes next and why. Most controls are passed over: the demo is about treatments.
-    fn routine(&mut self, subject: bool) -> (usize, Purpose) {
+    /// Who of `among` (of all, if that is empty) comes next and why. Most controls are passed over: the demo is about
+    /// treatments. The newest patients wait a while: their first transaction may still be on its way.
+    fn routine(&mut self, among: &[usize]) -> (usize, Purpose) {
+        let arrived = self.patients.len().saturating_sub(NEWEST).max(1);
+        let among: Vec<usize> = among.iter().copied().filter(|number| *number < arrived).collect();
         loop {
-            let number = if subject { self.subjects[self.rng.random_range(0..self.subjects.len())] } else { self.rng.random_range(0..self.patients.len()) };
+            let number = if among.is_empty() { self.rng.random_range(0..arrived) } else { among[self.rng.random_range(0..among.len())] };
             let purpose = next_routine(&self.patients[number], &mut self.rng);
             if purpose != Purpose::Control || self.rng.random_bool(0.3) {
                 return (number, purpose);
@@ -237,7 +243,8 @@ impl Feed {
         let Feed { seed, rng, zone, patients, .. } = self;
         let patient = &mut patients[number];
         let style = if rng.random_bool(0.5) { Style::Put } else { Style::Post };
-        let began = if purpose == Purpose::Diagnosis { patient.diagnosed } else { now - SignedDuration::from_mins(rng.random_range(300..420)) };
+        let began =
+            if purpose == Purpose::Diagnosis { patient.diagnosed } else { now - SignedDuration::from_mins(rng.random_range(300..420)) };
         let mut draft = Draft::new(place(patient, purpose), style, *seed, patient, zone, rng);
         let code = draft.visit(purpose, patient, began);
         let transaction = Transaction { hospital: draft.hospital, resources: draft.len(), bundle: draft.finish() };
@@ -249,7 +256,8 @@ impl Feed {
     /// it begins with a diagnosis (8 or more), otherwise visits of known ones. All of them have ids of their own.
     pub fn next_transaction(&mut self, resources: usize, now: Timestamp) -> Transaction {
         let new = resources >= 8 || self.patients.is_empty();
-        let number = if new { self.admit(now - SignedDuration::from_hours(24 * 90)) } else { self.rng.random_range(0..self.patients.len()) };
+        let number =
+            if new { self.admit(now - SignedDuration::from_hours(24 * 90)) } else { self.rng.random_range(0..self.patients.len()) };
         let Feed { seed, rng, zone, patients, .. } = self;
         let patient = &mut patients[number];
         let mut at = now - SignedDuration::from_hours(24 * 80);

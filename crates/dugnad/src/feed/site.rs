@@ -76,9 +76,9 @@ const IM: Code = snomed("78421000", "Intramuscular route");
 const PO: Code = snomed("26643006", "Oral route");
 const BLADDER: Code = snomed("372471009", "Intravesical route");
 
-const BIOPSY: Code = snomed("86273004", "Biopsy (procedure)");
-const COLONOSCOPY: Code = snomed("73761001", "Colonoscopy (procedure)");
-const BRONCHOSCOPY: Code = snomed("10847001", "Bronchoscopy (procedure)");
+const BIOPSY: Code = snomed("86273004", "Biopsy");
+const COLONOSCOPY: Code = snomed("73761001", "Colonoscopy");
+const BRONCHOSCOPY: Code = snomed("10847001", "Bronchoscopy");
 
 const fn flat(code: Code, dose_mg: f64, route: Code) -> Drug {
     Drug { code, dose_mg, per_m2: false, route }
@@ -114,16 +114,41 @@ const PSA: Marker = Marker {
     median: 14.0,
     upper: 4.0,
 };
-const CEA: Marker =
-    Marker { code: loinc("2039-6", "Carcinoembryonic Ag [Mass/volume] in Serum or Plasma"), npu: None, unit: "ug/L", median: 9.0, upper: 5.0 };
-const CA125: Marker =
-    Marker { code: loinc("10334-1", "Cancer Ag 125 [Units/volume] in Serum or Plasma"), npu: None, unit: "k[IU]/L", median: 320.0, upper: 35.0 };
-const CA15_3: Marker =
-    Marker { code: loinc("6875-9", "Cancer Ag 15-3 [Units/volume] in Serum or Plasma"), npu: None, unit: "k[IU]/L", median: 24.0, upper: 30.0 };
-const CA19_9: Marker =
-    Marker { code: loinc("24108-3", "Cancer Ag 19-9 [Units/volume] in Serum or Plasma"), npu: None, unit: "k[IU]/L", median: 240.0, upper: 37.0 };
-const AFP: Marker =
-    Marker { code: loinc("1834-1", "Alpha-1-Fetoprotein [Mass/volume] in Serum or Plasma"), npu: None, unit: "ug/L", median: 40.0, upper: 10.0 };
+const CEA: Marker = Marker {
+    code: loinc("2039-6", "Carcinoembryonic Ag [Mass/volume] in Serum or Plasma"),
+    npu: None,
+    unit: "ug/L",
+    median: 9.0,
+    upper: 5.0,
+};
+const CA125: Marker = Marker {
+    code: loinc("10334-1", "Cancer Ag 125 [Units/volume] in Serum or Plasma"),
+    npu: None,
+    unit: "k[IU]/L",
+    median: 320.0,
+    upper: 35.0,
+};
+const CA15_3: Marker = Marker {
+    code: loinc("6875-9", "Cancer Ag 15-3 [Units/volume] in Serum or Plasma"),
+    npu: None,
+    unit: "k[IU]/L",
+    median: 24.0,
+    upper: 30.0,
+};
+const CA19_9: Marker = Marker {
+    code: loinc("24108-3", "Cancer Ag 19-9 [Units/volume] in Serum or Plasma"),
+    npu: None,
+    unit: "k[IU]/L",
+    median: 240.0,
+    upper: 37.0,
+};
+const AFP: Marker = Marker {
+    code: loinc("1834-1", "Alpha-1-Fetoprotein [Mass/volume] in Serum or Plasma"),
+    npu: None,
+    unit: "ug/L",
+    median: 40.0,
+    upper: 10.0,
+};
 const LDH: Marker = Marker {
     code: loinc("14804-9", "Lactate dehydrogenase [Enzymatic activity/volume] in Serum or Plasma by Lactate to pyruvate reaction"),
     npu: None,
@@ -310,7 +335,12 @@ pub const SITES: &[Site] = &[
         operated: 0.0,
         fractions: 15,
         irradiated: 0.2,
-        drugs: &[per_m2(RITUXIMAB, 375.0), per_m2(CYCLOPHOSPHAMIDE, 750.0), per_m2(DOXORUBICIN, 50.0), flat(atc("L01CA02", "vincristine"), 2.0, IV)],
+        drugs: &[
+            per_m2(RITUXIMAB, 375.0),
+            per_m2(CYCLOPHOSPHAMIDE, 750.0),
+            per_m2(DOXORUBICIN, 50.0),
+            flat(atc("L01CA02", "vincristine"), 2.0, IV),
+        ],
         medicated: 0.93,
         markers: &[LDH],
     },

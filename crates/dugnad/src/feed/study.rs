@@ -62,6 +62,10 @@ impl Study {
 
     /// The share of patients with this ICD-10 code that become subjects (0 to 1).
     pub fn share_of(&self, icd10: &str) -> f64 {
-        ELIGIBLE.iter().filter(|(id, codes, _)| *id == self.id && codes.iter().any(|code| icd10.starts_with(code))).map(|(_, _, share)| *share).sum()
+        ELIGIBLE
+            .iter()
+            .filter(|(id, codes, _)| *id == self.id && codes.iter().any(|code| icd10.starts_with(code)))
+            .map(|(_, _, share)| *share)
+            .sum()
     }
 }

@@ -107,8 +107,19 @@ fn a_history_is_whole_stories_within_50_000_resources() {
     assert!((35_000..=50_000).contains(&total), "{total}");
     assert!(largest <= 60, "{largest}");
     for needed in [
-        "Patient", "Encounter", "Condition", "Observation", "Procedure", "MedicationAdministration", "MedicationRequest", "DiagnosticReport",
-        "Specimen", "AdverseEvent", "Immunization", "Consent", "ResearchSubject",
+        "Patient",
+        "Encounter",
+        "Condition",
+        "Observation",
+        "Procedure",
+        "MedicationAdministration",
+        "MedicationRequest",
+        "DiagnosticReport",
+        "Specimen",
+        "AdverseEvent",
+        "Immunization",
+        "Consent",
+        "ResearchSubject",
     ] {
         assert!(by_type.contains_key(needed), "no {needed}");
     }
@@ -208,6 +219,95 @@ fn the_open_label_study_has_sites_in_every_region() {
     let regions: HashSet<_> = sites.iter().map(|hospital| hospital.region).collect();
     assert_eq!(regions.len(), 4);
     assert_eq!(studies().len(), 8);
+}
+
+#[test]
+#[ignore = "measures; run it alone on a quiet machine"]
+fn speed() {
+    let mut feed = Feed::new(1, 1_400, now());
+    let began = std::time::Instant::now();
+    let resources: usize = feed.history(now()).map(|transaction| transaction.resources).sum();
+    eprintln!("history: {:.0} resources/s", resources as f64 / began.elapsed().as_secs_f64());
+    let began = std::time::Instant::now();
+    let resources: usize = (0..20_000).map(|_| feed.next_transaction(3, now()).resources).sum();
+    eprintln!("transactions of 3: {:.0} resources/s", resources as f64 / began.elapsed().as_secs_f64());
+}
+
+mod live {
+    use super::super::live::*;
+    use super::*;
+    use axum::Router;
+    use axum::http::{HeaderMap, StatusCode};
+    use axum::routing::post;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::sync::{Arc, Mutex};
+    use std::time::{Duration, Instant};
+
+    /// A server that takes transactions: every 10th is refused as too many.
+    fn serve() -> String {
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                tell.send(listener.local_addr().unwrap()).unwrap();
+                let commits = Arc::new(AtomicU64::new(0));
+                let take = async move |headers: HeaderMap, body: String| {
+                    let bundle: Value = serde_json::from_str(&body).unwrap();
+                    let hospital = headers["authorization"].to_str().unwrap().strip_prefix("Bearer token-").unwrap().to_owned();
+                    assert!(hospital.parse::<usize>().unwrap() < hospitals().len() && bundle["type"] == "transaction");
+                    let commit = commits.fetch_add(1, Ordering::SeqCst) + 1;
+                    let status = if commit % 10 == 0 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+                    (status, [("dugnad-commit", commit.to_string())], "{}")
+                };
+                axum::serve(listener, Router::new().route("/fhir", post(take))).await.unwrap();
+            });
+        });
+        format!("http://{}", told.recv().unwrap())
+    }
+
+    #[test]
+    fn treatments_are_sent_at_the_rate_and_reported() {
+        let tokens = (0..hospitals().len()).map(|index| format!("token-{index}")).collect();
+        let config = LiveConfig { base_url: serve(), tokens, rate_per_s: 100.0, workers: 4 };
+        let reports = Arc::new(Mutex::new(Vec::new()));
+        let (kept, stop, began) = (reports.clone(), Arc::new(AtomicBool::new(false)), Instant::now());
+        let feed = LiveFeed::start(config, Feed::new(1, 200, now()), stop, move |report| kept.lock().unwrap().push(report)).unwrap();
+        while reports.lock().unwrap().len() < 25 && began.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        feed.stop();
+        let reports = reports.lock().unwrap();
+        assert!(reports.len() >= 25 && began.elapsed() >= Duration::from_millis(240), "open loop: not faster than the rate");
+        assert!(reports.iter().any(|report| matches!(report, Report::Busy { .. })));
+        for report in reports.iter() {
+            match report {
+                Report::Acknowledged(ack) => assert!(ack.commit > 0 && ack.latency >= ack.service_time && ack.resources > 0),
+                Report::Busy { .. } => {}
+                Report::Failed { what, .. } => panic!("{what}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_reported_and_the_feed_stops() {
+        let config = LiveConfig {
+            base_url: "http://127.0.0.1:9".into(),
+            tokens: vec![String::new(); hospitals().len()],
+            rate_per_s: 50.0,
+            workers: 2,
+        };
+        let failures = Arc::new(AtomicU64::new(0));
+        let counted = failures.clone();
+        let feed = LiveFeed::start(config, Feed::new(1, 10, now()), Arc::default(), move |report| {
+            assert!(matches!(report, Report::Failed { .. }));
+            counted.fetch_add(1, Ordering::SeqCst);
+        })
+        .unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        feed.stop();
+        assert!(failures.load(Ordering::SeqCst) > 0);
+    }
 }
 
 /// For looking at: `DUGNAD_FEED_SAMPLE=folder cargo test -p dugnad --lib feed::tests::write_sample -- --ignored`.

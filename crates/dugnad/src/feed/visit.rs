@@ -110,11 +110,8 @@ impl Draft<'_> {
             return Vec::new();
         }
         let clinical = basis == "c";
-        let group = if clinical {
-            loinc("21908-9", "Stage group.clinical Cancer")
-        } else {
-            loinc("21902-2", "Stage group.pathology Cancer")
-        };
+        let group =
+            if clinical { loinc("21908-9", "Stage group.clinical Cancer") } else { loinc("21902-2", "Stage group.pathology Cancer") };
         let mut written = Vec::new();
         if patient.site.tnm {
             let (t, n, m) = match patient.stage {
@@ -124,9 +121,17 @@ impl Draft<'_> {
                 _ => (["3", "4"][self.rng.random_range(0..2)], ["1", "2"][self.rng.random_range(0..2)], "1"),
             };
             let codes = if clinical {
-                [loinc("21905-5", "Primary tumor.clinical [Class] Cancer"), loinc("21906-3", "Regional lymph nodes.clinical [Class] Cancer"), loinc("21907-1", "Distant metastases.clinical [Class] Cancer")]
+                [
+                    loinc("21905-5", "Primary tumor.clinical [Class] Cancer"),
+                    loinc("21906-3", "Regional lymph nodes.clinical [Class] Cancer"),
+                    loinc("21907-1", "Distant metastases.clinical [Class] Cancer"),
+                ]
             } else {
-                [loinc("21899-0", "Primary tumor.pathology Cancer"), loinc("21900-6", "Regional lymph nodes.pathology [Class] Cancer"), loinc("21901-4", "Distant metastases.pathology [Class] Cancer")]
+                [
+                    loinc("21899-0", "Primary tumor.pathology Cancer"),
+                    loinc("21900-6", "Regional lymph nodes.pathology [Class] Cancer"),
+                    loinc("21901-4", "Distant metastases.pathology [Class] Cancer"),
+                ]
             };
             for (code, (letter, degree)) in codes.into_iter().zip([("T", t), ("N", n), ("M", m)]) {
                 let value = json!({"coding": [{"system": AJCC, "code": format!("{basis}{letter}{degree}"), "display": format!("{basis}{letter}{degree}")}]});
@@ -135,7 +140,8 @@ impl Draft<'_> {
             }
         }
         let members: Vec<Value> = written.iter().map(|member| json!({"reference": member})).collect();
-        let mut observation = self.observation(group, "procedure", encounter, at, json!({"valueCodeableConcept": stage_group(patient.stage)}));
+        let mut observation =
+            self.observation(group, "procedure", encounter, at, json!({"valueCodeableConcept": stage_group(patient.stage)}));
         if !members.is_empty() {
             observation["hasMember"] = Value::Array(members);
         }
@@ -198,8 +204,7 @@ impl Draft<'_> {
             codings.push(npu.coding());
         }
         let (code, display) = if value > marker.upper { ("H", "High") } else { ("N", "Normal") };
-        observation["interpretation"] =
-            json!([{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation", "code": code, "display": display}]}]);
+        observation["interpretation"] = json!([{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation", "code": code, "display": display}]}]);
         observation
     }
 
@@ -215,7 +220,8 @@ impl Draft<'_> {
         let choices = patient.site.surgery;
         let Some(&code) = choices.get(self.rng.random_range(0..choices.len().max(1))) else { return self.control(patient, at) };
         let minutes = self.rng.random_range(60..260);
-        let encounter = self.encounter(true, INPATIENT, patient.site.code, at - SignedDuration::from_hours(2), at + SignedDuration::from_mins(minutes));
+        let encounter =
+            self.encounter(true, INPATIENT, patient.site.code, at - SignedDuration::from_hours(2), at + SignedDuration::from_mins(minutes));
         self.procedure(code, SURGICAL, patient, &encounter, at, minutes);
         if patient.site.tnm {
             self.staging(patient, &encounter, at, "p");
@@ -352,7 +358,8 @@ impl Draft<'_> {
             change if change < -0.2 => snomed("268910001", "Patient's condition improved"),
             _ => snomed("359746009", "Patient's condition stable"),
         };
-        let mut observation = self.observation(DISEASE_STATUS, "therapy", &encounter, at, json!({"valueCodeableConcept": status.concept()}));
+        let mut observation =
+            self.observation(DISEASE_STATUS, "therapy", &encounter, at, json!({"valueCodeableConcept": status.concept()}));
         if self.hospital == patient.home {
             observation["focus"] = json!([{"reference": self.own("Condition")}]);
         }

@@ -29,7 +29,7 @@ fn mark() -> Markup {
     html! {
         p.synthetic role="note" {
             strong { "Synthetic" }
-            span { "Every patient here is made up. No number belongs to a person." }
+            span { "Every patient here is made up." span.more { " No number belongs to a person." } }
         }
     }
 }

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use futures::StreamExt;
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -29,14 +29,21 @@ impl Fake {
         let resources: usize = feed.history(now).map(|transaction| transaction.resources).sum();
         let mut state = DemoState { commit: 1_731, resources: resources as u64, patients: 1_400, ..DemoState::default() };
         state.authority.permit = "surveillance".into();
-        state.study = StudyView { permit: "study".into(), title: studies()[2].title.clone(), subjects: 27, sites: 14, rows: 912, ..StudyView::default() };
+        state.study = StudyView {
+            permit: "study".into(),
+            title: studies()[2].title.clone(),
+            subjects: 27,
+            sites: 14,
+            rows: 912,
+            ..StudyView::default()
+        };
         state.statistics = StatisticsView { permit: "statistics".into(), epoch_s: 60.0, next_s: 60.0, ..StatisticsView::default() };
         state.audit.origin = "dugnad.example/demo".into();
         Fake { feed, state, minute: VecDeque::new(), ticks: 0 }
     }
 
     fn tick(&mut self, now: Timestamp, treatments: u64) -> DemoState {
-        let clock = now.to_zoned(TimeZone::get("Europe/Oslo").unwrap()).strftime("%H:%M:%S").to_string();
+        let clock = time_in_norway(now);
         for _ in 0..treatments {
             let treatment = self.feed.next_treatment(now);
             let state = &mut self.state;
@@ -55,7 +62,10 @@ impl Fake {
                 time: clock.clone(),
                 commit: state.commit,
             });
-            state.freshness.recent_ms.push(0.6 + ((state.commit * 7919) % 97) as f32 / 60.0 + if state.commit % 61 == 0 { 9.0 } else { 0.0 });
+            state
+                .freshness
+                .recent_ms
+                .push(0.6 + ((state.commit * 7919) % 97) as f32 / 60.0 + if state.commit % 61 == 0 { 9.0 } else { 0.0 });
             self.minute.push_back((now, treatment.kind));
         }
         self.ticks += 1;
@@ -75,7 +85,8 @@ impl Fake {
         state.at = now.to_string();
         state.rate_per_s = treatments as f64;
         let kinds = [Kind::Surgery, Kind::Radiotherapy, Kind::DrugAdministration, Kind::OtherProcedure, Kind::Immunization];
-        let count = |kind: Kind| KindCount { kind: kind.name().into(), count: self.minute.iter().filter(|(_, k)| *k == kind).count() as u64 };
+        let count =
+            |kind: Kind| KindCount { kind: kind.name().into(), count: self.minute.iter().filter(|(_, k)| *k == kind).count() as u64 };
         state.authority.by_kind = kinds.into_iter().map(count).collect();
         state.authority.last_minute = state.authority.by_kind.iter().map(|entry| entry.count).sum();
         state.authority.commit = state.commit;
@@ -85,13 +96,32 @@ impl Fake {
             .map(|(table, rows)| TableRows { table: (*table).into(), rows: rows + state.commit })
             .collect();
         state.study.commit = state.commit;
-        state.study.by_kind = kinds.into_iter().zip([9, 211, 164, 27, 3]).map(|(kind, count)| KindCount { kind: kind.name().into(), count }).collect();
+        state.study.by_kind =
+            kinds.into_iter().zip([9, 211, 164, 27, 3]).map(|(kind, count)| KindCount { kind: kind.name().into(), count }).collect();
         state.statistics.next_s = 60.0 - (self.ticks % 60) as f64;
         state.statistics.epoch = "2026-03-02T09:41Z".into();
-        let cells = [("surgery", "612"), ("radiotherapy", "388"), ("drug_administration", "741"), ("other_procedure", "1401"), ("immunization", "< 5")];
+        let cells = [
+            ("surgery", "612"),
+            ("radiotherapy", "388"),
+            ("drug_administration", "741"),
+            ("other_procedure", "1401"),
+            ("immunization", "< 5"),
+        ];
         state.statistics.cells = cells.iter().map(|(kind, persons)| Cell { kind: (*kind).into(), persons: (*persons).into() }).collect();
-        state.freshness = Freshness { samples: state.commit - 1_731, stale: 0, p50_ms: 1.42, p99_ms: 4.87, max_ms: 11.3, recent_ms: state.freshness.recent_ms.clone() };
-        state.audit = Checkpoint { origin: state.audit.origin.clone(), size: 4_210 + self.ticks * 3, root: "pXh3cS0q1m9v2n8Yb7Wc5d4Ee6Ff0Gg1Hh2Ii3Jj4Kk=".into(), time: clock };
+        state.freshness = Freshness {
+            samples: state.commit - 1_731,
+            stale: 0,
+            p50_ms: 1.42,
+            p99_ms: 4.87,
+            max_ms: 11.3,
+            recent_ms: state.freshness.recent_ms.clone(),
+        };
+        state.audit = Checkpoint {
+            origin: state.audit.origin.clone(),
+            size: 4_210 + self.ticks * 3,
+            root: "pXh3cS0q1m9v2n8Yb7Wc5d4Ee6Ff0Gg1Hh2Ii3Jj4Kk=".into(),
+            time: clock,
+        };
     }
 }
 
@@ -142,9 +172,11 @@ async fn the_stream_sends_the_state_as_json() {
 
 #[tokio::test]
 async fn files_are_served_with_their_types() {
-    for (path, content_type) in
-        [("/assets/style.css", "text/css; charset=utf-8"), ("/assets/demo.js", "text/javascript; charset=utf-8"), ("/assets/icon.svg", "image/svg+xml")]
-    {
+    for (path, content_type) in [
+        ("/assets/style.css", "text/css; charset=utf-8"),
+        ("/assets/demo.js", "text/javascript; charset=utf-8"),
+        ("/assets/icon.svg", "image/svg+xml"),
+    ] {
         assert_eq!(get(demo(), path).await.headers()[header::CONTENT_TYPE], content_type);
     }
     assert_eq!(get(demo(), "/assets/../Cargo.toml").await.status(), StatusCode::NOT_FOUND);

@@ -27,20 +27,22 @@ let shown = null; // number of the newest treatment that has been drawn
 let selected = -1; // hospital under the pointer or with the focus
 
 // The same formula as in page.rs.
-const radius = (count) => Math.min(38, 11 + 1.7 * Math.sqrt(count));
+const radius = (count) => Math.min(40, 14 + 1.7 * Math.sqrt(count));
 
 function render(state) {
   for (const [elements, name, format] of formats) {
     for (const element of elements) {
       const value = reach(state, element.dataset[name]);
-      if (value !== undefined && value !== null) write(element, format(value));
+      const missing = value === undefined || value === null || (name === "ms" && state.freshness.samples === 0);
+      write(element, missing ? "–" : format(value));
     }
   }
+  byId("stale").toggleAttribute("data-bad", state.freshness.stale > 0);
   drawBars("authority", state.authority.by_kind);
   drawBars("study", state.study.by_kind);
   drawTables(state.authority.tables);
   drawStatistics(state.statistics);
-  drawSamples(state.freshness.recent_ms);
+  drawSamples(state.freshness);
   drawArrivals(state.latest);
   drawHospitals(state.hospitals);
   pulse(state.latest);
@@ -88,8 +90,10 @@ function countDown() {
   byId("epoch-bar").style.transform = `scaleX(${1 - Math.min(1, left / epochLasts)})`;
 }
 
-function drawSamples(samples) {
+function drawSamples(freshness) {
   const group = byId("samples");
+  const samples = freshness.recent_ms;
+  const first = freshness.samples - samples.length; // a measurement keeps its height while it is shown
   const x = (ms) => 20 + 167.5 * (Math.log10(Math.min(1500, Math.max(0.08, ms))) + 1);
   while (group.children.length > samples.length) group.lastChild.remove();
   samples.forEach((ms, index) => {
@@ -100,7 +104,7 @@ function drawSamples(samples) {
       group.append(mark);
     }
     mark.setAttribute("cx", x(ms).toFixed(1));
-    mark.setAttribute("cy", String(8 + ((index * 37) % 27)));
+    mark.setAttribute("cy", (6 + 27 * (((first + index) * 0.618034) % 1)).toFixed(1));
   });
 }
 
@@ -111,6 +115,7 @@ function drawArrivals(latest) {
   newest.forEach((arrival, index) => {
     const entry = list.children[index] ?? list.appendChild(arrivalEntry());
     entry.dataset.kind = arrival.kind;
+    entry.querySelector(".what").lang = arrival.kind === "surgery" ? "nb" : "en"; // NCSP texts are Norwegian
     write(entry.querySelector("time"), arrival.time);
     write(entry.querySelector(".what").firstChild, `${arrival.display} `);
     write(entry.querySelector("code"), arrival.code);
@@ -122,7 +127,6 @@ function arrivalEntry() {
   const entry = document.createElement("li");
   const what = document.createElement("span");
   what.className = "what";
-  what.lang = "nb";
   what.append(document.createTextNode(""), document.createElement("code"));
   const where = document.createElement("span");
   where.className = "where";

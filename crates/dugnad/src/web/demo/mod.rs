@@ -5,6 +5,7 @@ mod state;
 
 pub use state::{
     Arrival, AuthorityView, Cell, Checkpoint, DemoState, Freshness, KindCount, LATEST, RECENT, StatisticsView, StudyView, TableRows,
+    time_in_norway,
 };
 
 use super::assets;
@@ -45,7 +46,8 @@ async fn show(State(shared): State<Shared>) -> Markup {
 
 async fn events(State(shared): State<Shared>) -> Response {
     let Ok(place) = shared.places.try_acquire_owned() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "10")], "too many pages are listening; close one or try again").into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "10")], "too many pages are listening; close one or try again")
+            .into_response();
     };
     let states = WatchStream::new(shared.state).map(move |state| {
         // The place is given back when the stream is dropped, that is when the page goes away.

@@ -1,7 +1,7 @@
 //! The demo page as HTML. `assets/demo.js` brings it up to date by the `data-` attributes written here.
 
 use super::state::{DemoState, KindCount};
-use crate::feed::hospitals;
+use crate::feed::{Kind, hospitals};
 use crate::web::layout::{self, grouped, milliseconds};
 use crate::web::map::{self, Dot};
 use maud::{Markup, html};
@@ -30,7 +30,7 @@ pub(super) fn page(state: &DemoState) -> Markup {
                 (pulse_of(state))
             }
             main.board #content {
-                (drawing(state))
+                div.left { (drawing(state)) (audit(state)) }
                 (freshness(state))
                 section.readers aria-label="What each permit sees" {
                     (authority(state))
@@ -38,15 +38,15 @@ pub(super) fn page(state: &DemoState) -> Markup {
                     (statistics(state))
                 }
                 (arrivals(state))
-                (audit(state))
             }
             (hospital_table(state))
             footer {
                 p {
                     "Counties: " span lang="nb" { (map::ATTRIBUTION) } ". Hospitals: public register, about 2019. Patients, treatments and their "
-                    "frequencies are made up; the codes are real (ICD-10, NCSP, ATC, LOINC, NPU, SNOMED CT)."
+                    "frequencies are made up; the codes are real (ICD-10, NCSP, ATC, LOINC, NPU, SNOMED CT). What applicants wait today: "
+                    a href="https://helsedata.no/" { "helsedata.no" } "."
                 }
-                p { a href="/fhir/metadata" { "FHIR" } a href="/openapi.json" { "OpenAPI" } a href="/audit/checkpoint" { "Audit checkpoint" } }
+                p.links { a href="/fhir/metadata" { "FHIR" } a href="/openapi.json" { "OpenAPI" } a href="/audit/checkpoint" { "Audit checkpoint" } }
             }
         },
     )
@@ -105,7 +105,7 @@ fn hospital_dot(index: usize, name: &str, county: &str, dot: Dot, count: u64) ->
     html! {
         g.dot data-hospital=(index) data-name=(name) data-county=(county) transform=(format!("translate({:.0} {:.0})", dot.x, dot.y))
             role="img" lang="nb" tabindex=(if index == 0 { "0" } else { "-1" }) aria-label=(format!("{name}, {county}: {count}")) {
-            circle.hit r="34" {}
+            circle.hit r="46" {}
             circle.core r=(format!("{:.1}", radius(count))) {}
         }
     }
@@ -113,27 +113,29 @@ fn hospital_dot(index: usize, name: &str, county: &str, dot: Dot, count: u64) ->
 
 /// Radius of a dot in units: area grows with the count. The script has the same formula.
 fn radius(count: u64) -> f64 {
-    (11.0 + 1.7 * (count as f64).sqrt()).min(38.0)
+    (14.0 + 1.7 * (count as f64).sqrt()).min(40.0)
 }
 
 fn freshness(state: &DemoState) -> Markup {
-    let figures = [("p50", "median", state.freshness.p50_ms), ("p99", "99th percentile", state.freshness.p99_ms), ("max", "longest", state.freshness.max_ms)];
+    let figures = [
+        ("p50", "median", state.freshness.p50_ms),
+        ("p99", "99th percentile", state.freshness.p99_ms),
+        ("max", "longest", state.freshness.max_ms),
+    ];
     html! {
         section.card.fresh aria-labelledby="fresh-title" {
-            header {
-                h2 #fresh-title { "From the hospital’s commit to the first answer that holds it" }
-                p.aside { "Today: 5 to 8 months (helsedata.no), 12 to 24 per case in the cancer registry" }
-            }
+            header { h2 #fresh-title { "From the hospital’s commit to the first answer that holds it" } }
             div.figures {
                 @for (name, what, value) in figures {
-                    p.figure { b data-ms=(format!("freshness.{name}_ms")) { (milliseconds(value)) } " " small { "ms" } span { (what) } }
+                    p.figure { b data-ms=(format!("freshness.{name}_ms")) { (if state.freshness.samples == 0 { "–".into() } else { milliseconds(value) }) } " " small { "ms" } span { (what) } }
                 }
-                p.figure.stale { b data-number="freshness.stale" { (grouped(state.freshness.stale)) } span { "stale of " span data-number="freshness.samples" { (grouped(state.freshness.samples)) } } }
+                p.figure.stale #stale data-bad[state.freshness.stale > 0] { b data-number="freshness.stale" { (grouped(state.freshness.stale)) } span { "stale of " span data-number="freshness.samples" { (grouped(state.freshness.samples)) } } }
+                p.figure.today { b { "5–8" } " " small { "months" } span { "what an applicant waits today" } }
             }
-            svg.strip #strip viewBox="0 0 720 58" aria-hidden="true" {
-                @for (power, label) in ["0.1", "1", "10", "100 ms", "1 s"].iter().enumerate() {
-                    line x1=(strip_x(power)) x2=(strip_x(power)) y1="4" y2="38" {}
-                    text x=(strip_x(power)) y="54" { (label) }
+            svg.strip #strip viewBox="0 0 720 54" aria-hidden="true" {
+                @for (power, label) in ["0.1 ms", "1 ms", "10 ms", "100 ms", "1 s"].iter().enumerate() {
+                    line x1=(strip_x(power)) x2=(strip_x(power)) y1="2" y2="36" {}
+                    text x=(strip_x(power)) y="51" { (label) }
                 }
                 g #samples {}
             }
@@ -164,7 +166,7 @@ fn study(state: &DemoState) -> Markup {
     let view = &state.study;
     html! {
         article.card aria-labelledby="study-title" {
-            header { h2 #study-title { "Company: its study" } span.badge.live { "live" } }
+            header { h2 #study-title { "Company: study" } span.badge.live { "live" } }
             p.basis { "Trial protocol · " span lang="nb" data-text="study.title" { (view.title) } }
             p.hero { b data-number="study.subjects" { (grouped(view.subjects)) } span { "subjects at " span data-number="study.sites" { (grouped(view.sites)) } " hospitals" } }
             (bars("study", &view.by_kind))
@@ -205,9 +207,15 @@ fn statistics(state: &DemoState) -> Markup {
                     }
                 }
             }
-            p.foot { "epoch " span data-text="statistics.epoch" { (view.epoch) } " · fewer than 5 are never told apart from none" }
+            p.line { "“< 5” stands for none to four" }
+            p.foot { "epoch " span data-text="statistics.epoch" { (view.epoch) } }
         }
     }
+}
+
+/// Operations have Norwegian texts (NCSP); the other codes that arrive have English ones.
+fn norwegian(kind: Kind) -> Option<&'static str> {
+    (kind == Kind::Surgery).then_some("nb")
 }
 
 fn arrivals(state: &DemoState) -> Markup {
@@ -219,7 +227,7 @@ fn arrivals(state: &DemoState) -> Markup {
                     li data-kind=(arrival.kind.name()) {
                         time { (arrival.time) }
                         i aria-hidden="true" {}
-                        span.what lang="nb" { (arrival.display) " " code { (arrival.code) } }
+                        span.what lang=[norwegian(arrival.kind)] { (arrival.display) " " code { (arrival.code) } }
                         span.where lang="nb" { (hospitals().get(arrival.hospital).map_or("", |hospital| hospital.name)) }
                     }
                 }

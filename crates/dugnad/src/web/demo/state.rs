@@ -1,6 +1,8 @@
 //! What the demo page shows: one value a second.
 
+use crate::feed::live::Acknowledged;
 use crate::feed::{Kind, hospitals};
+use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 /// How many of the newest treatments a state carries: enough for three seconds at the demo's default rate.
@@ -57,6 +59,27 @@ pub struct Arrival {
     pub time: String,
     /// Its commit.
     pub commit: u64,
+}
+
+impl Arrival {
+    /// What a page shows of an acknowledged transaction; `number` counts from 1, `at` is the wall clock then.
+    pub fn of(number: u64, acknowledged: &Acknowledged, at: Timestamp) -> Self {
+        Arrival {
+            number,
+            hospital: acknowledged.hospital,
+            kind: acknowledged.kind,
+            code: acknowledged.code.code.into(),
+            display: acknowledged.code.display.into(),
+            time: time_in_norway(at),
+            commit: acknowledged.commit,
+        }
+    }
+}
+
+/// Time of day in Norway, `09:41:07`.
+pub fn time_in_norway(at: Timestamp) -> String {
+    let zone = TimeZone::get("Europe/Oslo").unwrap_or(TimeZone::UTC);
+    at.to_zoned(zone).strftime("%H:%M:%S").to_string()
 }
 
 /// Rows of a table.
