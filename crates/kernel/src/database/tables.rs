@@ -4,8 +4,8 @@ use crate::fhir::definitions;
 use crate::fhir::json::{self, Value};
 use crate::live::schema::{Storage, TableSchema};
 use crate::live::{LiveCell, LiveTable};
-use crate::views::builtin::{builtin_views, has_modifier_extension};
-use crate::views::{Cell, View};
+use crate::views::builtin::builtin_views;
+use crate::views::{Cell, View, has_modifier_extension};
 use bumpalo::Bump;
 use std::collections::HashMap;
 
