@@ -3,8 +3,21 @@
 use super::{Cell, Column};
 use crate::fhir::json::write_string;
 
+/// How an element that is no primitive is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Elements {
+    /// As it is.
+    Json,
+    /// As a string that holds its JSON.
+    Text,
+}
+
 /// Writes a row as a JSON object. A key is its id.
 pub fn write_json_row(columns: &[Column], cells: &[Cell<'_>], out: &mut Vec<u8>) {
+    write_row(columns, cells, Elements::Json, out);
+}
+
+pub(super) fn write_row(columns: &[Column], cells: &[Cell<'_>], elements: Elements, out: &mut Vec<u8>) {
     out.push(b'{');
     for (i, (column, cell)) in columns.iter().zip(cells).enumerate() {
         if i > 0 {
@@ -12,13 +25,17 @@ pub fn write_json_row(columns: &[Column], cells: &[Cell<'_>], out: &mut Vec<u8>)
         }
         write_string(&column.name, out);
         out.push(b':');
-        write_json(cell, out);
+        write_cell(cell, elements, out);
     }
     out.push(b'}');
 }
 
 /// Writes a cell as JSON.
 pub fn write_json(cell: &Cell<'_>, out: &mut Vec<u8>) {
+    write_cell(cell, Elements::Json, out);
+}
+
+fn write_cell(cell: &Cell<'_>, elements: Elements, out: &mut Vec<u8>) {
     match cell {
         Cell::Null => out.extend_from_slice(b"null"),
         Cell::Boolean(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
@@ -31,11 +48,16 @@ pub fn write_json(cell: &Cell<'_>, out: &mut Vec<u8>) {
                 if i > 0 {
                     out.push(b',');
                 }
-                write_json(cell, out);
+                write_cell(cell, elements, out);
             }
             out.push(b']');
         }
-        Cell::Element(value) => value.write(out),
+        Cell::Element(value) if elements == Elements::Json => value.write(out),
+        Cell::Element(value) => {
+            let mut json = Vec::new();
+            value.write(&mut json);
+            write_string(&String::from_utf8_lossy(&json), out);
+        }
     }
 }
 

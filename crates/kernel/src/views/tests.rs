@@ -185,6 +185,37 @@ fn rows_are_written_as_json_and_csv() {
 }
 
 #[test]
+fn rows_become_arrow_batches() {
+    let definition = select(json!([{"column": [
+        {"name": "id", "path": "getResourceKey()"}, {"name": "active", "path": "active", "type": "boolean"},
+        {"name": "birth", "path": "multipleBirth.ofType(integer)"}, {"name": "weight", "path": "extension('w').value.ofType(decimal)"},
+        {"name": "given", "path": "name.given", "type": "string", "collection": true}, {"name": "any", "path": "name.first()"}]}]));
+    let view = View::compile(&definition).unwrap();
+    let patient = json!({"resourceType": "Patient", "id": "p", "active": true, "multipleBirthInteger": 2, "name": [{"given": ["A", "B"]}],
+        "extension": [{"url": "w", "valueDecimal": 1.5}]});
+    let arena = Bump::new();
+    let mut batches = super::arrow::Batches::new(view.columns()).unwrap();
+    for resource in [patient, json!({"resourceType": "Patient"})] {
+        let resource = json::parse(resource.to_string().as_bytes(), &arena).unwrap();
+        view.run(resource, &arena, &mut |cells| assert!(batches.push(cells).unwrap().is_none())).unwrap();
+    }
+    let batch = batches.finish().unwrap().unwrap();
+    let table = arrow::util::pretty::pretty_format_batches(&[batch]).unwrap().to_string();
+    assert_eq!(
+        table,
+        r#"
++----+--------+-------+--------+--------+---------------------+
+| id | active | birth | weight | given  | any                 |
++----+--------+-------+--------+--------+---------------------+
+| p  | true   | 2     | 1.5    | [A, B] | {"given":["A","B"]} |
+|    |        |       |        | []     |                     |
++----+--------+-------+--------+--------+---------------------+"#
+            .trim_start()
+    );
+    assert!(batches.finish().unwrap().is_none());
+}
+
+#[test]
 fn modifier_extensions_are_seen_at_the_top_and_one_level_below() {
     let has = |resource: Value| {
         let arena = Bump::new();
