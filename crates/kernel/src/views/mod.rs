@@ -2,7 +2,6 @@
 //!
 //! A view is row-local: its rows depend on one version of one resource and on nothing else.
 
-pub mod arrow;
 pub mod builtin;
 mod compile;
 pub mod render;

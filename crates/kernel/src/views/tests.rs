@@ -172,47 +172,13 @@ fn a_repeat_or_a_product_without_end_stops() {
 }
 
 #[test]
-fn rows_are_written_as_json_and_csv() {
-    let view = View::compile(&select(json!([{"column": [
-        {"name": "text", "path": "name.text"}, {"name": "given", "path": "name.given", "collection": true}, {"name": "none", "path": "birthDate"}]}]))).unwrap();
+fn a_row_is_written_as_json() {
+    let columns = json!([{"name": "text", "path": "name.text"}, {"name": "given", "path": "name.given", "collection": true}, {"name": "none", "path": "id"}]);
+    let view = View::compile(&select(json!([{"column": columns}]))).unwrap();
     let cells = [Cell::String("a \"b\",\nc"), Cell::List(&[Cell::String("x"), Cell::Integer(1)]), Cell::Null];
-    let (mut json, mut csv) = (Vec::new(), Vec::new());
+    let mut json = Vec::new();
     render::write_json_row(view.columns(), &cells, &mut json);
-    render::write_csv_header(view.columns(), &mut csv);
-    render::write_csv_row(&cells, &mut csv);
     assert_eq!(String::from_utf8(json).unwrap(), r#"{"text":"a \"b\",\nc","given":["x",1],"none":null}"#);
-    assert_eq!(String::from_utf8(csv).unwrap(), "text,given,none\r\n\"a \"\"b\"\",\nc\",\"[\"\"x\"\",1]\",\r\n");
-}
-
-#[test]
-fn rows_become_arrow_batches() {
-    let definition = select(json!([{"column": [
-        {"name": "id", "path": "getResourceKey()"}, {"name": "active", "path": "active", "type": "boolean"},
-        {"name": "birth", "path": "multipleBirth.ofType(integer)"}, {"name": "weight", "path": "extension('w').value.ofType(decimal)"},
-        {"name": "given", "path": "name.given", "type": "string", "collection": true}, {"name": "any", "path": "name.first()"}]}]));
-    let view = View::compile(&definition).unwrap();
-    let patient = json!({"resourceType": "Patient", "id": "p", "active": true, "multipleBirthInteger": 2, "name": [{"given": ["A", "B"]}],
-        "extension": [{"url": "w", "valueDecimal": 1.5}]});
-    let arena = Bump::new();
-    let mut batches = super::arrow::Batches::new(view.columns()).unwrap();
-    for resource in [patient, json!({"resourceType": "Patient"})] {
-        let resource = json::parse(resource.to_string().as_bytes(), &arena).unwrap();
-        view.run(resource, &arena, &mut |cells| assert!(batches.push(cells).unwrap().is_none())).unwrap();
-    }
-    let batch = batches.finish().unwrap().unwrap();
-    let table = arrow::util::pretty::pretty_format_batches(&[batch]).unwrap().to_string();
-    assert_eq!(
-        table,
-        r#"
-+----+--------+-------+--------+--------+---------------------+
-| id | active | birth | weight | given  | any                 |
-+----+--------+-------+--------+--------+---------------------+
-| p  | true   | 2     | 1.5    | [A, B] | {"given":["A","B"]} |
-|    |        |       |        | []     |                     |
-+----+--------+-------+--------+--------+---------------------+"#
-            .trim_start()
-    );
-    assert!(batches.finish().unwrap().is_none());
 }
 
 #[test]
