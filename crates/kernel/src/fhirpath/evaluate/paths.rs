@@ -2,8 +2,9 @@
 
 use super::{Flow, GO_ON, Item, Sink};
 use crate::fhir::json::{Member, Value};
+use crate::fhir::reference::literal;
 use crate::fhirpath::code::{Choice, Step};
-use crate::fhirpath::types::{DataType, resource_type, variant_type};
+use crate::fhirpath::types::{DataType, variant_type};
 
 type Element<'a> = (Value<'a>, Option<&'static DataType>);
 
@@ -123,16 +124,8 @@ pub(super) fn reference_key<'a>(item: Item<'a>, wanted: Option<&'static str>) ->
     {
         return Some(Item::Key { resource_type, id });
     }
-    let (resource_type, id) = literal_reference(text)?;
+    let (resource_type, id) = literal(text)?;
     wanted.is_none_or(|wanted| wanted == resource_type).then_some(Item::Key { resource_type, id })
-}
-
-/// Type and id of a literal reference `[base/]Type/id[/_history/version]`.
-fn literal_reference(text: &str) -> Option<(&str, &str)> {
-    let text = text.split_once("/_history/").map_or(text, |(resource, _)| resource);
-    let (rest, id) = text.rsplit_once('/')?;
-    let name = rest.rsplit_once('/').map_or(rest, |(_, name)| name);
-    (is_id(id) && resource_type(name).is_some()).then_some((name, id))
 }
 
 fn is_id(text: &str) -> bool {
