@@ -4,5 +4,6 @@ pub mod access;
 pub mod api;
 pub mod cli;
 pub mod feed;
+pub mod limits;
 pub mod query;
 pub mod web;

@@ -52,6 +52,13 @@ impl Tally {
     }
 }
 
+impl Raw {
+    /// A cell in which nobody was counted.
+    pub const fn nobody() -> Self {
+        Self { persons: 0 }
+    }
+}
+
 impl Method {
     /// 0 and 1..`threshold`-1 persons look the same. A threshold below 2 would hide nothing; it becomes 2.
     pub const fn threshold(threshold: u64) -> Self {

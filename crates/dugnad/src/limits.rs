@@ -1,0 +1,176 @@
+//! Every bound of the server and the command line in one place, each with its reason. (The kernel's are in
+//! `dugnad_kernel::limits`.)
+
+use std::time::Duration;
+
+// ---- HTTP: what a stranger can make the server hold ----
+
+/// How many connections are served at once; further ones wait in the system's backlog. A connection costs some 20 KB.
+pub const MAX_CONNECTIONS: usize = 2_048;
+
+/// How long the head of a request may take to arrive, so that a slow writer of headers cannot hold a connection.
+/// It also ends keep-alive connections on which nothing more comes.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How large the head of a request may be, in bytes.
+pub const MAX_HEAD_BYTES: usize = 64 << 10;
+
+/// How many headers a request may have.
+pub const MAX_HEADERS: usize = 100;
+
+/// How long a request's target may be, in bytes. A conditional update's query is the longest that is useful.
+pub const MAX_URI_BYTES: usize = 8 << 10;
+
+/// The largest body of `POST /sql`, in bytes: generated SQL of many lines has room.
+pub const MAX_SQL_BODY_BYTES: usize = 256 << 10;
+
+/// How long no byte of a body may arrive before the request is given up.
+pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a whole body may take: 32 MB at 2 Mbit/s.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(150);
+
+/// How many bytes of request bodies are held at once, in all requests together. Parsing takes up to eight times as much
+/// (three bytes of `[],` become a value of 24), so this bounds the memory that strangers can claim to about 1 GB.
+pub const MAX_BODY_BYTES_HELD: usize = 128 << 20;
+
+/// The largest answer to a batch or a history, in bytes: it is put together in memory.
+pub const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// How many bytes of an answer to `POST /sql` may wait for a slow reader, in chunks of about this size.
+pub const ANSWER_CHUNK_BYTES: usize = 256 << 10;
+
+/// How many such chunks wait.
+pub const ANSWER_CHUNKS: usize = 4;
+
+/// How many rows of a Parquet answer are collected into one row group before they are written.
+pub const PARQUET_ROW_GROUP_ROWS: usize = 131_072;
+
+/// How long a connection may take to finish its request once the server has been told to stop.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+// ---- HTTP: work ----
+
+/// How many writes run at once. Each holds a thread while it waits for its group's fsync; group commit makes of them one
+/// fsync, so that more of them add throughput only up to what one fsync can cover.
+pub const MAX_WRITES_RUNNING: usize = 128;
+
+/// How many writes wait for a place; the next one is told to come back.
+pub const MAX_WRITES_WAITING: usize = 512;
+
+/// How many reads of single resources run at once; each waits for the audit log.
+pub const MAX_READS_RUNNING: usize = 128;
+
+/// How many reads wait for a place; the next one is told to come back.
+pub const MAX_READS_WAITING: usize = 1_024;
+
+/// How many answers to `POST /sql` are computed or sent at once.
+pub const MAX_QUERIES: usize = 32;
+
+/// How many more wait for a place; the next one is told to come back.
+pub const MAX_QUERIES_WAITING: usize = 128;
+
+/// How many entries of one batch run at once: enough to share an fsync, few enough to leave room for others.
+pub const BATCH_PARALLEL: usize = 16;
+
+/// How long a read with `Dugnad-Min-Commit` waits for that commit.
+pub const MIN_COMMIT_WAIT: Duration = Duration::from_secs(2);
+
+/// How often such a read looks.
+pub const MIN_COMMIT_POLL: Duration = Duration::from_millis(2);
+
+/// After how many seconds a client that met a full queue should come back.
+pub const RETRY_AFTER_S: u64 = 1;
+
+/// How many refusals of callers without a valid token are put on the record per minute. Anyone can cause them, and the
+/// log is never cut; the rest is counted only.
+pub const RECORDED_STRANGERS_PER_MINUTE: u64 = 60;
+
+/// How long an `Idempotency-Key` may be, in bytes.
+pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 128;
+
+/// How many entries one answer of `GET /audit/log` holds at most.
+pub const MAX_LOG_ENTRIES: usize = 1_000;
+
+// ---- Command line ----
+
+/// How many resources of an NDJSON file go into one transaction: an fsync for each line would be the whole cost.
+pub const INGEST_GROUP_LINES: usize = 200;
+
+/// How many bytes such a group holds at most.
+pub const INGEST_GROUP_BYTES: usize = 1 << 20;
+
+/// How many units wait between the reading thread and the workers, per worker.
+pub const INGEST_QUEUE: usize = 4;
+
+/// How often a unit is tried again while the database is busy, with a growing pause (at most 5 s): some two minutes.
+pub const INGEST_TRIES: u32 = 30;
+
+/// How deep directories are entered.
+pub const MAX_DIRECTORY_DEPTH: usize = 32;
+
+/// How many problems of one unit are printed.
+pub const INGEST_ISSUES_SHOWN: usize = 10;
+
+/// How many rows `query` and `view run` show as a table; other formats stream without a bound.
+pub const TABLE_ROWS: usize = 10_000;
+
+// ---- SQL: what one question may cost ----
+
+/// How long the text of a question may be, in bytes: an IN list of 5,000 codes with room around it.
+pub const MAX_SQL_BYTES: usize = 128 << 10;
+
+/// How many tokens a question may have. It bounds how deep a chain such as `a OR b OR ...` becomes as a tree, which is
+/// walked and dropped by recursion.
+pub const MAX_SQL_TOKENS: usize = 20_000;
+
+/// How deep parentheses, subqueries and operators may nest while parsing. People stay below 10, generators below 30.
+pub const MAX_SQL_NESTING: usize = 50;
+
+/// How many operators may hang under one another in one expression. A chain of 1,000 `OR`s should be an IN list.
+pub const MAX_EXPRESSION_DEPTH: usize = 1_000;
+
+/// How many SELECTs and table references a question may have once every common table expression is written out where it
+/// is used, as the planner does: thirty that each use the one before twice would be 2^30.
+pub const MAX_RELATIONS: u64 = 256;
+
+/// How many expression nodes a question may have once every column is replaced by the expression behind it, as the
+/// optimiser may do: thirty subqueries of the form `SELECT x + x AS x` would be 2^30.
+pub const MAX_EXPANDED_EXPRESSIONS: u64 = 200_000;
+
+/// How many rows `generate_series` and `range` may make of integers: a calendar in seconds of a week.
+pub const MAX_SERIES: u64 = 1_000_000;
+
+/// How long a question may take, from its admission to its last row, also when the client reads slowly: it holds a
+/// place and a snapshot.
+pub const QUESTION_TIME: Duration = Duration::from_secs(60);
+
+/// How much memory the operators of one question may hold, in bytes. They never spill to disk: pseudonymised rows in
+/// temporary files would outlive the question.
+pub const QUESTION_MEMORY: usize = 1 << 30;
+
+/// How many questions run at once for each core: one computes while another waits for its client.
+pub const QUESTIONS_PER_CORE: usize = 2;
+
+/// How many questions wait for a place; the next one is told to come back.
+pub const QUESTIONS_WAITING: usize = 64;
+
+/// The stack of a thread that plans and runs questions. Trees at the bounds above are walked and dropped by recursion.
+/// It is reserved address space; only what is touched is memory.
+pub const QUERY_STACK_BYTES: usize = 64 << 20;
+
+/// How many batches wait between the running query and its reader: enough to keep both busy.
+pub const BATCHES_WAITING: usize = 2;
+
+/// How many rows a scan hands on at a time. Operators stay in the processor's cache, and a question can be cancelled
+/// between two.
+pub const SCAN_BATCH_ROWS: usize = 8_192;
+
+/// How many bytes of a question the audit log keeps when it was refused for its length.
+pub const RECORDED_SQL_BYTES: usize = 4 << 10;
+
+/// From how many rows the widths of a printed table's columns are taken; later rows keep them.
+pub const TABLE_WIDTH_ROWS: usize = 1_000;
+
+/// How wide a column of a printed table becomes at most, in characters.
+pub const TABLE_COLUMN_WIDTH: usize = 60;
