@@ -27,3 +27,27 @@ pub const SEGMENT_ROWS: usize = 65_536;
 
 /// How often a write is prepared again because what it read has changed, before it is prepared under the commit lock.
 pub const OPTIMISTIC_TRIES: usize = 3;
+
+/// The longest audit entry, in bytes of JSON. It carries the request as sent; the longest SQL text that is taken is shorter.
+pub const MAX_AUDIT_ENTRY_BYTES: usize = 1 << 20;
+
+/// How many audit entries may wait for the log's thread; whoever comes then waits. Each waits for one fsync at most.
+pub const AUDIT_QUEUE: usize = 4_096;
+
+/// How many audit entries one fsync takes at most, so that the first of a group does not wait for ever.
+pub const MAX_AUDIT_GROUP: usize = 1_024;
+
+/// How many bytes one fsync of the audit log takes at most (plus the entry that reaches it), for the same reason.
+pub const MAX_AUDIT_GROUP_BYTES: usize = 4 << 20;
+
+/// How many problems an offline check of the audit log names before it stops.
+pub const MAX_AUDIT_PROBLEMS: usize = 50;
+
+/// The longest permit, in bytes of JSON: 200 tables of 100 columns with transforms stay below it.
+pub const MAX_PERMIT_BYTES: usize = 1 << 20;
+
+/// How many users, tables, columns of a table or studies a permit may name.
+pub const MAX_PERMIT_ITEMS: usize = 1_000;
+
+/// The longest text in a permit (purpose, reasons), in bytes: two printed pages.
+pub const MAX_PERMIT_TEXT_BYTES: usize = 8_192;

@@ -1,0 +1,222 @@
+//! The open log.
+
+use super::AuditError;
+use super::disk::{Disk, RealDisk};
+use super::entry::Entry;
+use super::folder::{self, Proof, TileNodes};
+use super::note::VerifierKey;
+use super::publish::{Published, Publisher};
+use super::recover::{Recovery, recover};
+use super::tile::Tile;
+use super::tree::{Hash, TILE_WIDTH, consistency};
+use super::writer::{Done, Message, Shared, State, Writer};
+use crate::clock::Clock;
+use crate::limits::{AUDIT_QUEUE, MAX_AUDIT_ENTRY_BYTES};
+use ed25519_dalek::SigningKey;
+use rand::CryptoRng;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How a log runs.
+pub struct Options {
+    interval: Duration,
+    salts: Box<dyn CryptoRng + Send>,
+    disk: Arc<dyn Disk>,
+}
+
+impl Options {
+    /// Checkpoints every second in which there is something new; salts from `salts`.
+    pub fn new(salts: Box<dyn CryptoRng + Send>) -> Self {
+        Self { interval: Duration::from_secs(1), salts, disk: Arc::new(RealDisk) }
+    }
+
+    /// Signs checkpoints at multiples of `interval` (UTC).
+    #[must_use]
+    pub fn interval(self, interval: Duration) -> Self {
+        Self { interval, ..self }
+    }
+
+    #[cfg(test)]
+    pub(super) fn disk(self, disk: Arc<dyn Disk>) -> Self {
+        Self { disk, ..self }
+    }
+}
+
+/// An open log; one writer thread, group fsync; one publisher thread, which signs checkpoints at fixed intervals.
+///
+/// Dropping it closes it: what is queued is written, and a checkpoint over everything is signed.
+pub struct Log {
+    dir: PathBuf,
+    key: VerifierKey,
+    queue: SyncSender<Message>,
+    shared: Arc<Shared>,
+    recovery: Recovery,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Log {
+    /// Opens the log in `dir` (made if absent), checking all of it; a crash's half-written end is cut off. Salts come from
+    /// a generator that the operating system seeds.
+    pub fn open(dir: &Path, origin: &str, key: SigningKey, clock: Arc<dyn Clock>) -> Result<Self, AuditError> {
+        Self::open_with(dir, origin, key, clock, Options::new(Box::new(rand::make_rng::<rand::rngs::StdRng>())))
+    }
+
+    /// Opens the log with options.
+    pub fn open_with(dir: &Path, origin: &str, key: SigningKey, clock: Arc<dyn Clock>, options: Options) -> Result<Self, AuditError> {
+        let verifier = VerifierKey::new(origin, key.verifying_key())?;
+        let Options { interval, salts, disk } = options;
+        let recovered = recover(dir, &verifier, disk.as_ref())?;
+        let (recovery, entries, end) = (recovered.report, recovered.entries, recovered.end);
+        if recovery.cut_bytes > 0 {
+            tracing::warn!(bytes = recovery.cut_bytes, entries = recovery.entries, "cut off the half-written end of the audit log");
+        }
+        let state = State { growth: recovered.growth, full_tiles: recovered.missing, offsets: recovered.offsets, closing: false };
+        // What is published at first is replaced below, before anybody sees it; its size says which old tiles can go.
+        let published = Published { size: recovered.signed.unwrap_or(0), note: String::new(), partials: Vec::new() };
+        let shared = Arc::new(Shared::new(state, published));
+        let publisher = Publisher {
+            dir: dir.to_owned(),
+            disk: Arc::clone(&disk),
+            key,
+            origin: origin.to_owned(),
+            clock,
+            interval,
+            shared: Arc::clone(&shared),
+        };
+        publisher.publish(true)?;
+        publisher.remove_leftovers()?;
+        super::disk::sync_dir(dir).map_err(|source| AuditError::io(dir, source))?;
+        let (queue, receiver) = mpsc::sync_channel(AUDIT_QUEUE);
+        let writer = Writer { dir: dir.to_owned(), entries, disk, salts, end, queue: receiver, shared: Arc::clone(&shared) };
+        let threads = Mutex::new(vec![spawn(dir, "audit-writer", move || writer.run())?, spawn(dir, "audit-publisher", move || publisher.run())?]);
+        Ok(Self { dir: dir.to_owned(), key: verifier, queue, shared, recovery, threads })
+    }
+
+    /// What opening found and mended.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// The public key that checks this log.
+    pub fn verifier_key(&self) -> &VerifierKey {
+        &self.key
+    }
+
+    /// Appends an entry; durable when this returns its index. Blocks for one group fsync.
+    pub fn append(&self, entry: &Entry) -> Result<u64, AuditError> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.append_then(entry, Box::new(move |result| _ = sender.send(result)));
+        receiver.recv().unwrap_or(Err(AuditError::Stopped))
+    }
+
+    /// Appends without waiting for the disk; `done` is called from the log's thread once the entry is durable, or at once if it
+    /// cannot be taken. `done` must be quick: all entries wait for it. Blocks only while [`AUDIT_QUEUE`] entries are queued.
+    pub fn append_then(&self, entry: &Entry, done: Box<dyn FnOnce(Result<u64, AuditError>) + Send>) {
+        let done = Done::new(done);
+        if self.shared.is_stopped() {
+            return done.tell(Err(AuditError::Stopped));
+        }
+        let json = match serde_json::to_vec(entry) {
+            Ok(json) if json.len() <= MAX_AUDIT_ENTRY_BYTES => json,
+            Ok(json) => return done.tell(Err(AuditError::TooLong { bytes: json.len(), limit: MAX_AUDIT_ENTRY_BYTES })),
+            Err(error) => return done.tell(Err(AuditError::io(&self.dir, error.into()))),
+        };
+        // If the writer has ended, the message comes back, and dropping it tells the caller.
+        let _ = self.queue.send(Message::Append { json, done });
+    }
+
+    /// How many entries there are.
+    pub fn size(&self) -> u64 {
+        self.shared.size()
+    }
+
+    /// Whether a failed write has stopped the log.
+    pub fn is_stopped(&self) -> bool {
+        self.shared.is_stopped()
+    }
+
+    /// The newest signed checkpoint (C2SP signed note: origin, size, root hash, signature).
+    pub fn checkpoint(&self) -> String {
+        self.shared.published().note.clone()
+    }
+
+    /// A public file of the log, `checkpoint` or `tile/...`, as C2SP tlog-tiles names them; `None` for any other path, and
+    /// for tiles that no published checkpoint covers. Every shorter form of a tile is served too.
+    pub fn public_file(&self, path: &str) -> Result<Option<Vec<u8>>, AuditError> {
+        let published = self.shared.published();
+        if path == super::disk::CHECKPOINT {
+            return Ok(Some(published.note.clone().into_bytes()));
+        }
+        match Tile::parse(path) {
+            Some(tile) if tile.is_in(published.size) => self.nodes(&published).tile(tile).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Entries from `first`, at most `count`, with their indices.
+    pub fn entries(&self, first: u64, count: usize) -> Result<Vec<(u64, Entry)>, AuditError> {
+        let (size, offset) = {
+            let state = self.shared.state();
+            let tile = usize::try_from(first / TILE_WIDTH as u64).unwrap_or(usize::MAX);
+            (state.growth.size(), state.offsets.get(tile).copied())
+        };
+        let Some(offset) = offset else { return Ok(Vec::new()) };
+        let at = first - first % TILE_WIDTH as u64;
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        let records = folder::records(&self.dir, offset, at, first..size.min(first.saturating_add(count)))?;
+        records.iter().map(folder::entry).collect()
+    }
+
+    /// All that somebody needs to check that entry `index` is in the log; `None` if no published checkpoint covers it yet.
+    pub fn prove(&self, index: u64) -> Result<Option<Proof>, AuditError> {
+        let published = self.shared.published();
+        if index >= published.size {
+            return Ok(None);
+        }
+        let tile = usize::try_from(index / TILE_WIDTH as u64).unwrap_or(usize::MAX);
+        let Some(offset) = self.shared.state().offsets.get(tile).copied() else { return Ok(None) };
+        let at = index - index % TILE_WIDTH as u64;
+        let records = folder::records(&self.dir, offset, at, index..index + 1)?;
+        folder::proof(&records, &self.nodes(&published), &published.note, &self.key).map(Some)
+    }
+
+    /// The proof that the log of `old` entries is a prefix of the published one, with the published size; `None` if it is not
+    /// that long.
+    pub fn prove_consistency(&self, old: u64) -> Result<Option<(u64, Vec<Hash>)>, AuditError> {
+        let published = self.shared.published();
+        if old > published.size {
+            return Ok(None);
+        }
+        Ok(Some((published.size, consistency(&self.nodes(&published), old, published.size)?)))
+    }
+
+    /// Writes what is queued, signs a checkpoint over everything and ends. Entries that come later are refused.
+    pub fn close(&self) {
+        // If the writer has ended already there is nobody to send to, and nothing to do.
+        let _ = self.queue.send(Message::Close);
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the audit log panicked");
+                self.shared.stop();
+            }
+        }
+    }
+
+    fn nodes<'a>(&'a self, published: &'a Published) -> TileNodes<'a> {
+        TileNodes { dir: &self.dir, size: published.size, partials: &published.partials }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn spawn(dir: &Path, name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, AuditError> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|source| AuditError::io(dir, source))
+}

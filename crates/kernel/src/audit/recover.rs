@@ -1,0 +1,256 @@
+//! Opening a log: every entry is read, the tree is built from them by the code that builds it while writing, and both are
+//! compared with the signed checkpoint and the tiles. What a crash left half-written is cut off; anything else refuses.
+
+use super::AuditError;
+use super::disk::{CHECKPOINT, Disk, ENTRIES, PUBLIC_KEY, UNFINISHED, read_file, sync_dir};
+use super::note::{Checkpoint, VerifierKey};
+use super::record::{self, FILE_HEADER, Flaw};
+use super::tile::{Growth, Tile};
+use super::tree::TILE_WIDTH;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+/// What opening a log found and mended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// How many entries there are.
+    pub entries: u64,
+    /// How many of them no checkpoint had covered yet.
+    pub unsigned: u64,
+    /// Bytes of half-written, never acknowledged entries that were cut off.
+    pub cut_bytes: u64,
+    /// Tiles that were absent and are made again from the entries.
+    pub rebuilt_tiles: u64,
+}
+
+/// A log's state after opening.
+pub(super) struct Recovered {
+    /// `entries.log`, locked, positioned at its end.
+    pub entries: File,
+    /// The tree.
+    pub growth: Growth,
+    /// Where every 256th entry begins in `entries.log`.
+    pub offsets: Vec<u64>,
+    /// Where the next entry goes.
+    pub end: u64,
+    /// Tiles to be written.
+    pub missing: Vec<(Tile, Vec<u8>)>,
+    /// What the checkpoint on disk covers, if there is one.
+    pub signed: Option<u64>,
+    /// For the operator.
+    pub report: Recovery,
+}
+
+/// Opens the folder `dir` of the log that `key` checks.
+pub(super) fn recover(dir: &Path, key: &VerifierKey, disk: &dyn Disk) -> Result<Recovered, AuditError> {
+    fs::create_dir_all(dir).map_err(|source| AuditError::io(dir, source))?;
+    let mut entries = open_entries(dir)?;
+    let checkpoint = read_checkpoint(dir, key)?;
+    check_key(dir, key, disk)?;
+    let mut scan = Scan::new(dir, checkpoint.as_ref());
+    scan.header(&mut entries, disk)?;
+    scan.records(&mut entries)?;
+    scan.check_against_checkpoint()?;
+    scan.settle(&mut entries, disk)?;
+    // A crash may have left the file that the publisher was making.
+    match fs::remove_file(dir.join(UNFINISHED)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(AuditError::io(&dir.join(UNFINISHED), error)),
+        _ => {}
+    }
+    sync_dir(dir).map_err(|source| AuditError::io(dir, source))?;
+    Ok(scan.finish(entries))
+}
+
+fn open_entries(dir: &Path) -> Result<File, AuditError> {
+    let path = dir.join(ENTRIES);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let entries = options.open(&path).map_err(|source| AuditError::io(&path, source))?;
+    match entries.try_lock() {
+        Ok(()) => Ok(entries),
+        Err(TryLockError::WouldBlock) => Err(AuditError::InUse(path.display().to_string())),
+        Err(TryLockError::Error(source)) => Err(AuditError::io(&path, source)),
+    }
+}
+
+fn read_checkpoint(dir: &Path, key: &VerifierKey) -> Result<Option<Checkpoint>, AuditError> {
+    let Some(bytes) = read_file(dir, CHECKPOINT)? else { return Ok(None) };
+    let note = String::from_utf8(bytes).map_err(|_| AuditError::damaged(CHECKPOINT, "it is not text"))?;
+    Checkpoint::open(&note, key).map(Some).map_err(|error| AuditError::damaged(CHECKPOINT, error.to_string()))
+}
+
+fn check_key(dir: &Path, key: &VerifierKey, disk: &dyn Disk) -> Result<(), AuditError> {
+    let text = format!("{key}\n");
+    match read_file(dir, PUBLIC_KEY)? {
+        Some(stored) if stored == text.as_bytes() => Ok(()),
+        Some(_) => Err(AuditError::damaged(PUBLIC_KEY, "it is not the public half of this database's key; is this another database's log?")),
+        None => disk.replace(dir, PUBLIC_KEY, text.as_bytes()).map_err(|source| AuditError::io(&dir.join(PUBLIC_KEY), source)),
+    }
+}
+
+/// The pass over the entries.
+struct Scan<'a> {
+    dir: &'a Path,
+    checkpoint: Option<&'a Checkpoint>,
+    growth: Growth,
+    offsets: Vec<u64>,
+    end: u64,
+    file_len: u64,
+    /// Where the entries end that the checkpoint covers.
+    signed_end: u64,
+    missing: Vec<(Tile, Vec<u8>)>,
+    rebuilt: u64,
+}
+
+impl<'a> Scan<'a> {
+    fn new(dir: &'a Path, checkpoint: Option<&'a Checkpoint>) -> Self {
+        let growth = Growth::default();
+        Self { dir, checkpoint, growth, offsets: Vec::new(), end: 0, file_len: 0, signed_end: 0, missing: Vec::new(), rebuilt: 0 }
+    }
+
+    fn signed(&self) -> u64 {
+        self.checkpoint.map_or(0, |checkpoint| checkpoint.size)
+    }
+
+    fn io(&self, source: std::io::Error) -> AuditError {
+        AuditError::io(&self.dir.join(ENTRIES), source)
+    }
+
+    /// Checks the file's first line, or writes it if a crash came before it was whole.
+    fn header(&mut self, entries: &mut File, disk: &dyn Disk) -> Result<(), AuditError> {
+        let mut header = Vec::new();
+        entries.by_ref().take(FILE_HEADER.len() as u64).read_to_end(&mut header).map_err(|source| self.io(source))?;
+        if header != FILE_HEADER {
+            if !FILE_HEADER.starts_with(&header) || self.checkpoint.is_some() {
+                return Err(AuditError::damaged(ENTRIES, "its first line is not that of an audit log"));
+            }
+            entries.set_len(0).and_then(|()| entries.rewind()).map_err(|source| self.io(source))?;
+            disk.append(entries, FILE_HEADER).and_then(|()| disk.sync(entries)).map_err(|source| self.io(source))?;
+        }
+        self.end = FILE_HEADER.len() as u64;
+        self.signed_end = self.end;
+        self.file_len = entries.metadata().map_err(|source| self.io(source))?.len();
+        Ok(())
+    }
+
+    fn records(&mut self, entries: &mut File) -> Result<(), AuditError> {
+        self.check_signed_prefix()?;
+        let mut reader = BufReader::with_capacity(1 << 20, entries.try_clone().map_err(|source| self.io(source))?);
+        while let Some(next) = record::read(&mut reader).map_err(|source| self.io(source))? {
+            let next = next.and_then(|record| {
+                let in_order = record.index == self.growth.size() && record.group <= record.index;
+                if in_order { Ok(record) } else { Err(Flaw::Wrong("another entry stands in its place")) }
+            });
+            match next {
+                Ok(record) => self.accept(&record)?,
+                Err(flaw) => return self.flawed(entries, flaw),
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, record: &record::Record) -> Result<(), AuditError> {
+        if self.growth.size().is_multiple_of(TILE_WIDTH as u64) {
+            self.offsets.push(self.end);
+        }
+        self.end += record::encoded_len(record.json.len());
+        let mut full = Vec::new();
+        self.growth.push(record.commitment, |tile, bytes| full.push((tile, bytes)));
+        for (tile, bytes) in full {
+            self.compare_tile(tile, bytes)?;
+        }
+        self.check_signed_prefix()
+    }
+
+    /// At the entry where the checkpoint was signed: the root and the unfinished tiles must be those of then.
+    fn check_signed_prefix(&mut self) -> Result<(), AuditError> {
+        let Some(checkpoint) = self.checkpoint.filter(|checkpoint| checkpoint.size == self.growth.size()) else { return Ok(()) };
+        if self.growth.root() != checkpoint.root {
+            return Err(AuditError::damaged(
+                ENTRIES,
+                format!("the first {} entries are not those that the checkpoint was signed over; `dugnad audit verify` names the entry", checkpoint.size),
+            ));
+        }
+        self.signed_end = self.end;
+        for (tile, bytes) in self.growth.partials() {
+            self.compare_tile(tile, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// A tile on disk must be what the entries say, if a checkpoint covers it. One that is absent is made again.
+    fn compare_tile(&mut self, tile: Tile, bytes: Vec<u8>) -> Result<(), AuditError> {
+        let path = tile.path();
+        match read_file(self.dir, &path)? {
+            Some(stored) if stored == bytes => return Ok(()),
+            Some(_) if tile.is_in(self.signed()) => {
+                return Err(AuditError::damaged(path, "it is not what the entries say; put it aside, and it is made again from them"));
+            }
+            Some(_) => {}
+            None if tile.is_in(self.signed()) => self.rebuilt += 1,
+            None => {}
+        }
+        self.missing.push((tile, bytes));
+        Ok(())
+    }
+
+    /// A record that is not whole: the end of a crash if nothing that was acknowledged can be behind it, else damage.
+    fn flawed(&mut self, entries: &mut File, flaw: Flaw) -> Result<(), AuditError> {
+        let index = self.growth.size();
+        let at = format!("{ENTRIES}, entry {index}");
+        if index < self.signed() {
+            return Err(AuditError::damaged(at, format!("{}, and a signed checkpoint covers it", flaw.describe())));
+        }
+        let mut rest = Vec::new();
+        entries.seek(SeekFrom::Start(self.end)).and_then(|_| entries.read_to_end(&mut rest)).map_err(|source| self.io(source))?;
+        if record::later_group_follows(&rest, index) {
+            return Err(AuditError::damaged(at, format!("{}, and entries that were written after it follow", flaw.describe())));
+        }
+        Ok(())
+    }
+
+    fn check_against_checkpoint(&self) -> Result<(), AuditError> {
+        let entries = self.growth.size();
+        match self.checkpoint {
+            Some(checkpoint) if entries < checkpoint.size => {
+                let what = format!("the checkpoint covers {} entries, but only {entries} are there", checkpoint.size);
+                Err(AuditError::damaged(ENTRIES, what))
+            }
+            None if entries > 0 || self.dir.join("tile").exists() => {
+                Err(AuditError::damaged(CHECKPOINT, "it is absent although there are entries or tiles"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the entries on disk exactly those that were read.
+    fn settle(&mut self, entries: &mut File, disk: &dyn Disk) -> Result<(), AuditError> {
+        entries.set_len(self.end).map_err(|source| self.io(source))?;
+        // After a failed sync the page cache may hold what the disk does not, and may think that it is clean. Entries that no
+        // checkpoint covers are therefore written again, the same bytes in the same place, before anything is built on them.
+        let mut unsigned = Vec::new();
+        let result = entries
+            .seek(SeekFrom::Start(self.signed_end))
+            .and_then(|_| entries.read_to_end(&mut unsigned))
+            .and_then(|_| entries.seek(SeekFrom::Start(self.signed_end)))
+            .and_then(|_| disk.append(entries, &unsigned))
+            .and_then(|()| disk.sync(entries));
+        result.map_err(|source| self.io(source))
+    }
+
+    fn finish(mut self, entries: File) -> Recovered {
+        // Unfinished tiles are written with the next checkpoint, for its size.
+        self.missing.retain(|(tile, _)| tile.is_full());
+        let report = Recovery {
+            entries: self.growth.size(),
+            unsigned: self.growth.size() - self.signed(),
+            cut_bytes: self.file_len.saturating_sub(self.end),
+            rebuilt_tiles: self.rebuilt,
+        };
+        let signed = self.checkpoint.map(|checkpoint| checkpoint.size);
+        Recovered { entries, growth: self.growth, offsets: self.offsets, end: self.end, missing: self.missing, signed, report }
+    }
+}
