@@ -9,6 +9,7 @@ pub mod database;
 pub mod disclosure;
 pub mod fhir;
 pub mod fhirpath;
+mod hash;
 pub mod ids;
 pub mod journal;
 pub mod limits;

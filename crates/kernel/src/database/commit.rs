@@ -5,13 +5,13 @@ use super::prepare::{Operation, Prepared, Preparer, STAMP_LEN, Stamped, Unprepar
 use super::tables::{PreparedCell, PreparedRow, Tables};
 use super::write::{Outcome, WriteError, WriteRequest};
 use crate::fhir::json;
+use crate::hash::HashMap;
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
 use crate::journal::{JournalError, NewVersion, Replayed, Writer};
 use crate::limits::MAX_GROUP;
 use crate::live::{LiveCell, LiveTable, RowHead, Snapshot};
 use bumpalo::Bump;
 use jiff::Timestamp;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 
@@ -68,7 +68,7 @@ struct Member {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, writer: Writer, tables: Vec<LiveTable>, newest: Commit, time_us: i64) -> Self {
-        Self { shared, writer, tables, newest, time_us, remembered: HashMap::new() }
+        Self { shared, writer, tables, newest, time_us, remembered: HashMap::default() }
     }
 
     /// Commits what is queued, group by group, until it is told to close or the journal fails.
@@ -163,7 +163,8 @@ impl Committer {
         if let Some(replayed) = self.replayed(&prepared)? {
             return Ok(Reply::Done(Ok(replayed)));
         }
-        let prepared = if self.fresh(&prepared)? {
+        let mut prepared = prepared;
+        let prepared = if self.fresh(&mut prepared)? {
             prepared
         } else {
             let Some(request) = request else { return Ok(Reply::Stale) };
@@ -197,10 +198,11 @@ impl Committer {
         super::replayed_outcome(&lookup, commit).map(Some)
     }
 
-    /// Whether all that the request was prepared on is still so.
-    fn fresh(&self, prepared: &Prepared) -> Result<bool, JournalError> {
+    /// Whether all that the request was prepared on is still so. What it saw is then what the open transaction sees: a
+    /// resource that was absent may have been referred to in the meantime.
+    fn fresh(&self, prepared: &mut Prepared) -> Result<bool, JournalError> {
         let lookup = self.writer.lookup();
-        for operation in prepared.operations.iter().filter(|o| o.looked_up) {
+        for operation in prepared.operations.iter_mut().filter(|o| o.looked_up) {
             let head = match lookup.kind(&operation.kind)? {
                 Some(kind) => lookup.head(prepared.holder, kind, &operation.id)?,
                 None => None,
@@ -208,6 +210,7 @@ impl Committer {
             if head.map_or((0, false), |h| (h.version, h.deleted)) != operation.seen.map_or((0, false), |h| (h.version, h.deleted)) {
                 return Ok(false);
             }
+            operation.seen = head;
         }
         let preparer = Preparer { lookup: &lookup, tables: &self.shared.tables, new_id: &*self.shared.new_id };
         for matched in &prepared.matched {
@@ -220,18 +223,17 @@ impl Committer {
 
     fn write(&mut self, holder: HolderId, operation: Operation, commit: Commit, time: &Timestamp) -> Result<Change, JournalError> {
         let kind = self.writer.kind(&operation.kind)?;
-        let resource = match operation.seen {
-            Some(head) => head.ordinal,
-            None => self.ordinal(holder, kind, operation.id.into(), operation.kind == "Patient", !operation.looked_up)?.0,
-        };
         let json = operation.json.map(|json| stamp(json, time));
-        self.writer.add_version(&NewVersion {
-            resource,
+        let version = NewVersion {
             number: operation.seen.map_or(1, |h| h.version + 1),
             commit,
             previous: operation.seen.map_or(0, |h| h.sequence),
             json: json.as_deref(),
-        })?;
+        };
+        let resource = match operation.seen {
+            Some(head) => self.writer.add_version(head.ordinal, &version).map(|()| head.ordinal)?,
+            None => self.first_version(holder, kind, operation.id.into(), operation.kind == "Patient", &version)?,
+        };
         for value in &operation.identifiers {
             self.writer.add_identifier(holder, kind, value, resource)?;
         }
@@ -260,7 +262,7 @@ impl Committer {
                 PreparedCell::Cell(cell) => cell,
                 PreparedCell::Key { kind, id, patient } => {
                     let kind = self.writer.kind(kind)?;
-                    let (resource, ordinal) = self.ordinal(holder, kind, id, patient, false)?;
+                    let (resource, ordinal) = self.ordinal(holder, kind, id, patient)?;
                     if patient { ordinal.map_or(LiveCell::Null, LiveCell::Patient) } else { LiveCell::Resource(resource) }
                 }
             });
@@ -268,26 +270,43 @@ impl Committer {
         Ok(cells)
     }
 
-    /// The ordinals of a resource. An id that has just been drawn (`new`) can be known only from this very transaction, and
-    /// what that mentions is remembered: it is not looked up.
+    /// Writes the first version of a resource of which [`Committer::fresh`] has found no trace, or whose id has just been
+    /// drawn. Only its own transaction can have referred to it since, and what that refers to is remembered.
+    fn first_version(
+        &mut self,
+        holder: HolderId,
+        kind: i64,
+        id: Box<str>,
+        is_patient: bool,
+        version: &NewVersion<'_>,
+    ) -> Result<ResourceOrdinal, JournalError> {
+        let key = (holder, kind, id);
+        if let Some((resource, _)) = self.remembered.get(&key) {
+            self.writer.add_version(*resource, version)?;
+            return Ok(*resource);
+        }
+        let found = self.writer.add_resource(holder, kind, &key.2, is_patient, Some(version))?;
+        self.remembered.insert(key, found);
+        Ok(found.0)
+    }
+
+    /// The ordinals of a resource that is referred to, given out at its first mention.
     fn ordinal(
         &mut self,
         holder: HolderId,
         kind: i64,
         id: Box<str>,
         is_patient: bool,
-        new: bool,
     ) -> Result<(ResourceOrdinal, Option<PatientOrdinal>), JournalError> {
         let key = (holder, kind, id);
         if let Some(found) = self.remembered.get(&key) {
             return Ok(*found);
         }
         let lookup = self.writer.lookup();
-        let known = if new { None } else { lookup.head(holder, kind, &key.2)? };
-        let found = match known {
+        let found = match lookup.head(holder, kind, &key.2)? {
             Some(head) if is_patient => (head.ordinal, lookup.patient(head.ordinal)?),
             Some(head) => (head.ordinal, None),
-            None => self.writer.add_resource(holder, kind, &key.2, is_patient)?,
+            None => self.writer.add_resource(holder, kind, &key.2, is_patient, None)?,
         };
         self.remembered.insert(key, found);
         Ok(found)

@@ -255,9 +255,11 @@ impl Preparer<'_> {
         Ok(found.pop())
     }
 
-    /// Whether a criterion still matches what it matched when the request was prepared.
+    /// Whether a criterion still matches what it matched when the request was prepared. Of several matches nothing is used
+    /// but that they are several.
     pub(super) fn still(&self, holder: HolderId, matched: &Matched) -> Result<bool, JournalError> {
-        Ok(self.matches(holder, &matched.criteria)?.into_iter().map(|(id, _)| id).eq(matched.ids.iter().cloned()))
+        let now = self.matches(holder, &matched.criteria)?;
+        Ok(now.len() > 1 && matched.ids.len() > 1 || now.iter().map(|(id, _)| id).eq(matched.ids.iter()))
     }
 
     /// Rewrites references, writes the JSON and evaluates the views.
@@ -488,13 +490,25 @@ fn with_id<'a>(resource: Value<'a>, id: &str, arena: &'a Bump) -> Value<'a> {
     Value::Object(arena.alloc_slice_copy(&members))
 }
 
+/// What a conditional reference matches.
+#[derive(Clone, Copy)]
+enum Match<'a> {
+    None,
+    /// The literal reference.
+    One(&'a str),
+    Several,
+}
+
+/// The system of identifiers that are URIs themselves (FHIR R4, 2.24.0.6).
+const URI_SYSTEM: &str = "urn:ietf:rfc:3986";
+
 /// Resolves the references of a request.
 struct References<'r, 'a> {
     preparer: &'r Preparer<'r>,
     request: &'r WriteRequest,
     transaction: bool,
     urls: HashMap<&'a str, &'a str>,
-    resolved: HashMap<&'a str, Option<&'a str>>,
+    resolved: HashMap<&'a str, Match<'a>>,
     planned: &'r [Planned<'a>],
     matched: Vec<Matched>,
 }
@@ -534,8 +548,13 @@ impl<'a> References<'_, 'a> {
         }
         let here = |issue: Issue| issue.within(at);
         if self.transaction && (text.starts_with("urn:uuid:") || text.starts_with("urn:oid:")) {
-            let issue = Issue::error(IssueType::NotFound, place, "refers to no entry's fullUrl of this transaction");
-            return Err(refused(422, here(issue)));
+            let what = "refers to no entry's fullUrl of this transaction";
+            if self.request.handling == Handling::Strict {
+                return Err(refused(422, here(Issue::error(IssueType::NotFound, place, what))));
+            }
+            let what = format!("{what} and is kept as a logical reference (Reference.identifier)");
+            warnings.push(here(Issue::warning(IssueType::NotFound, place, what)));
+            return Ok(Rewrite::Logical { resource_type: None, system: Some(URI_SYSTEM), value: text });
         }
         let Some((resource_type, query)) = text.split_once('?').filter(|(t, _)| definitions::is_resource_type(t)) else {
             return Ok(Rewrite::Keep);
@@ -545,29 +564,32 @@ impl<'a> References<'_, 'a> {
         let found = match self.resolved.get(text) {
             Some(found) => *found,
             None => {
-                let found = self.resolve(&criteria, place, at, arena)?;
+                let found = self.resolve(&criteria, arena)?;
                 self.resolved.insert(text, found);
                 found
             }
         };
-        if let Some(literal) = found {
-            return Ok(Rewrite::Literal(literal));
-        }
+        let (code, what) = match found {
+            Match::One(literal) => return Ok(Rewrite::Literal(literal)),
+            Match::None => (IssueType::NotFound, "the conditional reference matches nothing"),
+            Match::Several => (IssueType::MultipleMatches, "the conditional reference matches several resources"),
+        };
         if self.request.handling == Handling::Strict {
-            let what = "the conditional reference matches nothing; send what it means first, or ask for `handling=lenient` to keep it as a logical reference";
-            return Err(refused(412, here(Issue::error(IssueType::NotFound, place, what))));
+            let remedy = if matches!(found, Match::None) { "send what it means first" } else { "say more exactly which is meant" };
+            let what = format!("{what}; {remedy}, or ask for `handling=lenient` to keep it as a logical reference");
+            return Err(refused(412, here(Issue::error(code, place, what))));
         }
-        let what = "the conditional reference matches nothing and is kept as a logical reference (Reference.identifier)";
-        warnings.push(here(Issue::warning(IssueType::NotFound, place, what)));
+        let what = format!("{what} and is kept as a logical reference (Reference.identifier)");
+        warnings.push(here(Issue::warning(code, place, what)));
         Ok(criteria.identifiers.first().map_or(Rewrite::Keep, |i| Rewrite::Logical {
-            resource_type: arena.alloc_str(resource_type),
+            resource_type: Some(&*arena.alloc_str(resource_type)),
             system: i.system.as_deref().filter(|s| !s.is_empty()).map(|s| &*arena.alloc_str(s)),
             value: arena.alloc_str(&i.value),
         }))
     }
 
     /// What a conditional reference matches: in the database, or among what this transaction writes.
-    fn resolve(&mut self, criteria: &Criteria, place: &str, at: &str, arena: &'a Bump) -> Result<Option<&'a str>, Unprepared> {
+    fn resolve(&mut self, criteria: &Criteria, arena: &'a Bump) -> Result<Match<'a>, Unprepared> {
         let stored = self.preparer.matches(self.request.holder, criteria)?;
         let mut ids: Vec<String> = stored.into_iter().map(|(id, _)| id).collect();
         self.matched.push(Matched { criteria: criteria.clone(), ids: ids.clone() });
@@ -577,13 +599,10 @@ impl<'a> References<'_, 'a> {
                 ids.push(plan.id.clone());
             }
         }
-        match ids.as_slice() {
-            [] => Ok(None),
-            [id] => Ok(Some(arena.alloc_str(&format!("{}/{id}", criteria.resource_type)))),
-            more => {
-                let what = format!("the conditional reference matches {} resources; it must match one", more.len());
-                Err(refused(412, Issue::error(IssueType::MultipleMatches, place, what).within(at)))
-            }
-        }
+        Ok(match ids.as_slice() {
+            [] => Match::None,
+            [id] => Match::One(arena.alloc_str(&format!("{}/{id}", criteria.resource_type))),
+            _ => Match::Several,
+        })
     }
 }

@@ -191,6 +191,53 @@ fn a_conditional_reference_resolves_or_is_refused_or_becomes_logical() {
 }
 
 #[test]
+fn what_cannot_be_resolved_becomes_logical_if_that_is_asked_for() {
+    let bench = bench();
+    let doctor = |id: &str| format!(r#"{{"resourceType":"Practitioner","id":"{id}","identifier":[{{"system":"urn:x","value":"7"}}]}}"#);
+    bench.put(&doctor("a")).unwrap();
+    bench.put(&doctor("b")).unwrap();
+    let subject = serde_json::json!({"resourceType": "Patient", "generalPractitioner": [
+        {"reference": "Practitioner?identifier=urn:x|7"}, {"reference": "urn:uuid:5b2d6a5e-0000-4000-8000-000000000009"}]});
+    let body = bundle(&[entry("POST", "Patient", "urn:uuid:a", &subject)]);
+    let (status, why) = refusal(bench.transaction(&body, Handling::Strict, None));
+    assert!(status == 412 && why.starts_with("Bundle.entry[0].resource.generalPractitioner[0].reference: "), "{why}");
+    let lenient = bench.transaction(&body, Handling::Lenient, None).unwrap();
+    assert_eq!(lenient.entries[0].issues.len(), 2, "a warning for each");
+    let stored = bench.database.read(bench.hospital, "Patient", &lenient.entries[0].id).unwrap().unwrap().json.unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&stored).unwrap();
+    let several = serde_json::json!({"type": "Practitioner", "identifier": {"system": "urn:x", "value": "7"}});
+    let nowhere =
+        serde_json::json!({"identifier": {"system": "urn:ietf:rfc:3986", "value": "urn:uuid:5b2d6a5e-0000-4000-8000-000000000009"}});
+    assert_eq!(json["generalPractitioner"], serde_json::json!([several, nowhere]));
+}
+
+/// A resource has one ordinal, whether it is mentioned first or written first, in one transaction or in two.
+#[test]
+fn a_resource_may_be_mentioned_before_it_is_written() {
+    let bench = bench();
+    let about = |id: &str, patient: &str| serde_json::json!({"resourceType": "Condition", "id": id, "subject": {"reference": format!("Patient/{patient}")}});
+    let subject = |id: &str| serde_json::json!({"resourceType": "Patient", "id": id});
+    let put = |kind: &str, id: &str, resource: &serde_json::Value| entry("PUT", &format!("{kind}/{id}"), &format!("urn:x:{id}"), resource);
+    bench.put(&about("c1", "p1").to_string()).unwrap();
+    bench.put(&patient("p1", "male")).unwrap();
+    let body =
+        [put("Condition", "c2", &about("c2", "p2")), put("Patient", "p2", &subject("p2")), put("Condition", "c3", &about("c3", "p2"))];
+    bench.transaction(&bundle(&body), Handling::Strict, None).unwrap();
+    bench.transaction(&bundle(&[put("Condition", "c4", &about("c4", "p1"))]), Handling::Strict, None).unwrap();
+    let ordinal = |id: &str| bench.database.resource_ordinal(bench.hospital, "Patient", id).unwrap();
+    assert!(ordinal("p1").is_some() && ordinal("p2").is_some() && ordinal("p1") != ordinal("p2"));
+    let keys = |table: &str| -> Vec<u32> {
+        let batches = rows(&bench.database.snapshot(), table, &["patient_key"]);
+        batches.iter().flat_map(|b| b.column(0).as_primitive::<UInt32Type>().values().to_vec()).collect()
+    };
+    let (patients, conditions) = (keys("patient"), keys("condition"));
+    assert_eq!(conditions, [patients[0], patients[1], patients[1], patients[0]]);
+    for (id, versions) in [("p1", 1), ("p2", 1)] {
+        assert_eq!(bench.database.history(bench.hospital, "Patient", id).unwrap().len(), versions);
+    }
+}
+
+#[test]
 fn an_idempotency_key_is_taken_once() {
     let bench = bench();
     let body = bundle(&[entry("POST", "Patient", "urn:uuid:a", &serde_json::json!({"resourceType": "Patient"}))]);

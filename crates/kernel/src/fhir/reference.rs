@@ -18,8 +18,8 @@ pub enum Rewrite<'a> {
     Literal(&'a str),
     /// It becomes a logical reference: `reference` goes, `type` and `identifier` come.
     Logical {
-        /// The type of what is meant.
-        resource_type: &'a str,
+        /// The type of what is meant, if it is known.
+        resource_type: Option<&'a str>,
         /// `identifier.system`, if any.
         system: Option<&'a str>,
         /// `identifier.value`.
@@ -160,11 +160,11 @@ impl<'a> Rewriter<'a, '_> {
         length
     }
 
-    fn logical(&self, members: &[Member<'a>], resource_type: &'a str, system: Option<&'a str>, value: &'a str) -> Value<'a> {
+    fn logical(&self, members: &[Member<'a>], resource_type: Option<&'a str>, system: Option<&'a str>, value: &'a str) -> Value<'a> {
         let has_identifier = members.iter().any(|(name, _)| *name == "identifier");
         let gone = |name: &str| matches!(name, "reference" | "_reference" | "type" | "_type");
         let mut new = ArenaVec::with_capacity_in(members.len() + 2, self.arena);
-        new.push(("type", Value::String(resource_type)));
+        new.extend(resource_type.map(|name| ("type", Value::String(name))));
         if !has_identifier {
             let mut identifier = ArenaVec::new_in(self.arena);
             identifier.extend(system.filter(|system| !system.is_empty()).map(|system| ("system", Value::String(system))));

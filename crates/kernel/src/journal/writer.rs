@@ -17,7 +17,6 @@ pub(crate) struct Writer {
 
 /// A version to be written.
 pub(crate) struct NewVersion<'v> {
-    pub(crate) resource: ResourceOrdinal,
     pub(crate) number: u64,
     pub(crate) commit: Commit,
     /// The row of the version before, 0 if there is none.
@@ -85,34 +84,43 @@ impl Writer {
         self.run("INSERT INTO commits (number, time_us, holder) VALUES (?1, ?2, ?3)", params![commit.0, time_us, holder.0])
     }
 
-    /// Gives a resource its ordinal, and a Patient its patient ordinal.
+    /// Gives a resource its ordinal, and a Patient its patient ordinal; with its first version, if it is not only referred to.
     pub(crate) fn add_resource(
         &mut self,
         holder: HolderId,
         kind: i64,
         id: &str,
         is_patient: bool,
+        first: Option<&NewVersion<'_>>,
     ) -> Result<(ResourceOrdinal, Option<PatientOrdinal>), JournalError> {
         let ordinal = self.next_resource;
         let patient = is_patient.then_some(self.next_patient);
         self.run(
-            "INSERT INTO resource (ordinal, kind, holder, id, version, head, patient) VALUES (?1, ?2, ?3, ?4, 0, 0, ?5)",
-            params![ordinal, kind, holder.0, id, patient],
+            "INSERT INTO resource (ordinal, kind, holder, id, version, head, patient) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![ordinal, kind, holder.0, id, first.map_or(0, |v| v.number), first.map_or(0, |_| self.next_sequence), patient],
         )?;
+        if let Some(version) = first {
+            self.insert_version(ResourceOrdinal(ordinal), version)?;
+        }
         self.next_resource += 1;
         self.next_patient += u32::from(is_patient);
         Ok((ResourceOrdinal(ordinal), patient.map(PatientOrdinal)))
     }
 
-    /// Writes a version and makes it the resource's head.
-    pub(crate) fn add_version(&mut self, version: &NewVersion<'_>) -> Result<(), JournalError> {
+    /// Writes a version of a resource that has an ordinal, and makes it the resource's head.
+    pub(crate) fn add_version(&mut self, resource: ResourceOrdinal, version: &NewVersion<'_>) -> Result<(), JournalError> {
+        let sequence = self.insert_version(resource, version)?;
+        self.run("UPDATE resource SET version = ?2, head = ?3 WHERE ordinal = ?1", params![resource.0, version.number, sequence])
+    }
+
+    fn insert_version(&mut self, resource: ResourceOrdinal, version: &NewVersion<'_>) -> Result<i64, JournalError> {
         let sequence = self.next_sequence;
         self.run(
             "INSERT INTO version (sequence, resource, number, commit_number, previous, json) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![sequence, version.resource.0, version.number, version.commit.0, version.previous, version.json],
+            params![sequence, resource.0, version.number, version.commit.0, version.previous, version.json],
         )?;
         self.next_sequence += 1;
-        self.run("UPDATE resource SET version = ?2, head = ?3 WHERE ordinal = ?1", params![version.resource.0, version.number, sequence])
+        Ok(sequence)
     }
 
     /// Makes a resource findable by an identifier's value.

@@ -2,13 +2,13 @@
 
 use super::grow::{Reader, Writer};
 use super::schema::{Storage, ZONE};
+use crate::hash::HashMap;
 use crate::ids::{PatientOrdinal, ResourceOrdinal};
 use arrow::array::{
     Array, ArrayRef, BooleanArray, Date32Array, DictionaryArray, Float64Array, Int64Array, StringArray, StringViewArray,
     TimestampMicrosecondArray, UInt32Array, UInt64Array, make_view,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// A cell of a live row, owned, its keys resolved to ordinals.

@@ -95,7 +95,7 @@ fn logical_references() {
         let arena = Bump::new();
         let resource = parse(json.as_bytes(), &arena).unwrap();
         let new = rewrite(resource, &arena, &mut |text, _, _| match text {
-            "c" => Rewrite::Logical { resource_type: "Practitioner", system, value: "1" },
+            "c" => Rewrite::Logical { resource_type: Some("Practitioner"), system, value: "1" },
             "l" => Rewrite::Literal("Patient/1"),
             _ => Rewrite::Keep,
         });
