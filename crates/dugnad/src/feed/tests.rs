@@ -1,5 +1,5 @@
 //! Tests of the feed.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::identifier::{Sex, is_synthetic_national_id, synthetic_national_id};
 use super::*;
@@ -257,7 +257,7 @@ mod live {
                     let hospital = headers["authorization"].to_str().unwrap().strip_prefix("Bearer token-").unwrap().to_owned();
                     assert!(hospital.parse::<usize>().unwrap() < hospitals().len() && bundle["type"] == "transaction");
                     let commit = commits.fetch_add(1, Ordering::SeqCst) + 1;
-                    let status = if commit % 10 == 0 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+                    let status = if commit.is_multiple_of(10) { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
                     (status, [("dugnad-commit", commit.to_string())], "{}")
                 };
                 axum::serve(listener, Router::new().route("/fhir", post(take))).await.unwrap();
