@@ -102,6 +102,7 @@ impl From<QueryError> for ApiError {
             QueryError::Refused(_) => Self::bad_request(IssueType::Invalid, said),
             QueryError::Commit(_) => Self::new(StatusCode::PRECONDITION_FAILED, IssueType::NotFound, said),
             QueryError::Limit(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, IssueType::TooCostly, said),
+            QueryError::Busy { retry_after_s } => Self::busy(&said, retry_after_s),
             QueryError::Audit(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, IssueType::Exception, said),
             // What DataFusion says of a failure can hold a value of a row.
             QueryError::Internal(_) => Self::internal("a query failed"),
