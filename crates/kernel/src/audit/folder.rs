@@ -162,7 +162,8 @@ pub struct Folder {
 impl Folder {
     /// The folder `dir`, with the public key that is stored in it.
     pub fn open(dir: &Path) -> Result<Self, AuditError> {
-        let bytes = read_file(dir, PUBLIC_KEY)?.ok_or_else(|| AuditError::damaged(PUBLIC_KEY, "it is absent; is this the folder of an audit log?"))?;
+        let bytes = read_file(dir, PUBLIC_KEY)?
+            .ok_or_else(|| AuditError::damaged(PUBLIC_KEY, "it is absent; is this the folder of an audit log?"))?;
         let text = String::from_utf8(bytes).map_err(|_| AuditError::damaged(PUBLIC_KEY, "it is not text"))?;
         let key = VerifierKey::parse(text.trim_end()).map_err(|error| AuditError::damaged(PUBLIC_KEY, error.to_string()))?;
         Ok(Self { dir: dir.to_owned(), key })

@@ -91,7 +91,8 @@ impl Log {
         super::disk::sync_dir(dir).map_err(|source| AuditError::io(dir, source))?;
         let (queue, receiver) = mpsc::sync_channel(AUDIT_QUEUE);
         let writer = Writer { dir: dir.to_owned(), entries, disk, salts, end, queue: receiver, shared: Arc::clone(&shared) };
-        let threads = Mutex::new(vec![spawn(dir, "audit-writer", move || writer.run())?, spawn(dir, "audit-publisher", move || publisher.run())?]);
+        let threads =
+            Mutex::new(vec![spawn(dir, "audit-writer", move || writer.run())?, spawn(dir, "audit-publisher", move || publisher.run())?]);
         Ok(Self { dir: dir.to_owned(), key: verifier, queue, shared, recovery, threads })
     }
 

@@ -181,7 +181,8 @@ impl Checkpoint {
         if name != key.name || *id != key.id() {
             return Ok(false);
         }
-        let fits = Signature::from_slice(signature).is_ok_and(|signature| key.key.verify_strict(self.body().as_bytes(), &signature).is_ok());
+        let fits =
+            Signature::from_slice(signature).is_ok_and(|signature| key.key.verify_strict(self.body().as_bytes(), &signature).is_ok());
         if fits { Ok(true) } else { Err(NoteError::Signature(key.label())) }
     }
 }

@@ -86,7 +86,9 @@ fn check_key(dir: &Path, key: &VerifierKey, disk: &dyn Disk) -> Result<(), Audit
     let text = format!("{key}\n");
     match read_file(dir, PUBLIC_KEY)? {
         Some(stored) if stored == text.as_bytes() => Ok(()),
-        Some(_) => Err(AuditError::damaged(PUBLIC_KEY, "it is not the public half of this database's key; is this another database's log?")),
+        Some(_) => {
+            Err(AuditError::damaged(PUBLIC_KEY, "it is not the public half of this database's key; is this another database's log?"))
+        }
         None => disk.replace(dir, PUBLIC_KEY, text.as_bytes()).map_err(|source| AuditError::io(&dir.join(PUBLIC_KEY), source)),
     }
 }
@@ -171,7 +173,10 @@ impl<'a> Scan<'a> {
         if self.growth.root() != checkpoint.root {
             return Err(AuditError::damaged(
                 ENTRIES,
-                format!("the first {} entries are not those that the checkpoint was signed over; `dugnad audit verify` names the entry", checkpoint.size),
+                format!(
+                    "the first {} entries are not those that the checkpoint was signed over; `dugnad audit verify` names the entry",
+                    checkpoint.size
+                ),
             ));
         }
         self.signed_end = self.end;

@@ -123,7 +123,9 @@ impl Check<'_> {
     fn key(&mut self, expected: Option<&VerifierKey>) -> Option<VerifierKey> {
         let stored = self.read_text(PUBLIC_KEY);
         let parsed = stored.as_deref().map(|text| {
-            text.strip_suffix('\n').ok_or("its line does not end".to_owned()).and_then(|line| VerifierKey::parse(line).map_err(|error| error.to_string()))
+            text.strip_suffix('\n')
+                .ok_or("its line does not end".to_owned())
+                .and_then(|line| VerifierKey::parse(line).map_err(|error| error.to_string()))
         });
         match (&parsed, expected) {
             (Some(Err(error)), _) => self.report.problem(PUBLIC_KEY, None, error),
@@ -191,7 +193,11 @@ impl Check<'_> {
             self.report.problem(ENTRIES, Some(index), "another entry stands in its place");
         }
         if let Err(error) = serde_json::from_slice::<Entry>(&record.json) {
-            self.report.problem(ENTRIES, Some(index), format!("it is not an audit entry (line {}, column {})", error.line(), error.column()));
+            self.report.problem(
+                ENTRIES,
+                Some(index),
+                format!("it is not an audit entry (line {}, column {})", error.line(), error.column()),
+            );
         }
         let mut full = Vec::new();
         self.growth.push(record.commitment, |tile, bytes| full.push((tile, bytes)));

@@ -10,9 +10,7 @@ mod document;
 mod tests;
 
 pub use basis::{Basis, Cadence, Delivery, OptOut, PopulationKind, Rules};
-pub use document::{
-    Columns, Decision, Document, Population, Provision, Status, StudyReference, TableGrant, Tables, Transform,
-};
+pub use document::{Columns, Decision, Document, Population, Provision, Status, StudyReference, TableGrant, Tables, Transform};
 
 use crate::limits::{MAX_PERMIT_BYTES, MAX_PERMIT_ITEMS, MAX_PERMIT_TEXT_BYTES};
 use jiff::Timestamp;
@@ -237,7 +235,11 @@ fn check_grant(document: &Document, grant: &TableGrant) -> Result<(), PermitErro
     }
     if let Columns::List(columns) = &grant.columns {
         if columns.is_empty() || columns.len() > MAX_PERMIT_ITEMS {
-            return Err(field(document, path(".columns"), format!("name at least one column, and at most {MAX_PERMIT_ITEMS}, or write \"all\"")));
+            return Err(field(
+                document,
+                path(".columns"),
+                format!("name at least one column, and at most {MAX_PERMIT_ITEMS}, or write \"all\""),
+            ));
         }
         if let Some(wrong) = columns.iter().find(|column| !is_name(column)) {
             return Err(field(document, path(".columns"), not_a_name(wrong)));
@@ -268,7 +270,11 @@ fn check_population(document: &Document) -> Result<(), PermitError> {
         Population::OwnPatients { .. } => Ok(()),
         Population::StudySubjects { studies } => {
             if studies.is_empty() || studies.len() > MAX_PERMIT_ITEMS {
-                return Err(field(document, "population.studies", format!("name at least one ResearchStudy, and at most {MAX_PERMIT_ITEMS}")));
+                return Err(field(
+                    document,
+                    "population.studies",
+                    format!("name at least one ResearchStudy, and at most {MAX_PERMIT_ITEMS}"),
+                ));
             }
             let wrong = studies.iter().find(|study| study.holder.trim().is_empty() || !is_id(&study.id));
             wrong.map_or(Ok(()), |study| {

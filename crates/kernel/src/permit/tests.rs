@@ -106,7 +106,8 @@ fn care_covers_the_own_patients_of_the_hospital() {
     assert_eq!(permit.population(), &Population::OwnPatients { holder: "Oslo universitetssykehus".into() });
     assert!(permit.usable_by("ous", at("2026-01-01T00:00:00Z")) && permit.reachable(false));
     assert!(!permit.usable_by("authority", at("2026-01-01T00:00:00Z")));
-    let refused = refusal(&[("/basis", json!("care")), ("/provision", Value::Null), ("/population", json!({"own_patients": {"holder": "H"}}))]);
+    let refused =
+        refusal(&[("/basis", json!("care")), ("/provision", Value::Null), ("/population", json!({"own_patients": {"holder": "H"}}))]);
     assert!(refused.contains("needs no permit"), "{refused}");
     assert!(refusal(&[("/id", json!("care"))]).contains("choose another"));
 }
@@ -167,9 +168,18 @@ care: identified \n";
 fn a_refusal_says_what_and_why() {
     let study = json!({"study_subjects": {"studies": [{"holder": "H", "id": "s1"}]}});
     let cases: Vec<(Vec<(&str, Value)>, &str)> = vec![
-        (vec![("/basis", json!("trial_protocol")), ("/provision", Value::Null)], "the legal basis trial_protocol does not cover everyone; it may cover study_subjects"),
-        (vec![("/basis", json!("ehds_request")), ("/provision", Value::Null)], "the legal basis ehds_request cannot be live; it may be daily, weekly, monthly, frozen"),
-        (vec![("/basis", json!("ehds_permit")), ("/provision", Value::Null), ("/delivery", json!("remote"))], "cannot deliver remote; it may deliver enclave"),
+        (
+            vec![("/basis", json!("trial_protocol")), ("/provision", Value::Null)],
+            "the legal basis trial_protocol does not cover everyone; it may cover study_subjects",
+        ),
+        (
+            vec![("/basis", json!("ehds_request")), ("/provision", Value::Null)],
+            "the legal basis ehds_request cannot be live; it may be daily, weekly, monthly, frozen",
+        ),
+        (
+            vec![("/basis", json!("ehds_permit")), ("/provision", Value::Null), ("/delivery", json!("remote"))],
+            "cannot deliver remote; it may deliver enclave",
+        ),
         (vec![("/basis", json!("ehds_permit")), ("/provision", Value::Null)], "needs a reason for the cadence live"),
         (vec![("/basis", json!("trial_protocol")), ("/population", study)], "leave it out"),
         (vec![("/provision", Value::Null)], "rests on a legal provision"),
@@ -186,7 +196,10 @@ fn a_refusal_says_what_and_why() {
         (vec![("/tables", json!([{"table": "patient", "columns": ["A"]}]))], "no name of a table or column"),
         (vec![("/tables", json!([{"table": "patient", "columns": ["a"], "transforms": {"b": "year"}}]))], "`b` is not among the columns"),
         (vec![("/tables", json!([{"table": "patient", "columns": ["a"], "transforms": {"a": {"band": 1}}}]))], "at least 2 wide"),
-        (vec![("/tables", json!([{"table": "patient", "columns": ["a"], "transforms": {"a": {"generalise": 0}}}]))], "at least 1 character"),
+        (
+            vec![("/tables", json!([{"table": "patient", "columns": ["a"], "transforms": {"a": {"generalise": 0}}}]))],
+            "at least 1 character",
+        ),
         (vec![("/tables", json!([{"table": "patient", "columns": "some"}]))], "\"all\" or a list"),
         (vec![("/tables", json!([{"table": "patient", "columns": ["a"], "where": "1=1"}]))], "unknown field `where`"),
         (vec![("/population", json!({"study_subjects": {"studies": []}}))], "at least one ResearchStudy"),

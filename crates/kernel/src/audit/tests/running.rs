@@ -31,8 +31,16 @@ fn what_was_appended_is_read_back_proved_and_verified() {
     assert_eq!(
         files(dir.path()),
         [
-            "checkpoint", "entries.log", "key.pub", "tile/0/000", "tile/0/001", "tile/0/002.p/88", "tile/1/000.p/2", "tile/entries/000",
-            "tile/entries/001", "tile/entries/002.p/88"
+            "checkpoint",
+            "entries.log",
+            "key.pub",
+            "tile/0/000",
+            "tile/0/001",
+            "tile/0/002.p/88",
+            "tile/1/000.p/2",
+            "tile/entries/000",
+            "tile/entries/001",
+            "tile/entries/002.p/88"
         ]
     );
     let log = open(dir.path());
@@ -63,14 +71,29 @@ fn the_public_files_are_enough_to_rebuild_the_tree_and_tell_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     log_of(dir.path(), 300);
     let log = open(dir.path());
-    let bundle = [log.public_file("tile/entries/000").unwrap().unwrap(), log.public_file("tile/entries/001.p/44").unwrap().unwrap()].concat();
+    let bundle =
+        [log.public_file("tile/entries/000").unwrap().unwrap(), log.public_file("tile/entries/001.p/44").unwrap().unwrap()].concat();
     let leaves: Vec<Hash> = bundle.as_chunks::<34>().0.iter().map(|leaf| leaf_hash(&leaf[2..])).collect();
     let hashes = [log.public_file("tile/0/000").unwrap().unwrap(), log.public_file("tile/0/001.p/44").unwrap().unwrap()].concat();
     assert_eq!(leaves.iter().flat_map(|leaf| *leaf.bytes()).collect::<Vec<u8>>(), hashes);
-    assert_eq!(log.public_file("tile/0/001.p/7").unwrap().unwrap(), hashes[256 * 32..263 * 32], "a shorter form that a checkpoint may have named");
+    assert_eq!(
+        log.public_file("tile/0/001.p/7").unwrap().unwrap(),
+        hashes[256 * 32..263 * 32],
+        "a shorter form that a checkpoint may have named"
+    );
     assert_eq!(log.public_file("tile/0/000.p/200").unwrap().unwrap(), hashes[..200 * 32]);
     assert_eq!(log.public_file("checkpoint").unwrap().unwrap(), log.checkpoint().into_bytes());
-    for absent in ["tile/0/001", "tile/0/001.p/45", "tile/0/002.p/1", "tile/1/000.p/2", "tile/2/000.p/1", "entries.log", "key.pub", "../keys/audit", "tile/0/../../entries.log"] {
+    for absent in [
+        "tile/0/001",
+        "tile/0/001.p/45",
+        "tile/0/002.p/1",
+        "tile/1/000.p/2",
+        "tile/2/000.p/1",
+        "entries.log",
+        "key.pub",
+        "../keys/audit",
+        "tile/0/../../entries.log",
+    ] {
         assert_eq!(log.public_file(absent).unwrap(), None, "{absent}");
     }
     let proof = log.prove(7).unwrap().unwrap();

@@ -109,7 +109,12 @@ fn the_first_wrong_entry_is_named() {
     rewrite(dir.path(), 280, |json| json.replace("authority", "patient"));
     let report = verify(dir.path(), Some(&verifier()));
     assert_eq!(first(&report), ("tile/entries/001.p/44", Some(270)));
-    assert!(report.problems.iter().any(|problem| problem.file == ENTRIES && problem.what.contains("not the one that checkpoint was signed over")));
+    assert!(
+        report
+            .problems
+            .iter()
+            .any(|problem| problem.file == ENTRIES && problem.what.contains("not the one that checkpoint was signed over"))
+    );
     rewrite(dir.path(), 17, |_| "{\"user\":1}".into());
     assert_eq!(first(&verify(dir.path(), Some(&verifier()))), (ENTRIES, Some(17)));
 }
