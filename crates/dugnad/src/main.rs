@@ -1,1 +1,7 @@
-fn main() {}
+//! The `dugnad` program; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dugnad::cli::main()
+}

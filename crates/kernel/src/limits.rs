@@ -28,6 +28,30 @@ pub const SEGMENT_ROWS: usize = 65_536;
 /// How often a write is prepared again because what it read has changed, before it is prepared under the commit lock.
 pub const OPTIMISTIC_TRIES: usize = 3;
 
+/// How long a FHIRPath expression may be, in bytes. The longest of the R4 search parameters has 400.
+pub const MAX_FHIRPATH_LENGTH: usize = 10_000;
+
+/// How deep a FHIRPath expression may nest; parser, compiler and evaluator recurse. `a.b.c` counts 3.
+pub const MAX_FHIRPATH_DEPTH: usize = 100;
+
+/// How often one FHIRPath expression may evaluate the arguments of `where()` and its like on one resource. A resource
+/// with 10,000 elements needs 10,000 for one `where()`; nested ones multiply.
+pub const MAX_FHIRPATH_ITERATIONS: usize = 1_000_000;
+
+/// How many bytes of text one FHIRPath expression may make on one resource. `select($this & $this)` doubles.
+pub const MAX_FHIRPATH_TEXT: usize = 16 << 20;
+
+/// How large a regular expression of `matches()` may become when it is compiled.
+pub const MAX_REGEX_BYTES: usize = 1 << 20;
+
+/// How many rows a view may make of one resource: sibling `forEach` multiply.
+pub const MAX_ROWS_PER_RESOURCE: usize = 1_000_000;
+
+/// How many columns a view may have.
+pub const MAX_VIEW_COLUMNS: usize = 1_000;
+
+/// How deep the selects of a view may nest; its compiler and its runner recurse.
+pub const MAX_SELECT_DEPTH: usize = 20;
 /// The longest audit entry, in bytes of JSON. It carries the request as sent; the longest SQL text that is taken is shorter.
 pub const MAX_AUDIT_ENTRY_BYTES: usize = 1 << 20;
 

@@ -1,5 +1,13 @@
 //! Who asks: bearer tokens, roles and the keys of this database.
 
+mod keys;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+pub use keys::Keys;
+pub use tokens::{TokenRequest, Tokens};
+
 use std::path::Path;
 
 /// What somebody may be.
@@ -31,62 +39,48 @@ pub struct Principal {
     pub inside_spe: bool,
 }
 
-/// A token store failed.
+/// Tokens or keys cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("the token store cannot be used: {0}")]
-pub struct AccessError(pub String);
-
-/// The tokens of a database: `access.sqlite` in its folder. Only their SHA-256 is kept. Several processes may open it.
-pub struct Tokens {
-    _private: (),
+pub enum AccessError {
+    /// The caller's fault: what was asked for cannot be.
+    #[error("no token was issued: {0}")]
+    Request(String),
+    /// The token store cannot be read or written.
+    #[error("the token store cannot be used: {0}")]
+    Store(String),
+    /// A key cannot be read or made, or others could have read it.
+    #[error("the key {path} cannot be used: {what}")]
+    Key {
+        /// The file or folder.
+        path: String,
+        /// What is wrong, and what to do.
+        what: String,
+    },
 }
 
-/// What a new token is for.
-#[derive(Clone, Debug)]
-pub struct TokenRequest {
-    /// The user's name.
-    pub user: String,
-    /// The role.
-    pub role: Role,
-    /// For hospitals: the holder.
-    pub holder: Option<String>,
-    /// How long it is valid.
-    pub valid_for: jiff::Span,
-}
-
-impl Tokens {
-    /// Opens or makes the store in a database's folder.
-    pub fn open(_dir: &Path) -> Result<Self, AccessError> {
-        todo!()
-    }
-
-    /// Issues a token; this is the only time that it is seen.
-    pub fn issue(&self, _request: &TokenRequest) -> Result<String, AccessError> {
-        todo!()
-    }
-
-    /// Who a token belongs to; `None` if it is unknown, expired or revoked. (`inside_spe` is false; the session decides.)
-    pub fn authenticate(&self, _token: &str) -> Result<Option<Principal>, AccessError> {
-        todo!()
-    }
-
-    /// Revokes all tokens of a user; how many there were.
-    pub fn revoke(&self, _user: &str) -> Result<u64, AccessError> {
-        todo!()
+impl AccessError {
+    fn key(path: &Path, what: impl std::fmt::Display) -> Self {
+        Self::Key { path: path.display().to_string(), what: what.to_string() }
     }
 }
 
-/// The secret keys of a database: `keys/` in its folder, readable by its owner only.
-pub struct Keys {
-    /// Signs checkpoints.
-    pub audit: ed25519_dalek::SigningKey,
-    /// Every permit's pseudonyms derive from it.
-    pub pseudonym: [u8; 32],
+/// Whether anybody but its owner may read or write a file.
+#[cfg(unix)]
+fn open_to_others(metadata: &std::fs::Metadata) -> bool {
+    std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o077 != 0
 }
 
-impl Keys {
-    /// Reads the keys, making them on first use.
-    pub fn open(_dir: &Path) -> Result<Self, AccessError> {
-        todo!()
-    }
+/// Elsewhere the folder's own protection has to do.
+#[cfg(not(unix))]
+fn open_to_others(_metadata: &std::fs::Metadata) -> bool {
+    false
+}
+
+/// Options that make a file readable by its owner only.
+fn private_file() -> std::fs::OpenOptions {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
 }

@@ -1,1 +1,209 @@
-//! api
+//! HTTP: FHIR REST, SQL under a permit, the audit log, and what operators need.
+//!
+//! Every route is added once, in the file of its part, together with its description ([`routes::Routes`]); `/openapi.json`
+//! and FHIR's CapabilityStatement are made from those descriptions and so cannot promise what is not there. Errors become
+//! HTTP in [`error`] only. HTML is not made here: `web` hands in its pages as a router.
+
+mod answer;
+mod audit;
+pub mod auth;
+mod batch;
+mod body;
+mod capability;
+pub mod error;
+mod fhir;
+pub mod format;
+pub mod headers;
+pub mod interaction;
+mod metrics;
+mod openapi;
+mod ops;
+mod routes;
+mod serve;
+mod settings;
+mod sql;
+pub mod work;
+
+pub use error::ApiError;
+pub use serve::{Peer, serve};
+pub use settings::{Network, Settings, SettingsError};
+
+use crate::access::Tokens;
+use crate::limits;
+use crate::query::QueryService;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use dugnad_kernel::audit::Log;
+use dugnad_kernel::clock::Clock;
+use dugnad_kernel::database::Database;
+use dugnad_kernel::fhir::issue::IssueType;
+use jiff::Timestamp;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+/// What the server consists of.
+pub struct Parts {
+    /// The database.
+    pub database: Database,
+    /// Answers questions under permits.
+    pub query: QueryService,
+    /// The audit log.
+    pub audit: Arc<Log>,
+    /// Who is known.
+    pub tokens: Arc<Tokens>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What the operator chose.
+    pub settings: Settings,
+}
+
+/// The server's state. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    bodies: body::BodyBudget,
+    writes: work::Gate,
+    reads: work::Gate,
+    queries: work::Gate,
+    metrics: metrics::Metrics,
+    strangers: auth::StrangerBudget,
+    log_failed: AtomicBool,
+}
+
+impl App {
+    /// The state of a server over `parts`.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Inner {
+            parts,
+            bodies: body::BodyBudget::default(),
+            writes: work::Gate::new(limits::MAX_WRITES_RUNNING, limits::MAX_WRITES_WAITING),
+            reads: work::Gate::new(limits::MAX_READS_RUNNING, limits::MAX_READS_WAITING),
+            queries: work::Gate::new(limits::MAX_QUERIES, limits::MAX_QUERIES_WAITING),
+            metrics: metrics::Metrics::default(),
+            strangers: auth::StrangerBudget::default(),
+            log_failed: AtomicBool::new(false),
+        }))
+    }
+
+    /// The database.
+    pub fn database(&self) -> &Database {
+        &self.0.parts.database
+    }
+
+    /// Answers questions under permits.
+    pub fn query(&self) -> &QueryService {
+        &self.0.parts.query
+    }
+
+    /// The audit log.
+    pub fn audit(&self) -> &Arc<Log> {
+        &self.0.parts.audit
+    }
+
+    /// Who is known.
+    pub fn tokens(&self) -> &Arc<Tokens> {
+        &self.0.parts.tokens
+    }
+
+    /// What the operator chose.
+    pub fn settings(&self) -> &Settings {
+        &self.0.parts.settings
+    }
+
+    /// The present instant.
+    pub fn now(&self) -> Timestamp {
+        self.0.parts.clock.now()
+    }
+
+    fn metrics(&self) -> &metrics::Metrics {
+        &self.0.metrics
+    }
+
+    fn bodies(&self) -> &body::BodyBudget {
+        &self.0.bodies
+    }
+
+    fn writes(&self) -> &work::Gate {
+        &self.0.writes
+    }
+
+    fn reads(&self) -> &work::Gate {
+        &self.0.reads
+    }
+
+    fn queries(&self) -> &work::Gate {
+        &self.0.queries
+    }
+
+    fn strangers(&self) -> &auth::StrangerBudget {
+        &self.0.strangers
+    }
+
+    fn log_has_failed(&self) -> bool {
+        self.0.log_failed.load(Ordering::Acquire)
+    }
+
+    fn mark_log_failed(&self) {
+        self.0.log_failed.store(true, Ordering::Release);
+    }
+}
+
+/// All routes of the API with their descriptions.
+fn api_routes() -> routes::Routes {
+    let routes = routes::Routes::default();
+    ops::add(audit::add(sql::add(fhir::add(routes))))
+}
+
+/// The whole server: the API and, beside it, `pages` (the web pages, their state already in them).
+pub fn router(app: App, pages: Router) -> Router {
+    let api = api_routes().into_router().with_state(app.clone());
+    let layers = ServiceBuilder::new()
+        .layer(middleware::from_fn_with_state(app.clone(), error::render))
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(default_header(
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        ))
+        .layer(default_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(default_header(header::CACHE_CONTROL, "no-store"))
+        .layer(default_header(header::REFERRER_POLICY, "no-referrer"))
+        .layer(default_header(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
+        .layer(middleware::from_fn(bound_target));
+    // `layer` after the fallbacks, so that they are inside it too. `body::read` bounds bodies by route.
+    pages.merge(api).fallback(no_such_route).method_not_allowed_fallback(no_such_method).layer(DefaultBodyLimit::disable()).layer(layers)
+}
+
+/// A header that a handler may set otherwise.
+fn default_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+async fn bound_target(request: Request, next: Next) -> Response {
+    let length = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if length > limits::MAX_URI_BYTES {
+        let what = format!("the address is longer than {} bytes; send a query as the body of POST /sql", limits::MAX_URI_BYTES);
+        return ApiError::new(StatusCode::URI_TOO_LONG, IssueType::TooCostly, what).into_response();
+    }
+    next.run(request).await
+}
+
+async fn no_such_route() -> ApiError {
+    ApiError::not_found("there is nothing at this address; /openapi.json lists what there is, /fhir/metadata the FHIR interactions")
+}
+
+async fn no_such_method(State(()): State<()>, request: Request) -> ApiError {
+    let what = if request.uri().path().starts_with("/fhir") {
+        "this interaction is not supported here; /fhir/metadata lists those that are. (Search comes with a later release: until then, read with POST /sql.)"
+    } else {
+        "this address does not take this method; /openapi.json says which it takes"
+    };
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, IssueType::NotSupported, what)
+}

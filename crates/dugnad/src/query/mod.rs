@@ -250,7 +250,7 @@ impl Shared {
             return request.answer(&table);
         }
         let commit = self.database.commit_at(epoch.start).map_err(|e| QueryError::Internal(e.to_string()))?;
-        let snapshot = self.database.snapshot_at(commit);
+        let snapshot = self.database.snapshot_at(commit).map_err(|e| QueryError::Internal(e.to_string()))?;
         let snapshot = snapshot.ok_or_else(|| QueryError::Internal("the epoch's commit is not there".to_owned()))?;
         let basis = statistics::Basis { epoch, lists, method: self.method, sources: Arc::new(snapshot), views: SQL_VIEWS.to_vec() };
         let table = cache.table(request, &basis).await?;

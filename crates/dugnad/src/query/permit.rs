@@ -69,7 +69,7 @@ pub(super) fn snapshot(database: &Database, permit: &Permit, question: &Question
 }
 
 fn there(database: &Database, commit: Commit) -> Result<Snapshot, QueryError> {
-    let snapshot = database.snapshot_at(commit);
+    let snapshot = database.snapshot_at(commit).map_err(|e| QueryError::Internal(e.to_string()))?;
     snapshot.ok_or_else(|| QueryError::Commit(format!("commit {commit} is not there yet")))
 }
 

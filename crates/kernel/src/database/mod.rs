@@ -1,20 +1,56 @@
 //! The database: one journal, its live tables, and the one committer that keeps both at the same commit.
 
+mod commit;
+mod prepare;
+mod tables;
 mod write;
 
 pub use write::{EntryOutcome, Handling, Interaction, Outcome, WriteError, WriteRequest};
 
 use crate::clock::Clock;
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
-use crate::live::Snapshot;
+use crate::journal::{self, Checkpointer, JournalError, Lookup, Readers};
+use crate::limits::{COMMIT_QUEUE, OPTIMISTIC_TRIES};
+use crate::live::{LiveCell, Snapshot};
+use arc_swap::ArcSwap;
+use commit::{Committer, Reply, Work};
 use jiff::Timestamp;
+use prepare::{Operation, Prepared, Preparer, Stamped, Unprepared};
+use rand::RngExt;
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use tables::Tables;
 
-/// An open database. Clone it freely: clones share everything.
+/// An open database. Clone it freely: clones share everything. Call [`Database::close`] before the process ends; what is
+/// not closed is recovered, as after a crash.
 #[derive(Clone)]
 pub struct Database {
-    _private: (),
+    shared: Arc<Shared>,
+    queue: SyncSender<Work>,
+    committer: Arc<Mutex<Option<Running>>>,
+}
+
+/// What lives until the database is closed.
+struct Running {
+    committer: JoinHandle<()>,
+    _checkpointer: Checkpointer,
+    _lock: File,
+}
+
+/// What readers, writers and the committer share.
+struct Shared {
+    clock: Arc<dyn Clock>,
+    new_id: Box<dyn Fn() -> String + Send + Sync>,
+    tables: Tables,
+    readers: Readers,
+    snapshot: ArcSwap<Snapshot>,
+    holders: RwLock<Vec<Holder>>,
+    counters: Mutex<(BTreeMap<String, i64>, u64)>,
+    stopped: OnceLock<String>,
 }
 
 /// A hospital as it is registered.
@@ -92,101 +128,338 @@ pub struct Counters {
     pub modified: u64,
 }
 
+/// A random logical id: a version 4 UUID.
+fn random_id() -> String {
+    let n = (rand::rng().random::<u128>() & !(0xf000_c << 60) & !(0xf << 76)) | (0x4 << 76) | (0x8 << 60);
+    let hex = format!("{n:032x}");
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+}
+
+impl Shared {
+    fn stop(&self, why: String) {
+        let _: Result<(), String> = self.stopped.set(why); // the first reason stays
+    }
+
+    fn add_holder(&self, id: HolderId, name: &str) {
+        let mut holders = self.holders.write().unwrap_or_else(PoisonError::into_inner);
+        if holders.iter().all(|h| h.id != id) {
+            holders.push(Holder { id, name: name.to_owned() });
+        }
+    }
+
+    fn holder_cell(&self, id: HolderId) -> LiveCell {
+        let holders = self.holders.read().unwrap_or_else(PoisonError::into_inner);
+        holders.iter().find(|h| h.id == id).map_or(LiveCell::Null, |h| LiveCell::Text(h.name.as_str().into()))
+    }
+
+    fn count(&self, kind: &str, appeared: i64, modified: bool) {
+        let (by_kind, kept_out) = &mut *self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = by_kind.get_mut(kind) {
+            *count += appeared;
+        } else {
+            by_kind.insert(kind.to_owned(), appeared);
+        }
+        *kept_out += u64::from(modified);
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&Lookup<'_>) -> Result<T, JournalError>) -> Result<T, ReadError> {
+        self.readers.look(look).map_err(|e| ReadError(e.to_string()))
+    }
+}
+
+/// What an idempotency key that has been used before is answered with.
+fn replayed_outcome(lookup: &Lookup<'_>, commit: Commit) -> Result<Outcome, JournalError> {
+    let time = Timestamp::from_microsecond(lookup.time_us(commit)?.unwrap_or_default()).unwrap_or(Timestamp::UNIX_EPOCH);
+    Ok(Outcome { commit, time, entries: Vec::new(), replayed: true })
+}
+
+fn timestamp(time_us: i64) -> Timestamp {
+    Timestamp::from_microsecond(time_us).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
 impl Database {
     /// Opens the database in `dir`, making it if the folder is empty or absent: takes the folder's lock, opens the
-    /// journal, and fills the live tables from it. `progress` is told (commits done, commits in all).
-    pub fn open(_dir: &Path, _clock: Arc<dyn Clock>, _progress: &mut dyn FnMut(u64, u64)) -> Result<Self, OpenError> {
-        todo!()
+    /// journal, and fills the live tables from it. `progress` is told (versions done, versions in all).
+    pub fn open(dir: &Path, clock: Arc<dyn Clock>, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, OpenError> {
+        let io = |path: &Path, source| OpenError::Io { path: path.display().to_string(), source };
+        std::fs::create_dir_all(dir).map_err(|e| io(dir, e))?;
+        let lock_path = dir.join("lock");
+        let lock = File::options().create(true).write(true).truncate(false).open(&lock_path).map_err(|e| io(&lock_path, e))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(dir.display().to_string())),
+            Err(TryLockError::Error(e)) => return Err(io(&lock_path, e)),
+        }
+        let path = dir.join("journal.sqlite");
+        let failed = |e: JournalError| OpenError::Journal { path: path.display().to_string(), what: e.to_string() };
+        let (shared, committer) = recovered(&path, clock, progress).map_err(failed)?;
+        committer.publish();
+        let checkpointer = Checkpointer::start(&path).map_err(failed)?;
+        let (queue, work) = sync_channel(COMMIT_QUEUE);
+        let thread =
+            std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run(&work)).map_err(|e| io(dir, e))?;
+        let running = Running { committer: thread, _checkpointer: checkpointer, _lock: lock };
+        Ok(Self { shared, queue, committer: Arc::new(Mutex::new(Some(running))) })
     }
 
     /// All live tables at the newest published commit.
     pub fn snapshot(&self) -> Snapshot {
-        todo!()
+        Snapshot::clone(&self.shared.snapshot.load())
     }
 
     /// All live tables as they were at `commit`; `None` if it is not yet there.
-    pub fn snapshot_at(&self, _commit: Commit) -> Option<Snapshot> {
-        todo!()
+    pub fn snapshot_at(&self, commit: Commit) -> Result<Option<Snapshot>, ReadError> {
+        let newest = self.snapshot();
+        if commit >= newest.commit() {
+            return Ok((commit == newest.commit()).then_some(newest));
+        }
+        let time_us = self.shared.look(|l| l.time_us(commit))?.unwrap_or_default();
+        Ok(Some(newest.as_of(commit, timestamp(time_us))))
     }
 
     /// The newest commit whose time is at or before `at` (0 if there is none): an epoch of a calendar is
     /// `snapshot_at(commit_at(start of the period))`.
-    pub fn commit_at(&self, _at: Timestamp) -> Result<Commit, ReadError> {
-        todo!()
+    pub fn commit_at(&self, at: Timestamp) -> Result<Commit, ReadError> {
+        Ok(self.shared.look(|l| l.commit_at(at.as_microsecond()))?.unwrap_or_default())
     }
 
     /// Registers a holder; one of that name that exists already is returned.
-    pub fn register_holder(&self, _name: &str) -> Result<Holder, WriteError> {
-        todo!()
+    pub fn register_holder(&self, name: &str) -> Result<Holder, WriteError> {
+        if let Some(holder) = self.holder(name) {
+            return Ok(holder);
+        }
+        let (reply, answer) = sync_channel(1);
+        self.enqueue(Work::Holder { name: name.to_owned(), reply })?;
+        let id = answer.recv().map_err(|_| self.stopped())??;
+        Ok(Holder { id, name: name.to_owned() })
     }
 
     /// A registered holder.
-    pub fn holder(&self, _name: &str) -> Option<Holder> {
-        todo!()
+    pub fn holder(&self, name: &str) -> Option<Holder> {
+        self.holders().into_iter().find(|h| h.name == name)
     }
 
-    /// All registered holders, in order.
+    /// All registered holders, in order; the centre is not one of them.
     pub fn holders(&self) -> Vec<Holder> {
-        todo!()
+        let holders = self.shared.holders.read().unwrap_or_else(PoisonError::into_inner);
+        holders.iter().filter(|h| h.id != HolderId::CENTRE).cloned().collect()
     }
 
     /// Makes one commit of `request`, durable and visible when this returns. Blocks; call it from a thread that may.
-    pub fn write(&self, _request: WriteRequest) -> Result<Outcome, WriteError> {
-        todo!()
+    pub fn write(&self, request: WriteRequest) -> Result<Outcome, WriteError> {
+        for _ in 0..OPTIMISTIC_TRIES {
+            let prepared = match self.prepare(&request)? {
+                Ok(prepared) => prepared,
+                Err(replayed) => return Ok(replayed),
+            };
+            match self.submit(prepared, None)? {
+                Reply::Done(result) => return result,
+                Reply::Stale => {}
+            }
+        }
+        let prepared = match self.prepare(&request)? {
+            Ok(prepared) => prepared,
+            Err(replayed) => return Ok(replayed),
+        };
+        match self.submit(prepared, Some(Box::new(request)))? {
+            Reply::Done(result) => result,
+            Reply::Stale => Err(WriteError::Busy { retry_after_s: 1 }),
+        }
     }
 
-    /// The current version of a resource (a deletion is one).
-    pub fn read(&self, _holder: HolderId, _resource_type: &str, _id: &str) -> Result<Option<StoredVersion>, ReadError> {
-        todo!()
+    /// Prepares a request on the journal as it is now; `Err` is the outcome of a key that has been used before.
+    fn prepare(&self, request: &WriteRequest) -> Result<Result<Prepared, Outcome>, WriteError> {
+        if self.shared.stopped.get().is_some() {
+            return Err(self.stopped());
+        }
+        let prepared = self.shared.readers.look(|lookup| {
+            if let Some(key) = &request.idempotency_key
+                && let Some(commit) = lookup.idempotent(request.holder, key)?
+            {
+                return Ok(Ok(Err(replayed_outcome(lookup, commit)?)));
+            }
+            let preparer = Preparer { lookup, tables: &self.shared.tables, new_id: &*self.shared.new_id };
+            match preparer.prepare(request) {
+                Ok(prepared) => Ok(Ok(Ok(prepared))),
+                Err(Unprepared::Refused(error)) => Ok(Err(error)),
+                Err(Unprepared::Journal(error)) => Err(error),
+            }
+        });
+        prepared.unwrap_or_else(|error| Err(WriteError::Stopped(error.to_string())))
+    }
+
+    fn submit(&self, prepared: Prepared, request: Option<Box<WriteRequest>>) -> Result<Reply, WriteError> {
+        let (reply, answer) = sync_channel(1);
+        self.enqueue(Work::Write { prepared: Box::new(prepared), request, reply })?;
+        answer.recv().map_err(|_| self.stopped())
+    }
+
+    fn enqueue(&self, work: Work) -> Result<(), WriteError> {
+        self.queue.try_send(work).map_err(|e| match e {
+            TrySendError::Full(_) => WriteError::Busy { retry_after_s: 1 },
+            TrySendError::Disconnected(_) => self.stopped(),
+        })
+    }
+
+    fn stopped(&self) -> WriteError {
+        WriteError::Stopped(self.shared.stopped.get().cloned().unwrap_or_else(|| "the committer has ended".to_owned()))
+    }
+
+    /// The current version of a resource (a deletion is one), at the newest published commit.
+    pub fn read(&self, holder: HolderId, resource_type: &str, id: &str) -> Result<Option<StoredVersion>, ReadError> {
+        Ok(self.versions(holder, resource_type, id, 1)?.pop())
     }
 
     /// All versions of a resource, newest first.
-    pub fn history(&self, _holder: HolderId, _resource_type: &str, _id: &str) -> Result<Vec<StoredVersion>, ReadError> {
-        todo!()
+    pub fn history(&self, holder: HolderId, resource_type: &str, id: &str) -> Result<Vec<StoredVersion>, ReadError> {
+        self.versions(holder, resource_type, id, usize::MAX)
+    }
+
+    fn versions(&self, holder: HolderId, kind: &str, id: &str, count: usize) -> Result<Vec<StoredVersion>, ReadError> {
+        let published = self.shared.snapshot.load().commit();
+        self.shared.look(|lookup| {
+            let head = match lookup.kind(kind)? {
+                Some(kind) => lookup.head(holder, kind, id)?,
+                None => None,
+            };
+            let mut sequence = head.map_or(0, |h| h.sequence);
+            let mut found = Vec::new();
+            while sequence != 0 && found.len() < count {
+                let row = lookup.version(sequence)?;
+                let row = row.ok_or_else(|| JournalError::Inconsistent(format!("version {sequence} is missing")))?;
+                sequence = row.previous;
+                // What is durable but not yet published is not yet acknowledged either.
+                if row.commit <= published {
+                    let last_updated = timestamp(row.time_us);
+                    found.push(StoredVersion { version: row.number, commit: row.commit, last_updated, json: row.json });
+                }
+            }
+            Ok(found)
+        })
     }
 
     /// Writes a document of the centre as one commit.
-    pub fn put_document(&self, _kind: &str, _id: &str, _json: &str) -> Result<Commit, WriteError> {
-        todo!()
+    pub fn put_document(&self, kind: &str, id: &str, json: &str) -> Result<Commit, WriteError> {
+        for _ in 0..=OPTIMISTIC_TRIES {
+            let seen = self.shared.readers.look(|l| l.kind(kind)?.map_or(Ok(None), |k| l.head(HolderId::CENTRE, k, id)));
+            let operation = Operation {
+                kind: kind.to_owned(),
+                id: id.to_owned(),
+                seen: seen.map_err(|e| WriteError::Stopped(e.to_string()))?,
+                looked_up: true,
+                json: Some(Stamped { json: json.as_bytes().to_vec(), stamp_at: None }),
+                rows: Vec::new(),
+                identifiers: Vec::new(),
+                modified: false,
+            };
+            let prepared = Prepared {
+                holder: HolderId::CENTRE,
+                idempotency_key: None,
+                operations: vec![operation],
+                matched: Vec::new(),
+                entries: Vec::new(),
+            };
+            if let Reply::Done(result) = self.submit(prepared, None)? {
+                return result.map(|outcome| outcome.commit);
+            }
+        }
+        Err(WriteError::Busy { retry_after_s: 1 })
     }
 
     /// The current version of a document.
-    pub fn document(&self, _kind: &str, _id: &str) -> Result<Option<Document>, ReadError> {
-        todo!()
+    pub fn document(&self, kind: &str, id: &str) -> Result<Option<Document>, ReadError> {
+        let version = self.read(HolderId::CENTRE, kind, id)?;
+        Ok(version.and_then(|v| document(kind, id, v)))
     }
 
     /// The current versions of all documents of a kind, by id.
-    pub fn documents(&self, _kind: &str) -> Result<Vec<Document>, ReadError> {
-        todo!()
+    pub fn documents(&self, kind: &str) -> Result<Vec<Document>, ReadError> {
+        let ids = self.shared.look(|l| l.kind(kind)?.map_or(Ok(Vec::new()), |k| l.documents(k)))?;
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            found.extend(self.document(kind, &id)?);
+        }
+        Ok(found)
     }
 
     /// The (holder, resource type, logical id) behind resource ordinals, for identified readers.
-    pub fn resource_names(&self, _ordinals: &[ResourceOrdinal]) -> Result<Vec<Option<(HolderId, String, String)>>, ReadError> {
-        todo!()
+    pub fn resource_names(&self, ordinals: &[ResourceOrdinal]) -> Result<Vec<Option<(HolderId, String, String)>>, ReadError> {
+        self.shared.look(|lookup| {
+            let kinds: BTreeMap<i64, String> = lookup.kinds()?.into_iter().collect();
+            let name = |o: &ResourceOrdinal| {
+                let found = lookup.name(*o)?;
+                Ok(found.map(|(holder, kind, id)| (holder, kinds.get(&kind).cloned().unwrap_or_default(), id)))
+            };
+            ordinals.iter().map(name).collect()
+        })
     }
 
     /// The (holder, logical id) behind patient ordinals, for identified readers.
-    pub fn patient_names(&self, _ordinals: &[PatientOrdinal]) -> Result<Vec<Option<(HolderId, String)>>, ReadError> {
-        todo!()
+    pub fn patient_names(&self, ordinals: &[PatientOrdinal]) -> Result<Vec<Option<(HolderId, String)>>, ReadError> {
+        self.shared.look(|lookup| ordinals.iter().map(|o| lookup.patient_name(*o)).collect())
     }
 
     /// The ordinal of a resource that has been mentioned: what `study_key` and the like hold.
-    pub fn resource_ordinal(&self, _holder: HolderId, _resource_type: &str, _id: &str) -> Result<Option<ResourceOrdinal>, ReadError> {
-        todo!()
+    pub fn resource_ordinal(&self, holder: HolderId, resource_type: &str, id: &str) -> Result<Option<ResourceOrdinal>, ReadError> {
+        let head = self.shared.look(|l| l.kind(resource_type)?.map_or(Ok(None), |k| l.head(holder, k, id)))?;
+        Ok(head.map(|h| h.ordinal))
     }
 
     /// What is in it.
     pub fn counters(&self) -> Counters {
-        todo!()
+        let counters = self.shared.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let resources = counters.0.iter().filter(|(_, n)| **n > 0).map(|(k, n)| (k.clone(), n.unsigned_abs())).collect();
+        Counters { resources, modified: counters.1 }
     }
 
-    /// Rebuilds the live tables from the journal beside the live ones and names the first difference, if any.
-    pub fn verify_live_tables(&self) -> Result<Result<(), String>, ReadError> {
-        todo!()
+    /// Rebuilds the live tables from the journal in `dir`, which must be closed, and compares them with the ones that
+    /// `self` had when it was closed: the first difference, if there is one.
+    pub fn first_difference(&self, rebuilt: &Database) -> Option<String> {
+        self.snapshot().first_difference(&rebuilt.snapshot())
     }
 
-    /// Stops the committer after what is queued. Writes from then on are refused.
+    /// Stops the committer after what is queued, moves the write-ahead log into the journal and gives the folder free.
+    /// Writes from then on are refused; snapshots that readers hold stay good.
     pub fn close(&self) {
-        todo!()
+        let running: Option<Running> = {
+            let mut running: MutexGuard<'_, Option<Running>> = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
+            running.take()
+        };
+        let Some(running) = running else { return };
+        let told = self.queue.send(Work::Close);
+        if running.committer.join().is_err() || told.is_err() {
+            tracing::warn!("the committer had ended before the database was closed");
+        }
     }
 }
+
+fn document(kind: &str, id: &str, version: StoredVersion) -> Option<Document> {
+    let json = String::from_utf8(version.json?).ok()?;
+    Some(Document { kind: kind.to_owned(), id: id.to_owned(), version: version.version, commit: version.commit, json })
+}
+
+/// Opens the journal and fills the live tables from it.
+fn recovered(path: &Path, clock: Arc<dyn Clock>, progress: &mut dyn FnMut(u64, u64)) -> Result<(Arc<Shared>, Committer), JournalError> {
+    let writer = journal::open(path)?;
+    let (newest, time_us) = writer.lookup().newest()?.unwrap_or_default();
+    let holders = writer.lookup().holders()?.into_iter().map(|(id, name)| Holder { id, name }).collect();
+    let tables = Tables::builtin();
+    let live = tables.live_tables();
+    let shared = Arc::new(Shared {
+        clock,
+        new_id: Box::new(random_id),
+        tables,
+        readers: Readers::new(path),
+        snapshot: ArcSwap::from_pointee(Snapshot::new(Commit(0), Timestamp::UNIX_EPOCH, Arc::new([]))),
+        holders: RwLock::new(holders),
+        counters: Mutex::default(),
+        stopped: OnceLock::new(),
+    });
+    let mut committer = Committer::new(Arc::clone(&shared), writer, live, newest, time_us);
+    committer.recover(progress)?;
+    Ok((shared, committer))
+}
+
+#[cfg(test)]
+mod tests;

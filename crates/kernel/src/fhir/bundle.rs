@@ -1,6 +1,15 @@
 //! Transactions and batches (FHIR R4, section 3.1.0.11).
 
-use super::{criteria::Criteria, issue::Issue, json::Value};
+use super::criteria::Criteria;
+use super::issue::{Issue, IssueType};
+use super::json::Value;
+use super::validate;
+use crate::limits::{MAX_BUNDLE_ENTRIES, MAX_ISSUES};
+use std::collections::HashMap;
+
+mod request;
+#[cfg(test)]
+mod tests;
 
 /// What a Bundle asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +69,12 @@ pub enum Interaction<'a> {
         /// As written.
         url: &'a str,
     },
+    /// Cannot be done, in a batch: the entry is answered with these issues, the others are done.
+    Refused(Vec<Issue>),
 }
 
 /// One resource, by id or by what it must match.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target<'a> {
     /// `[type]/[id]`.
     Id {
@@ -77,6 +88,74 @@ pub enum Target<'a> {
 }
 
 /// Reads the form of a Bundle: its type, each entry's request and that it fits the resource.
-pub fn read<'a>(_bundle: Value<'a>) -> Result<Bundle<'a>, Vec<Issue>> {
-    todo!()
+///
+/// What is wrong with one entry of a batch is in that entry, as [`Interaction::Refused`]: each entry stands for itself.
+/// In a transaction a target (`PUT` or `DELETE` of one id, or of the same criteria) may occur once, in both a fullUrl.
+///
+/// # Errors
+/// What is wrong, with places such as `Bundle.entry[3].request.url`; at most [`crate::limits::MAX_ISSUES`].
+pub fn read<'a>(bundle: Value<'a>) -> Result<Bundle<'a>, Vec<Issue>> {
+    let one = |code, at: &str, what: &str| Err(vec![Issue::error(code, at, what)]);
+    if bundle.str("resourceType") != Some("Bundle") {
+        return one(IssueType::Structure, "Resource", "expected a Bundle of type transaction or batch (`resourceType` is not `Bundle`)");
+    }
+    let entries = bundle.get("entry").map_or(&[][..], |entries| entries.items());
+    if entries.len() > MAX_BUNDLE_ENTRIES {
+        let what = format!("{} entries are more than {MAX_BUNDLE_ENTRIES}: send several bundles", entries.len());
+        return one(IssueType::TooCostly, "Bundle.entry", &what);
+    }
+    let issues = validate::validate_frame(&bundle);
+    if !issues.is_empty() {
+        return Err(issues);
+    }
+    let kind = match bundle.str("type") {
+        Some("transaction") => BundleKind::Transaction,
+        Some("batch") => BundleKind::Batch,
+        _ => return one(IssueType::NotSupported, "Bundle.type", "only Bundles of type transaction and batch can be processed"),
+    };
+    collect(kind, entries)
+}
+
+fn collect<'a>(kind: BundleKind, values: &[Value<'a>]) -> Result<Bundle<'a>, Vec<Issue>> {
+    let (mut entries, mut issues) = (Vec::with_capacity(values.len()), Vec::new());
+    for (i, value) in values.iter().enumerate() {
+        let interaction = request::read(value, i).unwrap_or_else(|issue| match kind {
+            BundleKind::Batch => Interaction::Refused(vec![issue]),
+            BundleKind::Transaction => {
+                issues.push(issue);
+                Interaction::Refused(Vec::new())
+            }
+        });
+        let sends = matches!(interaction, Interaction::Create { .. } | Interaction::Update { .. });
+        entries.push(Entry { full_url: value.str("fullUrl"), interaction, resource: value.get("resource").filter(|_| sends) });
+    }
+    repeated_full_urls(&entries, &mut issues);
+    if kind == BundleKind::Transaction {
+        repeated_targets(&entries, &mut issues);
+    }
+    issues.truncate(MAX_ISSUES);
+    if issues.is_empty() { Ok(Bundle { kind, entries }) } else { Err(issues) }
+}
+
+/// bdl-7.
+fn repeated_full_urls(entries: &[Entry<'_>], issues: &mut Vec<Issue>) {
+    let mut seen = HashMap::with_capacity(entries.len());
+    for (i, entry) in entries.iter().enumerate() {
+        if let Some(first) = entry.full_url.and_then(|url| seen.insert(url, i)) {
+            let what = format!("the fullUrl is that of entry[{first}] too: references to it would be ambiguous (bdl-7)");
+            issues.push(Issue::error(IssueType::Invariant, format!("Bundle.entry[{i}].fullUrl"), what));
+        }
+    }
+}
+
+/// "If any resource identities overlap, then the transaction SHALL fail" (section 3.1.0.11.2).
+fn repeated_targets(entries: &[Entry<'_>], issues: &mut Vec<Issue>) {
+    let mut seen = HashMap::with_capacity(entries.len());
+    for (i, entry) in entries.iter().enumerate() {
+        let (Interaction::Update { target, .. } | Interaction::Delete { target, .. }) = &entry.interaction else { continue };
+        if let Some(first) = seen.insert(target, i) {
+            let what = format!("entry[{first}] changes the same resource: a transaction may do so once");
+            issues.push(Issue::error(IssueType::Invariant, format!("Bundle.entry[{i}].request.url"), what));
+        }
+    }
 }

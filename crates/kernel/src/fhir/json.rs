@@ -8,6 +8,9 @@ use bumpalo::Bump;
 use jiter::{Jiter, JiterError, Peek};
 use std::io::{self, Write};
 
+#[cfg(test)]
+mod tests;
+
 /// A value in an arena. Cheap to copy: 24 bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
@@ -135,7 +138,7 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
 
 /// Parses one JSON document (RFC 8259, UTF-8; a byte order mark is refused).
 pub fn parse<'a>(text: &[u8], arena: &'a Bump) -> Result<Value<'a>, JsonError> {
-    let mut parser = Parser { input: Jiter::new(text), arena, left: MAX_JSON_VALUES, values: Vec::new(), members: Vec::new() };
+    let mut parser = Parser { text, input: Jiter::new(text), arena, left: MAX_JSON_VALUES, values: Vec::new(), members: Vec::new() };
     let peek = parser.input.peek().map_err(|e| parser.syntax(&e))?;
     let value = parser.value(peek, MAX_JSON_DEPTH)?;
     parser.input.finish().map_err(|e| parser.syntax(&e))?;
@@ -143,6 +146,7 @@ pub fn parse<'a>(text: &[u8], arena: &'a Bump) -> Result<Value<'a>, JsonError> {
 }
 
 struct Parser<'t, 'a> {
+    text: &'t [u8],
     input: Jiter<'t>,
     arena: &'a Bump,
     left: usize,
@@ -207,7 +211,9 @@ impl<'a> Parser<'_, 'a> {
     }
 
     fn syntax(&self, error: &JiterError) -> JsonError {
-        let at = self.input.error_position(error.index);
-        JsonError::Syntax { line: at.line, column: at.column, what: error.error_type.to_string() }
+        let before = self.text.get(..error.index).unwrap_or(self.text);
+        let line = 1 + memchr::memchr_iter(b'\n', before).count();
+        let column = 1 + before.len() - memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
+        JsonError::Syntax { line, column, what: error.error_type.to_string() }
     }
 }

@@ -5,5 +5,10 @@ pub mod criteria;
 pub mod definitions;
 pub mod issue;
 pub mod json;
+mod path;
+pub mod primitive;
 pub mod reference;
 pub mod validate;
+
+#[cfg(test)]
+mod testdata;

@@ -1,1 +1,87 @@
-//! journal
+//! The journal: the system of record. SQLite in WAL mode with `synchronous=FULL`; every version of every resource and document.
+//!
+//! One connection writes ([`Writer`]), many read ([`Readers`]); a thread of its own moves the write-ahead log into the
+//! database file, so that no commit waits for that.
+
+mod checkpoint;
+mod lookup;
+mod writer;
+
+pub(crate) use checkpoint::Checkpointer;
+pub(crate) use lookup::{Head, Lookup, Replayed};
+pub(crate) use writer::{NewVersion, Writer};
+
+use rusqlite::{Connection, OpenFlags};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// The format that this program writes.
+const FORMAT: &str = "1";
+
+/// The journal failed.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// SQLite says so: I/O, a full disk, a damaged file.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// The file is of another format.
+    #[error("the journal has format {0}, this program reads format {FORMAT}; use the program version that wrote it")]
+    Format(String),
+    /// The file holds what cannot be.
+    #[error("the journal is inconsistent: {0}")]
+    Inconsistent(String),
+}
+
+/// Opens or makes the journal at `path` for its one writer.
+pub(crate) fn open(path: &Path) -> Result<Writer, JournalError> {
+    let connection = Connection::open(path)?;
+    connection.execute_batch(
+        "PRAGMA page_size=8192; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;
+         PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=OFF;",
+    )?;
+    let made: bool = connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'meta')", [], |r| r.get(0))?;
+    if !made {
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {} INSERT INTO meta VALUES ('format', '{FORMAT}'); INSERT INTO holder VALUES (0, 'centre'); COMMIT;",
+            include_str!("schema.sql")
+        ))?;
+    }
+    let format: String = connection.query_row("SELECT value FROM meta WHERE key = 'format'", [], |r| r.get(0))?;
+    if format != FORMAT {
+        return Err(JournalError::Format(format));
+    }
+    Writer::new(connection)
+}
+
+/// Connections that read what has been committed. Taken for one look and given back.
+pub(crate) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), idle: Mutex::default() }
+    }
+
+    /// Runs `look` on a connection, inside one read transaction: it sees one state of the journal.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Lookup<'_>) -> Result<T, JournalError>) -> Result<T, JournalError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
+        let transaction = connection.transaction()?;
+        let result = look(&Lookup::new(&transaction));
+        transaction.finish()?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        result
+    }
+
+    fn connect(&self) -> Result<Connection, JournalError> {
+        let connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.execute_batch("PRAGMA cache_size=-8192; PRAGMA mmap_size=268435456;")?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(connection)
+    }
+}

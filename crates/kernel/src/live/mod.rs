@@ -2,7 +2,14 @@
 //!
 //! A row is visible at commit t iff begin <= t < end.
 
+mod column;
+mod grow;
 pub mod schema;
+mod segment;
 mod snapshot;
+mod table;
 
+pub use column::LiveCell;
+pub use segment::RowHead;
 pub use snapshot::{Part, RowFilter, Snapshot, TableSnapshot};
+pub use table::LiveTable;

@@ -13,10 +13,44 @@ pub struct Builtin {
     pub view: View,
 }
 
-/// The built-in ViewDefinitions, compiled; `data/views/*.json`.
-pub fn builtin_views() -> Vec<Builtin> {
-    todo!()
+macro_rules! definitions {
+    ($($table:literal: $description:literal,)*) => {
+        /// Table, description and ViewDefinition.
+        const DEFINITIONS: &[(&str, &str, &str)] =
+            &[$(($table, $description, include_str!(concat!("../../data/views/", $table, ".json")))),*];
+    };
 }
 
-/// `treatment`, the SQLView over them: its name and SQL.
-pub const TREATMENT: (&str, &str) = ("treatment", "");
+definitions! {
+    "patient": "Patients: one row for each Patient resource.",
+    "encounter": "Encounters of patients with hospitals and outpatient departments.",
+    "condition": "Diagnoses and other problems, with stage.",
+    "procedure": "What was done to a patient: surgery, radiotherapy and other procedures.",
+    "medication_administration": "Medications as they were given.",
+    "medication_request": "Medications as they were prescribed.",
+    "observation": "Measurements and findings: one row for each observation and one for each of its components.",
+    "diagnostic_report": "Reports of examinations.",
+    "immunization": "Vaccines as they were given.",
+    "specimen": "Samples that were taken from patients.",
+    "adverse_event": "Events that harmed a patient, or could have.",
+    "consent": "Consents of patients.",
+    "research_study": "Clinical studies.",
+    "research_subject": "Patients who take part in clinical studies.",
+}
+
+/// The built-in ViewDefinitions, compiled; `data/views/*.json`.
+#[expect(clippy::expect_used, reason = "the definitions are part of the program; a test compiles each")]
+pub fn builtin_views() -> Vec<Builtin> {
+    let compile = |&(table, description, definition): &(&'static str, &'static str, &str)| {
+        let definition = serde_json::from_str(definition).expect("a built-in view is JSON");
+        Builtin { table, description, view: View::compile(&definition).expect("a built-in view compiles") }
+    };
+    DEFINITIONS.iter().map(compile).collect()
+}
+
+/// `treatment`, the SQLView over them: its name and SQL (DataFusion's dialect).
+///
+/// Whatever was done to a patient, one row each; what was not done, is in preparation or was entered in error is left
+/// out. Categories: SNOMED CT 387713003 surgical procedure, 108290001 radiation oncology and 1287742003 radiotherapy;
+/// a code of NCSP is surgery whatever its category.
+pub const TREATMENT: (&str, &str) = ("treatment", include_str!("../../data/views/treatment.sql"));

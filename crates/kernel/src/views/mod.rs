@@ -3,8 +3,15 @@
 //! A view is row-local: its rows depend on one version of one resource and on nothing else.
 
 pub mod builtin;
+mod compile;
+pub mod render;
+mod run;
+
+#[cfg(test)]
+mod tests;
 
 use crate::fhir::json::Value;
+use crate::fhirpath::Expression;
 use bumpalo::Bump;
 
 /// The type of a column, from `column.type` (or inferred; `String` where nothing is known).
@@ -93,32 +100,91 @@ pub enum ViewError {
 /// A compiled ViewDefinition.
 #[derive(Debug)]
 pub struct View {
-    _private: (),
+    name: String,
+    resource_type: &'static str,
+    columns: Vec<Column>,
+    /// For each column whether nothing is declared or known of its type, so that a cell is whatever the element is.
+    untyped: Vec<bool>,
+    conditions: Vec<Condition>,
+    root: Select,
+}
+
+/// A `where` of the view.
+#[derive(Debug)]
+struct Condition {
+    at: String,
+    path: Expression,
+}
+
+/// A `select`: the rows of each of its foci, joined with those of its parts.
+#[derive(Debug)]
+struct Select {
+    at: String,
+    foci: Foci,
+    columns: Vec<ColumnPath>,
+    parts: Vec<Part>,
+}
+
+/// Which elements a select makes rows of.
+#[derive(Debug)]
+enum Foci {
+    /// The one that the select around it is at.
+    Same,
+    /// `forEach`
+    Each(Expression),
+    /// `forEachOrNull`
+    EachOrNull(Expression),
+    /// `repeat`
+    Repeat(Vec<Expression>),
+}
+
+/// What is joined to the columns of a select.
+#[derive(Debug)]
+enum Part {
+    /// A nested select.
+    Select(Select),
+    /// `unionAll`: the rows of each, one after the other, all into the same columns.
+    Union(Vec<Select>),
+}
+
+/// How a column's cell is computed.
+#[derive(Debug)]
+struct ColumnPath {
+    /// The position of the column in the view.
+    position: usize,
+    path: Expression,
 }
 
 impl View {
     /// Compiles a ViewDefinition; whatever it uses that is not supported is refused here, by name.
-    pub fn compile(_definition: &serde_json::Value) -> Result<View, ViewError> {
-        todo!()
+    pub fn compile(definition: &serde_json::Value) -> Result<View, ViewError> {
+        compile::view(definition)
     }
 
     /// `ViewDefinition.name`, or "" where it has none.
     pub fn name(&self) -> &str {
-        todo!()
+        &self.name
     }
 
     /// The resource type that it reads.
     pub fn resource_type(&self) -> &str {
-        todo!()
+        self.resource_type
     }
 
     /// Its columns, in order.
     pub fn columns(&self) -> &[Column] {
-        todo!()
+        &self.columns
     }
 
     /// The rows of one resource; none if it is of another type or a `where` says no. `row` is called once per row.
-    pub fn run<'a>(&self, _resource: Value<'a>, _arena: &'a Bump, _row: &mut dyn FnMut(&[Cell<'a>])) -> Result<(), ViewError> {
-        todo!()
+    pub fn run<'a>(&self, resource: Value<'a>, arena: &'a Bump, row: &mut dyn FnMut(&[Cell<'a>])) -> Result<(), ViewError> {
+        run::run(self, resource, arena, row)
     }
+}
+
+/// Whether a resource, or an element directly in it, has a `modifierExtension`. Such an extension may turn the meaning
+/// around, and none is known here, so that the resource must not be read as if it were not there (FHIR R4, section 2.4.2).
+pub fn has_modifier_extension(resource: &Value<'_>) -> bool {
+    let has = |value: &Value<'_>| value.members().iter().any(|(name, _)| *name == "modifierExtension");
+    has(resource) || resource.members().iter().any(|(_, value)| has(value) || value.items().iter().any(has))
 }

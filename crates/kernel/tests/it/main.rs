@@ -1,3 +1,6 @@
-//! Integration tests of the kernel.
+//! The integration tests of the kernel: one binary.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod builtin_views;
 mod disclosure;
+mod sql_on_fhir;

@@ -225,6 +225,18 @@ fn the_private_file_is_for_its_owner_only() {
 #[test]
 #[ignore = "a measurement, not a check; prints its figures"]
 fn appends_per_second() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = fs::File::create(dir.path().join("alone")).unwrap();
+    let mut taken_us: Vec<u128> = (0..1000)
+        .map(|_| {
+            std::io::Write::write_all(&mut &file, &[0; 500]).unwrap();
+            let start = Instant::now();
+            file.sync_data().unwrap();
+            start.elapsed().as_micros()
+        })
+        .collect();
+    taken_us.sort_unstable();
+    println!("fdatasync after an append of 500 bytes, alone: p50 {} us, p99 {} us", taken_us[500], taken_us[990]);
     for threads in [1u64, 8, 64] {
         let dir = tempfile::tempdir().unwrap();
         let log = open_with(dir.path(), options().interval(Duration::from_secs(1))).unwrap();
@@ -250,18 +262,6 @@ fn appends_per_second() {
         let at = |share: f64| latencies_us[((latencies_us.len() - 1) as f64 * share) as usize];
         println!("{threads} threads: {:.0} entries/s; p50 {} us, p99 {} us", latencies_us.len() as f64 / seconds, at(0.5), at(0.99));
     }
-    let dir = tempfile::tempdir().unwrap();
-    let file = fs::File::create(dir.path().join("alone")).unwrap();
-    let mut taken_us: Vec<u128> = (0..1000)
-        .map(|_| {
-            std::io::Write::write_all(&mut &file, &[0; 500]).unwrap();
-            let start = Instant::now();
-            file.sync_data().unwrap();
-            start.elapsed().as_micros()
-        })
-        .collect();
-    taken_us.sort_unstable();
-    println!("fdatasync after an append of 500 bytes, alone: p50 {} us, p99 {} us", taken_us[500], taken_us[990]);
 }
 
 /// What opening and checking cost: `cargo test -p dugnad-kernel --lib -- --ignored --nocapture a_million_entries`.

@@ -1,0 +1,74 @@
+//! The secret keys of a database: `keys/` in its folder, readable by its owner only.
+
+use super::{AccessError, open_to_others, private_file};
+use ed25519_dalek::SigningKey;
+use rand::{Rng as _, rngs::StdRng};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+const FOLDER: &str = "keys";
+const AUDIT: &str = "audit.ed25519";
+const PSEUDONYM: &str = "pseudonym";
+
+/// The secret keys of a database. Each is a file of 32 random bytes.
+pub struct Keys {
+    /// Signs checkpoints.
+    pub audit: SigningKey,
+    /// Every permit's pseudonyms derive from it.
+    pub pseudonym: [u8; 32],
+}
+
+impl Keys {
+    /// Reads the keys, making them on first use. They are made all together or not at all: a folder that lacks one is an
+    /// error, for a new pseudonym key would silently change every pseudonym that was ever given out.
+    pub fn open(dir: &Path) -> Result<Self, AccessError> {
+        let folder = dir.join(FOLDER);
+        if !folder.try_exists().map_err(|error| AccessError::key(&folder, error))? {
+            make(dir, &folder)?;
+        }
+        Ok(Self { audit: SigningKey::from_bytes(&read(&folder, AUDIT)?), pseudonym: read(&folder, PSEUDONYM)? })
+    }
+}
+
+fn read(folder: &Path, name: &str) -> Result<[u8; 32], AccessError> {
+    let path = folder.join(name);
+    let problem = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => AccessError::key(&path, "it is absent; restore the folder `keys` from its backup"),
+        _ => AccessError::key(&path, error),
+    };
+    if open_to_others(&fs::metadata(&path).map_err(problem)?) {
+        return Err(AccessError::key(&path, "others may read it; `chmod 600` it, and make new keys if they could have"));
+    }
+    let bytes = fs::read(&path).map_err(problem)?;
+    bytes.try_into().map_err(|_| AccessError::key(&path, "it does not have 32 bytes; restore it from its backup"))
+}
+
+/// The order: both keys in a folder of another name, synced; then the folder gets its name, which only one process can do; then
+/// that name is synced, before anything is signed or encrypted with them.
+fn make(dir: &Path, folder: &Path) -> Result<(), AccessError> {
+    let mut random: StdRng = rand::make_rng();
+    let unfinished = dir.join(format!("{FOLDER}.{:016x}", random.next_u64()));
+    let made = write_all(&unfinished, &mut random).and_then(|()| fs::rename(&unfinished, folder));
+    match made {
+        // Another process was faster; its keys are as good.
+        Err(_) if folder.join(PSEUDONYM).exists() => _ = fs::remove_dir_all(&unfinished),
+        made => made.map_err(|error| AccessError::key(folder, error))?,
+    }
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| AccessError::key(folder, error))
+}
+
+fn write_all(folder: &Path, random: &mut StdRng) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)?;
+    for name in [AUDIT, PSEUDONYM] {
+        let mut key = [0u8; 32];
+        random.fill_bytes(&mut key);
+        let mut file = private_file().create_new(true).open(folder.join(name))?;
+        file.write_all(&key)?;
+        file.sync_all()?;
+    }
+    File::open(folder)?.sync_all()
+}

@@ -1,0 +1,93 @@
+//! The audit log: its public files, and its entries for the centre.
+
+use super::auth::Centre;
+use super::headers::parameter;
+use super::routes::{Caller, Doc, Parameter, Routes};
+use super::work::Access;
+use super::{ApiError, App};
+use crate::limits::MAX_LOG_ENTRIES;
+use axum::Json;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{Method, header};
+use axum::response::IntoResponse;
+use dugnad_kernel::fhir::issue::IssueType;
+use serde_json::{Value, json};
+
+/// Adds the routes of the audit log.
+pub fn add(routes: Routes) -> Routes {
+    let checkpoint = Doc {
+        description: "A C2SP signed note: origin, size, root hash, Ed25519 signature. Keep one, and `dugnad audit verify --server` proves later that the log has only grown.",
+        answer: &["text/plain"],
+        statuses: &[(200, "The checkpoint"), (404, "None has been signed yet")],
+        ..Doc::new("Audit", "checkpoint", "The newest signed checkpoint of the audit log")
+    };
+    let tile = Doc {
+        description: "C2SP tlog-tiles: `tile/<L>/<N>[.p/<W>]`. Leaves are salted commitments: they say nothing about an entry to whoever was not given it.",
+        answer: &["application/octet-stream"],
+        statuses: &[(200, "The tile"), (404, "No such tile, or not yet")],
+        ..Doc::new("Audit", "tile", "A tile of the audit log's Merkle tree")
+    };
+    let log = Doc {
+        description: "Reading the log is itself on the record.",
+        caller: Caller::Centre,
+        parameters: &[
+            Parameter { place: "query", name: "first", description: "The index of the first entry; by default the last 100 are given." },
+            Parameter { place: "query", name: "count", description: "How many entries, at most 1,000." },
+        ],
+        answer: &["application/json"],
+        statuses: &[(200, "The entries, with their indices"), (403, "For the centre only")],
+        ..Doc::new("Audit", "log", "Entries of the audit log")
+    };
+    routes
+        .add(Method::GET, "/audit/checkpoint", checkpoint, newest_checkpoint)
+        .add(Method::GET, "/audit/tile/{*path}", tile, public_tile)
+        .add(Method::GET, "/audit/log", log, entries)
+}
+
+async fn newest_checkpoint(State(app): State<App>) -> Result<impl IntoResponse, ApiError> {
+    let checkpoint = app.audit().checkpoint();
+    if checkpoint.is_empty() {
+        return Err(ApiError::not_found("no checkpoint has been signed yet; come back in a minute"));
+    }
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], checkpoint))
+}
+
+async fn public_tile(State(app): State<App>, Path(path): Path<String>) -> Result<impl IntoResponse, ApiError> {
+    let no_such_tile = || ApiError::not_found("there is no such tile; /audit/checkpoint says how large the log is");
+    // Only what a tile's name can hold gets as far as the file system.
+    let is_name = path.len() <= 64
+        && !path.contains("//")
+        && path.bytes().all(|b| b.is_ascii_digit() || b"/xp.entris".contains(&b))
+        && !path.contains("..");
+    if !is_name {
+        return Err(no_such_tile());
+    }
+    let place = app.enter_reads().await?;
+    let bytes = app.on_thread(place, move |app| Ok(app.audit().public_file(&format!("tile/{path}"))?)).await?;
+    let bytes = bytes.ok_or_else(no_such_tile)?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes))
+}
+
+async fn entries(State(app): State<App>, Centre(who): Centre, RawQuery(query): RawQuery) -> Result<Json<Value>, ApiError> {
+    let number = |name: &str| -> Result<Option<u64>, ApiError> {
+        let wrong = || ApiError::bad_request(IssueType::Value, format!("{name} must be a whole number")).at(format!("query.{name}"));
+        parameter(query.as_deref(), name).map(|v| v.parse().map_err(|_| wrong())).transpose()
+    };
+    let (first, count) = (number("first")?, number("count")?);
+    let place = app.enter_reads().await?;
+    app.on_thread(place, move |app| {
+        let size = app.audit().size();
+        let count = usize::try_from(count.unwrap_or(100)).unwrap_or(usize::MAX).min(MAX_LOG_ENTRIES);
+        let first = first.unwrap_or_else(|| size.saturating_sub(count as u64));
+        let request = format!("GET /audit/log?first={first}&count={count}");
+        let access = Access { who, interface: "audit", request, tables: vec!["audit".to_owned()] };
+        let entries = app.read_recorded(&access, |_| {
+            let entries = app.audit().entries(first, count)?;
+            let rows = entries.len() as u64;
+            Ok((entries, rows))
+        })?;
+        let entries: Vec<Value> = entries.iter().map(|(index, entry)| json!({"index": index, "entry": entry})).collect();
+        Ok(Json(json!({"size": size, "entries": entries})))
+    })
+    .await
+}

@@ -1,0 +1,189 @@
+//! Who asks: bearer tokens (RFC 6750), roles, and what is put on the record when somebody is refused.
+
+use super::App;
+use super::error::ApiError;
+use super::serve::Peer;
+use crate::access::{Principal, Role};
+use crate::limits::RECORDED_STRANGERS_PER_MINUTE;
+use axum::extract::{FromRequestParts, MatchedPath};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use dugnad_kernel::audit::{Act, Entry};
+use dugnad_kernel::fhir::issue::IssueType;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
+
+/// Anybody with a valid token.
+#[derive(Clone, Debug)]
+pub struct Caller(pub Principal);
+
+/// A hospital: it writes and reads what is its own.
+#[derive(Clone, Debug)]
+pub struct Hospital {
+    /// Who asks.
+    pub who: Principal,
+    /// The holder that it is.
+    pub holder: String,
+}
+
+/// The centre.
+#[derive(Clone, Debug)]
+pub struct Centre(pub Principal);
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let token = bearer(parts);
+        let known = match token {
+            // An indexed look-up of some 20 microseconds: not worth a thread of its own.
+            Some(token) => app.tokens().authenticate(token).map_err(|e| ApiError::internal(&e.to_string()))?,
+            None => None,
+        };
+        match known {
+            Some(principal) => {
+                let inside_spe =
+                    principal.inside_spe || parts.extensions.get::<Peer>().is_some_and(|peer| app.settings().is_inside_spe(peer.0.ip()));
+                Ok(Caller(Principal { inside_spe, ..principal }))
+            }
+            None => {
+                let error = stranger(token.is_some());
+                app.record_stranger(request_line(parts), token.is_some()).await?;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl FromRequestParts<App> for Hospital {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let Caller(who) = Caller::from_request_parts(parts, app).await?;
+        match (who.role, who.holder.clone()) {
+            (Role::Hospital, Some(holder)) => Ok(Hospital { who, holder }),
+            _ => {
+                let what = "FHIR is spoken with health data holders only, about their own patients; read under a permit with POST /sql";
+                Err(app.refuse(&who, request_line(parts), what).await)
+            }
+        }
+    }
+}
+
+impl FromRequestParts<App> for Centre {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let Caller(who) = Caller::from_request_parts(parts, app).await?;
+        if who.role == Role::Centre {
+            Ok(Centre(who))
+        } else {
+            Err(app.refuse(&who, request_line(parts), "this is for the centre only").await)
+        }
+    }
+}
+
+fn bearer(parts: &Parts) -> Option<&str> {
+    let value = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The method and the route's template: no id, no criterion.
+fn request_line(parts: &Parts) -> String {
+    let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    format!("{} {route}", parts.method)
+}
+
+/// 401 with `WWW-Authenticate` (RFC 6750, section 3).
+fn stranger(had_token: bool) -> ApiError {
+    let (what, challenge) = if had_token {
+        (
+            "the token is not known, has expired or was revoked; ask the centre for a new one",
+            "Bearer realm=\"dugnad\", error=\"invalid_token\"",
+        )
+    } else {
+        ("a token is needed: Authorization: Bearer TOKEN", "Bearer realm=\"dugnad\"")
+    };
+    ApiError::new(StatusCode::UNAUTHORIZED, IssueType::Login, what)
+        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+}
+
+/// How many strangers were recorded in the present minute.
+#[derive(Debug, Default)]
+pub struct StrangerBudget(Mutex<(i64, u64)>);
+
+impl StrangerBudget {
+    /// Whether one more may be recorded at `minute`.
+    fn take(&self, minute: i64) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.0 != minute {
+            *state = (minute, 0);
+        }
+        state.1 += 1;
+        state.1 <= RECORDED_STRANGERS_PER_MINUTE
+    }
+}
+
+impl App {
+    /// Records that `who` was refused and gives the error to answer with.
+    pub async fn refuse(&self, who: &Principal, request: String, what: &str) -> ApiError {
+        let entry = self.entry(Act::Refusal, who, |e| {
+            e.request = Some(request);
+            e.outcome = Some(what.to_owned());
+        });
+        match self.record(entry).await {
+            Ok(_) => ApiError::forbidden(what),
+            Err(error) => error,
+        }
+    }
+
+    async fn record_stranger(&self, request: String, had_token: bool) -> Result<(), ApiError> {
+        self.metrics().strangers.fetch_add(1, Ordering::Relaxed);
+        let at = self.now();
+        if !self.strangers().take(at.as_second().div_euclid(60)) {
+            return Ok(());
+        }
+        let outcome = if had_token { "the token is not valid" } else { "no token" };
+        let mut entry = super::work::blank_entry(at, Act::Refusal);
+        entry.user = "unknown".to_owned();
+        entry.role = "unknown".to_owned();
+        entry.request = Some(request);
+        entry.outcome = Some(outcome.to_owned());
+        self.record(entry).await.map(|_| ())
+    }
+
+    /// An audit entry about `who`, with what `fill` adds.
+    pub fn entry(&self, act: Act, who: &Principal, fill: impl FnOnce(&mut Entry)) -> Entry {
+        let mut entry = super::work::blank_entry(self.now(), act);
+        entry.user = who.user.clone();
+        entry.role = role_name(who.role).to_owned();
+        entry.holder = who.holder.clone();
+        fill(&mut entry);
+        entry
+    }
+}
+
+/// The role as tokens, logs and documents write it.
+pub fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Hospital => "hospital",
+        Role::Authority => "authority",
+        Role::Company => "company",
+        Role::Centre => "centre",
+        Role::Patient => "patient",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_do_not_fill_the_log() {
+        let budget = StrangerBudget::default();
+        let recorded = (0..1_000).filter(|_| budget.take(5)).count() as u64;
+        assert_eq!(recorded, RECORDED_STRANGERS_PER_MINUTE);
+        assert!(budget.take(6), "the next minute has a budget of its own");
+    }
+}

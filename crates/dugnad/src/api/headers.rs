@@ -1,0 +1,220 @@
+//! Request headers and parameters that mean something, parsed once.
+
+use super::error::ApiError;
+use crate::limits::MAX_IDEMPOTENCY_KEY_BYTES;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use dugnad_kernel::database::Handling;
+use dugnad_kernel::fhir::issue::IssueType;
+use dugnad_kernel::ids::Commit;
+use jiff::Timestamp;
+
+/// The commit that an answer shows or a write made.
+pub const DUGNAD_COMMIT: HeaderName = HeaderName::from_static("dugnad-commit");
+/// The epoch that a statistic was computed on.
+pub const DUGNAD_EPOCH: HeaderName = HeaderName::from_static("dugnad-epoch");
+/// The oldest commit that a reader accepts.
+pub const DUGNAD_MIN_COMMIT: HeaderName = HeaderName::from_static("dugnad-min-commit");
+/// Says that a write had been taken before under its `Idempotency-Key`.
+pub const DUGNAD_REPLAYED: HeaderName = HeaderName::from_static("dugnad-replayed");
+/// Under which key a write may be repeated.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// FHIR's conditional create.
+pub const IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
+/// RFC 7240.
+pub const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// `Prefer: return=...` (FHIR R4, 3.1.0.1.9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Return {
+    /// No body.
+    Minimal,
+    /// The resource as it is now.
+    Representation,
+    /// An OperationOutcome.
+    OperationOutcome,
+}
+
+/// What a client prefers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Preferences {
+    /// What a write answers with.
+    pub answer: Option<Return>,
+    /// What becomes of references that match nothing.
+    pub handling: Handling,
+}
+
+impl Preferences {
+    /// Reads all `Prefer` headers. Unknown preferences are ignored, as RFC 7240 says.
+    pub fn parse(headers: &HeaderMap) -> Self {
+        let mut preferences = Self::default();
+        let values = headers.get_all(PREFER).iter().filter_map(|v| v.to_str().ok());
+        for preference in values.flat_map(|v| v.split([',', ';'])) {
+            let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
+            match (name.trim().to_ascii_lowercase().as_str(), value.trim().trim_matches('"')) {
+                ("return", "minimal") => preferences.answer = Some(Return::Minimal),
+                ("return", "representation") => preferences.answer = Some(Return::Representation),
+                ("return", "OperationOutcome") => preferences.answer = Some(Return::OperationOutcome),
+                ("handling", "lenient") => preferences.handling = Handling::Lenient,
+                ("handling", "strict") => preferences.handling = Handling::Strict,
+                _ => {}
+            }
+        }
+        preferences
+    }
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, ApiError> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let wrong =
+        |_| ApiError::bad_request(IssueType::Value, format!("the header {name} holds other than visible ASCII")).at(format!("http.{name}"));
+    value.to_str().map(|v| Some(v.trim())).map_err(wrong)
+}
+
+/// `W/"3"` or `"3"` -> 3.
+pub fn parse_etag(etag: &str) -> Option<u64> {
+    let etag = etag.trim();
+    etag.strip_prefix("W/").unwrap_or(etag).strip_prefix('"')?.strip_suffix('"')?.parse().ok()
+}
+
+/// The ETag of a version: `W/"3"`.
+pub fn etag(version: u64) -> String {
+    format!("W/\"{version}\"")
+}
+
+/// `If-Match`.
+pub fn if_match(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let Some(value) = text(headers, &header::IF_MATCH)? else { return Ok(None) };
+    let wrong = "If-Match must be one version such as W/\"3\", the ETag that a read or the last write answered";
+    parse_etag(value).map(Some).ok_or_else(|| ApiError::bad_request(IssueType::Value, wrong).at("http.If-Match"))
+}
+
+/// Whether `If-None-Match` names `version`: the client has it already.
+pub fn has_already(headers: &HeaderMap, version: u64) -> bool {
+    let Some(value) = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()) else { return false };
+    value.split(',').any(|etag| etag.trim() == "*" || parse_etag(etag) == Some(version))
+}
+
+/// `If-None-Exist`: the criteria, without a leading `?`.
+pub fn if_none_exist(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    Ok(text(headers, &IF_NONE_EXIST)?.map(|v| v.trim_start_matches('?').to_owned()))
+}
+
+/// `Idempotency-Key`.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(key) = text(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
+    if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY_BYTES {
+        let what = format!("Idempotency-Key must have 1 to {MAX_IDEMPOTENCY_KEY_BYTES} characters, such as a UUID or a SHA-256");
+        return Err(ApiError::bad_request(IssueType::Value, what).at("http.Idempotency-Key"));
+    }
+    Ok(Some(key.to_owned()))
+}
+
+/// `Dugnad-Min-Commit`.
+pub fn min_commit(headers: &HeaderMap) -> Result<Option<Commit>, ApiError> {
+    let Some(value) = text(headers, &DUGNAD_MIN_COMMIT)? else { return Ok(None) };
+    let wrong = "Dugnad-Min-Commit must be a commit number, as Dugnad-Commit of a write answered it";
+    let commit = value.parse().map_err(|_| ApiError::bad_request(IssueType::Value, wrong).at("http.Dugnad-Min-Commit"))?;
+    Ok(Some(Commit(commit)))
+}
+
+/// The media type of a header without its parameters, in lower case; its `charset`, if any.
+pub fn media_type(value: &str) -> (String, Option<String>) {
+    let mut parts = value.split(';');
+    let essence = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
+    let charset = parts.find_map(|p| {
+        let (name, value) = p.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"').to_ascii_lowercase())
+    });
+    (essence, charset)
+}
+
+/// Refuses bodies that are not UTF-8 JSON without a content coding (415).
+pub fn require_json_body(headers: &HeaderMap) -> Result<(), ApiError> {
+    let refuse =
+        |what: String, place: &str| Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, IssueType::NotSupported, what).at(place));
+    if let Some(coding) = headers.get(header::CONTENT_ENCODING)
+        && coding.as_bytes() != b"identity"
+    {
+        return refuse(
+            "compressed bodies are not taken; send the body as it is, without Content-Encoding".to_owned(),
+            "http.Content-Encoding",
+        );
+    }
+    let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let (essence, charset) = media_type(value);
+    if !matches!(essence.as_str(), "application/fhir+json" | "application/json" | "application/json+fhir" | "text/json") {
+        let got = if essence.is_empty() { "none" } else { "another" };
+        let what = format!("the body must be JSON and say so: Content-Type: application/fhir+json (or application/json); {got} was given");
+        return refuse(what, "http.Content-Type");
+    }
+    match charset.as_deref() {
+        None | Some("utf-8" | "utf8" | "us-ascii") => Ok(()),
+        Some(_) => refuse("JSON is sent in UTF-8 (RFC 8259, FHIR R4 2.6.2); no other charset is taken".to_owned(), "http.Content-Type"),
+    }
+}
+
+/// Refuses clients that accept no JSON (406). `_format` wins over `Accept`.
+pub fn require_json_accepted(headers: &HeaderMap, query: Option<&str>) -> Result<(), ApiError> {
+    let format = parameter(query, "_format").map(|f| f.replace(' ', "+")); // an unescaped + of a query is a blank
+    let accepted = match &format {
+        Some(format) => is_json(format),
+        None => match headers.get(header::ACCEPT).map(HeaderValue::to_str) {
+            None => true,
+            Some(Ok(accept)) => accept.trim().is_empty() || accept.split(',').any(is_json),
+            Some(Err(_)) => false,
+        },
+    };
+    let what = "only JSON is spoken here: Accept: application/fhir+json, or _format=json";
+    if accepted { Ok(()) } else { Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, IssueType::NotSupported, what).at("http.Accept")) }
+}
+
+fn is_json(range: &str) -> bool {
+    let refused = range.split(';').skip(1).any(|p| matches!(p.trim().strip_prefix("q="), Some("0" | "0.0" | "0.00" | "0.000")));
+    let essence = media_type(range).0;
+    !refused
+        && matches!(
+            essence.as_str(),
+            "json" | "*/*" | "application/*" | "application/json" | "application/fhir+json" | "application/json+fhir" | "text/json"
+        )
+}
+
+/// A parameter of a query string, percent-decoded; the first of that name.
+pub fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(|(n, _)| *n == name).map(|(_, value)| percent_decode(value, true)).next()
+}
+
+/// Decodes `%41`, and `+` as a blank in queries. What is not UTF-8 becomes U+FFFD and so matches nothing.
+pub fn percent_decode(text: &str, in_query: bool) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let escape = if byte == b'%' { text.get(at + 1..at + 3) } else { None };
+        let decoded = escape.filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit())).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match decoded {
+            Some(decoded) => {
+                out.push(decoded);
+                at += 3;
+            }
+            None => {
+                out.push(if byte == b'+' && in_query { b' ' } else { byte });
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// `Last-Modified`: RFC 9110, in GMT.
+pub fn http_date(at: Timestamp) -> String {
+    jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at).unwrap_or_default()
+}
+
+/// A header value of text that is ASCII by construction (numbers, ids, dates); anything else is left out as empty.
+pub fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests;

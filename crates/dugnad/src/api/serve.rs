@@ -1,0 +1,78 @@
+//! Connections: bounded in number, their heads in size and time; and a stop that lets requests finish.
+
+use super::{App, router};
+use crate::limits::{HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_HEADERS, SHUTDOWN_GRACE};
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tower::ServiceExt;
+
+/// Who is at the other end of the connection; an extension of every request.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// Serves the API and `pages` on `listener` until `shutdown` completes; then takes no more connections, lets requests
+/// finish for [`SHUTDOWN_GRACE`], and returns. The database stays open: closing it is the caller's part.
+pub async fn serve(app: App, pages: Router, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) -> io::Result<()> {
+    let service = router(app, pages);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (stop, stopped) = watch::channel(());
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let place = Arc::clone(&places).acquire_owned();
+        let (place, accepted) = tokio::select! {
+            () = &mut shutdown => break,
+            next = async { (place.await, listener.accept().await) } => next,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                let (service, mut stopped) = (service.clone(), stopped.clone());
+                tokio::spawn(async move {
+                    connection(service, stream, Peer(address), &mut stopped).await;
+                    drop(place);
+                });
+            }
+            // No file descriptors left, or the peer gave up: neither is a reason to stop serving.
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    drop(stopped);
+    let _: Result<(), _> = stop.send(()); // fails if no connection is left to be told
+    if tokio::time::timeout(SHUTDOWN_GRACE, stop.closed()).await.is_err() {
+        tracing::warn!("some requests were still running when the server stopped");
+    }
+    Ok(())
+}
+
+async fn connection(service: Router, stream: TcpStream, peer: Peer, stopped: &mut watch::Receiver<()>) {
+    let _: io::Result<()> = stream.set_nodelay(true); // an optimisation only
+    let service = service.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer);
+        request
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_BYTES);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}

@@ -1,0 +1,132 @@
+//! What an operator chooses.
+
+use serde::Deserialize;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+use std::str::FromStr;
+
+/// Settings of a server; the file of `serve --config` is JSON of this form.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where to listen, such as `0.0.0.0:8080`; `--listen` wins over it.
+    pub listen: Option<String>,
+    /// The networks whose sessions count as inside the secure processing environment, such as `10.1.0.0/16`. The address
+    /// is that of the connection: a proxy in front must stand inside too, and let nobody else through.
+    pub inside_spe: Vec<Network>,
+    /// The address under which clients reach the server, such as `https://dugnad.example.no`; for links in answers.
+    pub public_url: Option<String>,
+    /// The origin of the audit log's checkpoints (C2SP tlog-checkpoint): a name that no other log has, for ever.
+    pub audit_origin: Option<String>,
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// It is not of the form.
+    #[error("{path}: {source}; known keys are listen, inside_spe, public_url and audit_origin")]
+    Form {
+        /// The file.
+        path: String,
+        /// What is wrong, and where.
+        source: serde_json::Error,
+    },
+}
+
+impl Settings {
+    /// Reads the file of `serve --config`.
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        let shown = || path.display().to_string();
+        let text = std::fs::read(path).map_err(|source| SettingsError::Io { path: shown(), source })?;
+        serde_json::from_slice(&text).map_err(|source| SettingsError::Form { path: shown(), source })
+    }
+
+    /// Whether sessions from `address` are inside the secure processing environment.
+    pub fn is_inside_spe(&self, address: IpAddr) -> bool {
+        self.inside_spe.iter().any(|network| network.contains(address))
+    }
+}
+
+/// An address range: `10.0.0.0/8`, `::1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Network {
+    bits: u128,
+    mask: u128,
+}
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+impl Network {
+    /// The loopback addresses: what a demo counts as inside.
+    pub fn loopback() -> Vec<Network> {
+        let v4 = u128::MAX << 24; // ::ffff:127.0.0.0/104
+        vec![
+            Network { bits: bits(IpAddr::V4(Ipv4Addr::LOCALHOST)) & v4, mask: v4 },
+            Network { bits: bits(IpAddr::V6(Ipv6Addr::LOCALHOST)), mask: u128::MAX },
+        ]
+    }
+
+    /// Whether `address` is in it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        bits(address) & self.mask == self.bits
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not an address or a range such as 10.1.0.0/16");
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let prefix: u32 = prefix.map_or(Ok(width), str::parse).map_err(|_| wrong())?;
+        let free = width.checked_sub(prefix).ok_or_else(wrong)?;
+        let mask = u128::MAX.checked_shl(free).unwrap_or(0);
+        let bits = bits(address);
+        if bits & mask == bits { Ok(Self { bits, mask }) } else { Err(format!("`{text}` has bits set beyond its prefix")) }
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks() -> Result<(), Box<dyn std::error::Error>> {
+        let ten: Network = "10.0.0.0/8".parse()?;
+        assert!(ten.contains("10.200.3.4".parse()?) && !ten.contains("11.0.0.1".parse()?));
+        assert!(ten.contains("::ffff:10.1.1.1".parse()?), "the same address, seen on a socket for both families");
+        let one: Network = "2001:db8::1".parse()?;
+        assert!(one.contains("2001:db8::1".parse()?) && !one.contains("2001:db8::2".parse()?));
+        for wrong in ["10.0.0.1/8", "10.0.0.0/33", "example.no", ""] {
+            assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+        }
+        let demo = Settings { inside_spe: Network::loopback(), ..Settings::default() };
+        assert!(demo.is_inside_spe("127.0.0.2".parse()?) && demo.is_inside_spe("::1".parse()?));
+        assert!(!demo.is_inside_spe("128.0.0.1".parse()?) && !demo.is_inside_spe("10.0.0.1".parse()?));
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! What becomes of a unit: a transaction, a batch, or resources one by one.
+
+use super::sink::{Fate, Gone, Sink, Taken};
+use crate::api::interaction::{self, Action, Conditions, Head};
+use crate::cli::source::Unit;
+use dugnad_kernel::database::Interaction;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// What became of a part of the input.
+#[derive(Debug)]
+pub struct Result_ {
+    /// The file, and inside it what a person needs to find the part: a line, an entry.
+    pub origin: Arc<str>,
+    /// The line of an NDJSON file.
+    pub line: Option<u64>,
+    /// Taken, or why not.
+    pub fate: Fate,
+    /// The resource types that were sent, one for each resource.
+    pub types: Vec<String>,
+}
+
+/// Takes a unit in. An error means that nothing more can be taken at all.
+pub fn take(unit: Unit, sink: &dyn Sink) -> Result<Vec<Result_>, Gone> {
+    match unit {
+        Unit::Unreadable { origin, line, why } => {
+            Ok(vec![Result_ { origin, line, fate: Fate::refused(None, why), types: vec![UNREADABLE.to_owned()] }])
+        }
+        Unit::Document { origin, bytes } => document(origin, bytes, sink),
+        Unit::Lines { origin, lines } => group(&origin, lines, sink),
+    }
+}
+
+/// The type shown for what is not JSON.
+const UNREADABLE: &str = "(unreadable)";
+
+fn key(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _: std::fmt::Result = write!(hex, "{byte:02x}"); // writing to a String cannot fail
+        hex
+    })
+}
+
+fn document(origin: Arc<str>, bytes: Vec<u8>, sink: &dyn Sink) -> Result<Vec<Result_>, Gone> {
+    let head = Head::of(&bytes);
+    let kind = head.bundle_type().map(str::to_owned);
+    match kind.as_deref() {
+        Some("transaction" | "batch") if !only_reads(&bytes) => {
+            let types = types_of(&bytes);
+            let (key, batch) = (key(&bytes), kind.as_deref() == Some("batch"));
+            let fate = if batch { sink.batch(bytes, key)? } else { sink.transaction(bytes, key)? };
+            Ok(vec![Result_ { origin, line: None, fate, types }])
+        }
+        _ => Ok(vec![single(origin, None, bytes, sink)?]),
+    }
+}
+
+/// One resource: by its id, or under a new one.
+fn single(origin: Arc<str>, line: Option<u64>, bytes: Vec<u8>, sink: &dyn Sink) -> Result<Result_, Gone> {
+    let (kind, address) = match Head::read(&bytes) {
+        Err(error) => {
+            let fate = Fate::refused(None, format!("not JSON: {error}"));
+            return Ok(Result_ { origin, line, fate, types: vec![UNREADABLE.to_owned()] });
+        }
+        Ok(Head { resource_type: None, .. }) => {
+            let fate = Fate::refused(Some("resourceType".to_owned()), "there is no resourceType: this is no FHIR resource".to_owned());
+            return Ok(Result_ { origin, line, fate, types: vec![UNREADABLE.to_owned()] });
+        }
+        Ok(Head { resource_type: Some(kind), id, .. }) => {
+            let kind = kind.into_owned();
+            let address = id.map(|id| format!("{kind}/{id}"));
+            (kind, address)
+        }
+    };
+    let key = key(&bytes);
+    let (method, address) = match &address {
+        Some(address) => ("PUT", address.as_str()),
+        None => ("POST", kind.as_str()),
+    };
+    let fate = match interaction::action(method, address, Some(bytes), Conditions::default()) {
+        Ok(Action::Write(interaction)) => sink.single(interaction, key)?,
+        Ok(_) => Fate::refused(None, "this is no resource".to_owned()),
+        Err(error) => Fate::of_issues(error.issues),
+    };
+    Ok(Result_ { origin, line, fate, types: vec![kind] })
+}
+
+/// Lines in one transaction, since an fsync for each would be the whole cost. If it is refused, line by line.
+fn group(origin: &Arc<str>, lines: Vec<(u64, Vec<u8>)>, sink: &dyn Sink) -> Result<Vec<Result_>, Gone> {
+    if let Some((bundle, types)) = transaction_of(&lines) {
+        let key = key(&bundle);
+        let fate = sink.transaction(bundle, key)?;
+        if matches!(fate, Fate::Taken { .. }) {
+            return Ok(vec![Result_ { origin: Arc::clone(origin), line: None, fate, types }]);
+        }
+    }
+    lines.into_iter().map(|(number, line)| single(Arc::clone(origin), Some(number), line, sink)).collect()
+}
+
+/// A transaction of lines; `None` if one of them stands out: not JSON, no FHIR, twice the same resource.
+fn transaction_of(lines: &[(u64, Vec<u8>)]) -> Option<(Vec<u8>, Vec<String>)> {
+    if lines.len() < 2 {
+        return None;
+    }
+    let mut out = br#"{"resourceType":"Bundle","type":"transaction","entry":["#.to_vec();
+    let (mut seen, mut types) = (HashSet::new(), Vec::with_capacity(lines.len()));
+    for (n, (_, line)) in lines.iter().enumerate() {
+        let head = Head::read(line).ok()?;
+        let kind = head.resource_type.filter(|kind| interaction::known_type(kind).is_ok())?;
+        let request = match head.id.filter(|id| interaction::is_id(id)) {
+            Some(id) => format!("{{\"method\":\"PUT\",\"url\":\"{kind}/{id}\"}}"),
+            None => format!("{{\"method\":\"POST\",\"url\":\"{kind}\"}}"),
+        };
+        if request.contains('/') && !seen.insert(request.clone()) {
+            return None;
+        }
+        out.extend_from_slice(if n == 0 { b"{\"resource\":" } else { b",{\"resource\":" });
+        out.extend_from_slice(line);
+        out.extend_from_slice(format!(",\"request\":{request}}}").as_bytes());
+        types.push(kind.into_owned());
+    }
+    out.extend_from_slice(b"]}");
+    Some((out, types))
+}
+
+/// A Bundle's entries, as far as counting and choosing needs them.
+#[derive(Default, Deserialize)]
+struct Entries<'a> {
+    #[serde(borrow, default)]
+    entry: Vec<EntryHead<'a>>,
+}
+
+#[derive(Deserialize)]
+struct EntryHead<'a> {
+    #[serde(borrow, default)]
+    resource: Option<Kind<'a>>,
+    #[serde(borrow, default)]
+    request: Option<Request<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(rename = "resourceType", borrow, default)]
+    resource_type: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Request<'a> {
+    #[serde(borrow, default)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    url: Option<Cow<'a, str>>,
+}
+
+/// Whether a Bundle asks for reads only: then it is kept, as the resource that it is.
+fn only_reads(bundle: &[u8]) -> bool {
+    let entries: Entries<'_> = serde_json::from_slice(bundle).unwrap_or_default();
+    let reads = |entry: &EntryHead<'_>| entry.request.as_ref().is_some_and(|r| matches!(r.method.as_deref(), Some("GET" | "HEAD")));
+    !entries.entry.is_empty() && entries.entry.iter().all(reads)
+}
+
+/// The types of a Bundle's entries.
+fn types_of(bundle: &[u8]) -> Vec<String> {
+    let Ok(Entries { entry }) = serde_json::from_slice(bundle) else { return vec!["Bundle".to_owned()] };
+    let kind = |entry: EntryHead<'_>| {
+        let of_resource = entry.resource.and_then(|r| r.resource_type).map(Cow::into_owned);
+        let of_request = || entry.request.and_then(|r| r.url).and_then(|url| url.split(['/', '?']).next().map(str::to_owned));
+        of_resource.or_else(of_request).unwrap_or_else(|| UNREADABLE.to_owned())
+    };
+    entry.into_iter().map(kind).collect()
+}
+
+/// The interactions of a batch, for a sink that makes the commits itself.
+pub fn batch_writes(bundle: &[u8]) -> Vec<Result<Interaction, Vec<dugnad_kernel::fhir::issue::Issue>>> {
+    match interaction::batch_entries(bundle) {
+        Err(error) => vec![Err(error.issues)],
+        Ok(entries) => entries
+            .into_iter()
+            .enumerate()
+            .map(|(n, entry)| match entry {
+                Ok(Action::Write(interaction)) => Ok(interaction),
+                Ok(_) => {
+                    let what = "a read inside a batch answers nothing to `ingest`; send it to a server";
+                    let at = format!("Bundle.entry[{n}].request");
+                    Err(vec![dugnad_kernel::fhir::issue::Issue::error(dugnad_kernel::fhir::issue::IssueType::NotSupported, at, what)])
+                }
+                Err(error) => Err(error.issues),
+            })
+            .collect(),
+    }
+}
+
+/// What a commit's outcome says of a unit of `Taken` resources.
+pub fn taken(entries: &[dugnad_kernel::database::EntryOutcome]) -> Vec<Taken> {
+    entries.iter().map(|e| Taken { resource_type: e.resource_type.clone(), changed: true, warnings: e.issues.len() }).collect()
+}

@@ -1,0 +1,95 @@
+//! `dugnad serve`.
+
+use super::CliError;
+use super::local::Local;
+use crate::api::{self, App, Settings};
+use axum::Router;
+use clap::Args;
+use std::path::PathBuf;
+use tokio::net::TcpListener;
+
+/// Serve a database: FHIR R4 REST, SQL under permits, the audit log and the web pages.
+///
+/// Makes the database if the folder is empty. Stops cleanly at Ctrl-C or SIGTERM: requests under way are finished first.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dugnad serve --data ./db
+  dugnad serve --data ./db --listen 0.0.0.0:8080 --config dugnad.json
+  dugnad token issue --data ./db --user haukeland --role hospital --holder 'Haukeland'   (while it runs)
+
+The file of --config is JSON; every key may be left out:
+  {\"listen\": \"0.0.0.0:8080\", \"inside_spe\": [\"10.1.0.0/16\"], \"public_url\": \"https://dugnad.example.no\",
+   \"audit_origin\": \"dugnad.example.no/audit\"}
+inside_spe: networks whose sessions are inside the secure processing environment; permits that deliver rows only there
+are refused elsewhere. TLS is the part of a proxy in front.")]
+pub struct Serve {
+    /// The database's folder.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Where to listen [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Settings, as below.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<(), CliError> {
+        let settings = match &self.config {
+            Some(path) => Settings::read(path).map_err(|e| CliError::Usage(e.to_string()))?,
+            None => Settings::default(),
+        };
+        let address = self.listen.or_else(|| settings.listen.clone()).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+        let local = Local::open(&self.data, settings.audit_origin.as_deref())?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::failed)?;
+        let served = runtime.block_on(async {
+            let listener = TcpListener::bind(&address).await.map_err(|e| CliError::Failed(format!("cannot listen on {address}: {e}")))?;
+            let bound = listener.local_addr().map_err(CliError::failed)?;
+            tell(&format!("http://{bound}"), &local, &self.data);
+            let app = local.app(settings);
+            let pages = pages(&app);
+            api::serve(app, pages, listener, stop_signal()).await.map_err(CliError::failed)
+        });
+        local.database.close();
+        eprintln!("stopped");
+        served
+    }
+}
+
+/// The web pages beside the API.
+fn pages(_app: &App) -> Router {
+    Router::new()
+}
+
+fn tell(url: &str, local: &Local, data: &std::path::Path) {
+    let snapshot = local.database.snapshot();
+    eprintln!("serving {} at commit {}:", data.display(), snapshot.commit());
+    eprintln!("  FHIR R4       {url}/fhir        (start with {url}/fhir/metadata)");
+    eprintln!("  SQL           POST {url}/sql");
+    eprintln!("  audit log     {url}/audit/checkpoint");
+    eprintln!("  all of it     {url}/openapi.json");
+    eprintln!("a token:        dugnad token issue --data {} --user NAME --role hospital --holder NAME", data.display());
+}
+
+/// Completes at Ctrl-C or SIGTERM.
+pub async fn stop_signal() {
+    let interrupt = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await; // no handler could be set: the signal ends the process by itself
+        }
+    };
+    #[cfg(unix)]
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    tokio::select! { () = interrupt => {}, () = terminate => {} }
+}

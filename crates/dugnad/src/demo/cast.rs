@@ -1,0 +1,172 @@
+//! Who takes part: the roles, their tokens and their permits.
+
+use super::Registered;
+use crate::access::{Role, TokenRequest};
+use crate::api::work::blank_entry;
+use crate::cli::CliError;
+use crate::cli::local::Local;
+use crate::feed::study::{OPEN_LABEL_STUDY, studies};
+use crate::feed::{self};
+use dugnad_kernel::audit::{Act, Entry};
+use dugnad_kernel::permit::Permit;
+use jiff::{Span, ToSpan};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// How long a demo's tokens are valid.
+pub(super) fn token_life() -> Span {
+    7.days()
+}
+
+/// Permit ids.
+pub(super) const SURVEILLANCE: &str = "surveillance";
+pub(super) const STATISTICS: &str = "statistics";
+pub(super) const STUDY: &str = "study";
+
+/// The tokens of the roles, and the study.
+#[derive(Clone)]
+pub(super) struct Cast {
+    pub(super) hospital: String,
+    pub(super) authority: String,
+    pub(super) company: String,
+    pub(super) centre: String,
+    pub(super) patient: String,
+    pub(super) study_title: String,
+}
+
+impl Cast {
+    /// Issues the tokens and writes the permits: granted before the first treatment, so that data flows from its first second.
+    pub(super) fn introduce(local: &Local, hospitals: &[Registered]) -> Result<Self, CliError> {
+        let token = |user: &str, role| {
+            let request = TokenRequest { user: user.to_owned(), role, holder: None, valid_for: token_life() };
+            local.tokens.issue(&request).map_err(CliError::failed)
+        };
+        for permit in permits(local) {
+            grant(local, &permit)?;
+        }
+        let study = studies().iter().find(|s| s.id == OPEN_LABEL_STUDY);
+        Ok(Self {
+            hospital: hospitals.get(shown_hospital()).map(|h| h.token.clone()).unwrap_or_default(),
+            authority: token("authority", Role::Authority)?,
+            company: token("company", Role::Company)?,
+            centre: token("centre", Role::Centre)?,
+            patient: token("patient", Role::Patient)?,
+            study_title: study.map(|s| s.title.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// `demo.json`: what a script needs to try everything that a person can.
+    pub(super) fn write_json(&self, url: &str, data: &Path) -> Result<(), CliError> {
+        let json = json!({
+            "url": url,
+            "data": data.display().to_string(),
+            "tokens": {"hospital": self.hospital, "authority": self.authority, "company": self.company, "centre": self.centre, "patient": self.patient},
+            "permits": {"authority": SURVEILLANCE, "company": STATISTICS, "company_study": STUDY},
+        });
+        let path = data.join("demo.json");
+        std::fs::write(&path, format!("{json:#}\n")).map_err(|e| CliError::Failed(format!("{}: {e}", path.display())))
+    }
+
+    /// What a person at the terminal needs to try it.
+    pub(super) fn tell(&self, url: &str, data: &Path, temporary: bool) {
+        let kept = if temporary { "  (temporary: removed at the end)" } else { "" };
+        println!("Dugnad demo. SYNTHETIC: nobody in it exists.");
+        println!();
+        println!("  page       {url}/");
+        println!("  FHIR R4    {url}/fhir/metadata");
+        println!("  audit log  {url}/audit/checkpoint");
+        println!("  data       {}{kept}", data.display());
+        println!();
+        let hospital = feed::hospitals().get(shown_hospital()).map_or("", |h| h.name);
+        println!("A hospital ({hospital}) writes, and reads its own patients:");
+        println!("  TOKEN={}", self.hospital);
+        println!(r#"  curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/fhir+json' {url}/fhir/Patient -d '{{"resourceType":"Patient","gender":"female"}}'"#);
+        println!("The authority reads rows, live, under the permit `{SURVEILLANCE}`:");
+        println!("  TOKEN={}", self.authority);
+        println!(r#"  {}"#, sql_line(url, SURVEILLANCE, "SELECT kind, count(*) AS n FROM treatment GROUP BY kind ORDER BY n DESC"));
+        println!("The company reads its study's subjects, live (`{STUDY}`), and statistics by epoch (`{STATISTICS}`):");
+        println!("  TOKEN={}", self.company);
+        println!(r#"  {}"#, sql_line(url, STUDY, "SELECT status, count(*) AS n FROM research_subject GROUP BY status"));
+        println!(r#"  {}"#, sql_line(url, STATISTICS, "SELECT kind, persons FROM statistics.treatments GROUP BY kind"));
+        println!("The centre reads the audit log:");
+        println!("  TOKEN={}", self.centre);
+        println!(r#"  curl -H "Authorization: Bearer $TOKEN" '{url}/audit/log?count=5'"#);
+        println!("A patient (who has a token, and pages of their own in a later release):");
+        println!("  TOKEN={}", self.patient);
+        println!(r#"  curl -H "Authorization: Bearer $TOKEN" {url}/permits"#);
+        println!();
+    }
+}
+
+fn sql_line(url: &str, permit: &str, sql: &str) -> String {
+    format!(r#"curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' {url}/sql -d '{{"permit":"{permit}","sql":"{sql}"}}'"#)
+}
+
+/// The hospital whose token the terminal shows: the one that treats most.
+fn shown_hospital() -> usize {
+    let hospitals = feed::hospitals().iter().enumerate();
+    hospitals.max_by_key(|(_, h)| h.weight).map_or(0, |(index, _)| index)
+}
+
+fn grant(local: &Local, permit: &Value) -> Result<(), CliError> {
+    let parsed = Permit::parse(&permit.to_string()).map_err(CliError::failed)?;
+    let commit = local.database.put_document("permit", parsed.id(), &permit.to_string()).map_err(CliError::failed)?;
+    let (user, role) = ("centre".to_owned(), "centre".to_owned());
+    let entry = Entry {
+        user,
+        role,
+        interface: Some("cli".to_owned()),
+        permit: Some(parsed.id().to_owned()),
+        commit: Some(commit.0),
+        ..blank_entry(local.clock.now(), Act::Decision)
+    };
+    local.audit.append(&entry).map_err(CliError::failed)?;
+    Ok(())
+}
+
+fn permits(local: &Local) -> [Value; 3] {
+    let now = local.clock.now();
+    let until = now.checked_add(24.hours() * 365).unwrap_or(now);
+    let decision = json!({"by": "centre", "at": now, "reasons": "Made for the demo; nobody in the data exists."});
+    let common = |id: &str, basis: &str, applicant: &str, user: &str, purpose: &str| {
+        json!({
+            "id": id, "basis": basis, "applicant": applicant, "users": [user], "purpose": purpose,
+            "valid_from": now, "valid_until": until, "decision": decision, "status": "active",
+        })
+    };
+    let mut surveillance =
+        common(SURVEILLANCE, "statutory_register", "a public authority", "authority", "Surveillance of cancer treatment as it happens");
+    let all = |table: &str| json!({"table": table, "columns": "all"});
+    surveillance["provision"] = json!({"law": "made up for the demo", "retention": "P10Y"});
+    surveillance["tables"] = json!([
+        {"table": "patient", "columns": ["resource_id", "patient_key", "gender", "birth_date", "deceased", "municipality", "holder"],
+         "transforms": {"birth_date": "year"}},
+        all("encounter"), all("condition"), all("procedure"), all("medication_administration"), all("medication_request"),
+        all("observation"), all("diagnostic_report"), all("immunization"), all("specimen"), all("adverse_event"), all("treatment"),
+    ]);
+    surveillance["population"] = json!("everyone");
+    surveillance["cadence"] = json!("live");
+    surveillance["cadence_reason"] = json!("Near-real-time surveillance");
+    surveillance["delivery"] = json!("enclave");
+    let mut statistics = common(STATISTICS, "ehds_request", "a company", "company", "How many are treated, and how");
+    statistics["tables"] = json!([all("treatment"), all("patient"), all("condition")]);
+    statistics["population"] = json!("everyone");
+    statistics["cadence"] = json!("daily");
+    statistics["delivery"] = json!("remote");
+    let mut study = common(STUDY, "trial_protocol", "a company (the study's sponsor, made up)", "company", "The study's own data as they arise");
+    let sites: Vec<Value> = studies()
+        .iter()
+        .filter(|s| s.id == OPEN_LABEL_STUDY)
+        .flat_map(|s| feed::hospitals().iter().filter(|h| s.has_site(h)).map(|h| json!({"holder": h.name, "id": s.resource_id()})))
+        .collect();
+    study["tables"] = json!([
+        {"table": "patient", "columns": ["resource_id", "patient_key", "gender", "birth_date", "holder"], "transforms": {"birth_date": "year"}},
+        all("condition"), all("treatment"), all("procedure"), all("medication_administration"), all("observation"), all("adverse_event"),
+        all("research_subject"),
+    ]);
+    study["population"] = json!({"study_subjects": {"studies": sites}});
+    study["cadence"] = json!("live");
+    study["cadence_reason"] = json!("Safety follow-up");
+    study["delivery"] = json!("remote");
+    [surveillance, statistics, study]
+}

@@ -1,0 +1,589 @@
+//! From a request to what the committer writes: parse, validate, resolve, evaluate the views.
+//!
+//! Runs outside the commit lock, on one read transaction of the journal, and records whatever it read there. The committer
+//! compares that with what has been committed since; if anything differs, the request is prepared again.
+
+use super::tables::{PreparedRow, Tables};
+use super::write::{EntryOutcome, Handling, Interaction, WriteError, WriteRequest};
+use crate::fhir::bundle::{self, BundleKind, Entry, Interaction as Request, Target};
+use crate::fhir::criteria::{self, Criteria};
+use crate::fhir::definitions;
+use crate::fhir::issue::{Issue, IssueType};
+use crate::fhir::json::{self, Value};
+use crate::fhir::reference::{self, Rewrite};
+use crate::fhir::validate::validate;
+use crate::ids::HolderId;
+use crate::journal::{Head, JournalError, Lookup};
+use crate::limits::{MAX_BODY_BYTES, MAX_ISSUES};
+use bumpalo::Bump;
+use std::collections::HashMap;
+
+/// What the committer writes, and what must still be true when it does.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) holder: HolderId,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) operations: Vec<Operation>,
+    pub(super) matched: Vec<Matched>,
+    pub(super) entries: Vec<EntryOutcome>,
+}
+
+/// One version to be written.
+#[derive(Debug)]
+pub(super) struct Operation {
+    pub(super) kind: String,
+    pub(super) id: String,
+    /// What was current; the new version follows it.
+    pub(super) seen: Option<Head>,
+    /// False for an id that has just been drawn: nothing can be there.
+    pub(super) looked_up: bool,
+    /// `None`: a deletion.
+    pub(super) json: Option<Stamped>,
+    pub(super) rows: Vec<PreparedRow>,
+    pub(super) identifiers: Vec<String>,
+    /// Kept out of the built-in views by an unknown `modifierExtension`.
+    pub(super) modified: bool,
+}
+
+/// A resource's JSON with room for `meta.lastUpdated`, which only the commit knows. A document has no such room.
+#[derive(Debug)]
+pub(super) struct Stamped {
+    pub(super) json: Vec<u8>,
+    pub(super) stamp_at: Option<usize>,
+}
+
+/// A criterion, and the ids that matched it.
+#[derive(Debug)]
+pub(super) struct Matched {
+    criteria: Criteria,
+    ids: Vec<String>,
+}
+
+/// Length of `2026-11-21T19:31:46.123456Z`.
+pub(super) const STAMP_LEN: usize = 27;
+
+/// Where random ids come from.
+pub(super) type NewId<'n> = &'n dyn Fn() -> String;
+
+/// What is needed to prepare: the journal's state, the views, and a source of ids.
+pub(super) struct Preparer<'p> {
+    pub(super) lookup: &'p Lookup<'p>,
+    pub(super) tables: &'p Tables,
+    pub(super) new_id: NewId<'p>,
+}
+
+/// Why a request could not be prepared.
+#[derive(Debug)]
+pub(super) enum Unprepared {
+    /// The caller's fault.
+    Refused(WriteError),
+    /// Ours.
+    Journal(JournalError),
+}
+
+impl From<JournalError> for Unprepared {
+    fn from(error: JournalError) -> Self {
+        Unprepared::Journal(error)
+    }
+}
+
+fn refused(status: u16, issue: Issue) -> Unprepared {
+    Unprepared::Refused(WriteError::Refused { status, issues: vec![issue] })
+}
+
+/// What will be at an entry's target once the transaction is done.
+struct Planned<'a> {
+    at: String,
+    resource_type: &'a str,
+    id: String,
+    seen: Option<Head>,
+    looked_up: bool,
+    action: Action<'a>,
+}
+
+enum Action<'a> {
+    Put(Value<'a>),
+    Delete,
+    /// A conditional create that found its match, a deletion of what is not there.
+    Nothing,
+}
+
+impl Preparer<'_> {
+    /// Prepares a request.
+    pub(super) fn prepare(&self, request: &WriteRequest) -> Result<Prepared, Unprepared> {
+        let arena = Bump::new();
+        let (entries, prefixes) = read_entries(&request.interaction, &arena)?;
+        let mut problems = Vec::new();
+        for (entry, at) in entries.iter().zip(&prefixes) {
+            if let Some(resource) = &entry.resource {
+                problems.extend(validate(resource).into_iter().map(|i| i.within(at)));
+            }
+            if problems.len() >= MAX_ISSUES {
+                break;
+            }
+        }
+        if !problems.is_empty() {
+            problems.truncate(MAX_ISSUES);
+            return Err(Unprepared::Refused(WriteError::Refused { status: 422, issues: problems }));
+        }
+        let mut matched = Vec::new();
+        let planned = self.plan(request.holder, &entries, prefixes, &mut matched)?;
+        self.carry_out(request, &entries, planned, matched, &arena)
+    }
+
+    /// Decides which resource each entry is about.
+    fn plan<'a>(
+        &self,
+        holder: HolderId,
+        entries: &[Entry<'a>],
+        prefixes: Vec<String>,
+        matched: &mut Vec<Matched>,
+    ) -> Result<Vec<Planned<'a>>, Unprepared> {
+        let mut planned: Vec<Planned<'a>> = Vec::with_capacity(entries.len());
+        let mut created: HashMap<&Criteria, String> = HashMap::new();
+        for (entry, at) in entries.iter().zip(prefixes) {
+            let put = |resource: Option<Value<'a>>| resource.map_or(Action::Nothing, Action::Put);
+            let next = match &entry.interaction {
+                Request::Create { resource_type, if_none_exist: None } => {
+                    Planned { at, resource_type, id: (self.new_id)(), seen: None, looked_up: false, action: put(entry.resource) }
+                }
+                Request::Create { resource_type, if_none_exist: Some(criteria) } => {
+                    if let Some(id) = created.get(criteria) {
+                        planned.push(Planned { at, resource_type, id: id.clone(), seen: None, looked_up: false, action: Action::Nothing });
+                        continue;
+                    }
+                    match self.single_match(holder, criteria, &at, matched)? {
+                        Some((id, head)) => Planned { at, resource_type, id, seen: Some(head), looked_up: true, action: Action::Nothing },
+                        None => {
+                            let id = (self.new_id)();
+                            created.insert(criteria, id.clone());
+                            Planned { at, resource_type, id, seen: None, looked_up: false, action: put(entry.resource) }
+                        }
+                    }
+                }
+                Request::Update { target, if_match } => {
+                    let (resource_type, id, seen) = self.target(holder, target, entry.resource, &at, matched)?;
+                    check_if_match(*if_match, seen, &at)?;
+                    Planned { at, resource_type, id, seen, looked_up: true, action: put(entry.resource) }
+                }
+                Request::Delete { target, if_match } => {
+                    let (resource_type, id, seen) = self.target(holder, target, None, &at, matched)?;
+                    check_if_match(*if_match, seen, &at)?;
+                    let exists = seen.is_some_and(|h| h.exists());
+                    Planned { at, resource_type, id, seen, looked_up: true, action: if exists { Action::Delete } else { Action::Nothing } }
+                }
+                Request::Refused(issues) => {
+                    return Err(Unprepared::Refused(WriteError::Refused { status: 400, issues: issues.clone() }));
+                }
+                Request::Read { .. } => {
+                    return Err(refused(
+                        422,
+                        Issue::error(IssueType::NotSupported, at, "GET inside a transaction is not supported yet; send a batch"),
+                    ));
+                }
+            };
+            planned.push(next);
+        }
+        Ok(planned)
+    }
+
+    fn head(&self, holder: HolderId, resource_type: &str, id: &str) -> Result<Option<Head>, JournalError> {
+        let kind = self.lookup.kind(resource_type)?;
+        kind.map_or(Ok(None), |kind| self.lookup.head(holder, kind, id))
+    }
+
+    fn target<'a>(
+        &self,
+        holder: HolderId,
+        target: &Target<'a>,
+        resource: Option<Value<'a>>,
+        at: &str,
+        matched: &mut Vec<Matched>,
+    ) -> Result<(&'a str, String, Option<Head>), Unprepared> {
+        match target {
+            Target::Id { resource_type, id } => Ok((resource_type, (*id).to_owned(), self.head(holder, resource_type, id)?)),
+            Target::Match(criteria) => {
+                let resource_type = resource_type_of(criteria, resource);
+                let given = resource.and_then(|r| r.str("id"));
+                match (self.single_match(holder, criteria, at, matched)?, given) {
+                    (Some((id, _)), Some(given)) if id != given => {
+                        let what =
+                            "the criteria match a resource with another id than the one sent; leave the id out or send the right one";
+                        Err(refused(400, Issue::error(IssueType::Invalid, format!("{at}.id"), what)))
+                    }
+                    (Some((id, head)), _) => Ok((resource_type, id, Some(head))),
+                    (None, Some(given)) => Ok((resource_type, given.to_owned(), self.head(holder, resource_type, given)?)),
+                    (None, None) => Ok((resource_type, (self.new_id)(), None)),
+                }
+            }
+        }
+    }
+
+    /// The ids that match now; one or none is what everybody wants.
+    fn matches(&self, holder: HolderId, criteria: &Criteria) -> Result<Vec<(String, Head)>, JournalError> {
+        let Some(kind) = self.lookup.kind(&criteria.resource_type)? else { return Ok(Vec::new()) };
+        let candidates = match (&criteria.id, criteria.identifiers.first()) {
+            (Some(id), _) => self.lookup.head(holder, kind, id)?.filter(Head::exists).map(|h| (id.clone(), h)).into_iter().collect(),
+            (None, Some(identifier)) => self.lookup.with_identifier(holder, kind, &identifier.value)?,
+            (None, None) => Vec::new(),
+        };
+        let mut found = Vec::new();
+        for (id, head) in candidates {
+            let Some(stored) = self.lookup.version(head.sequence)?.and_then(|v| v.json) else { continue };
+            let arena = Bump::new();
+            let resource = json::parse(&stored, &arena).map_err(|e| JournalError::Inconsistent(format!("a stored resource: {e}")))?;
+            if criteria.matches(&resource) {
+                found.push((id, head));
+            }
+        }
+        Ok(found)
+    }
+
+    fn single_match(
+        &self,
+        holder: HolderId,
+        criteria: &Criteria,
+        at: &str,
+        matched: &mut Vec<Matched>,
+    ) -> Result<Option<(String, Head)>, Unprepared> {
+        let mut found = self.matches(holder, criteria)?;
+        matched.push(Matched { criteria: criteria.clone(), ids: found.iter().map(|(id, _)| id.clone()).collect() });
+        if found.len() > 1 {
+            let what = format!("the criteria match {} resources; they must match at most one", found.len());
+            return Err(refused(412, Issue::error(IssueType::MultipleMatches, at, what)));
+        }
+        Ok(found.pop())
+    }
+
+    /// Whether a criterion still matches what it matched when the request was prepared.
+    pub(super) fn still(&self, holder: HolderId, matched: &Matched) -> Result<bool, JournalError> {
+        Ok(self.matches(holder, &matched.criteria)?.into_iter().map(|(id, _)| id).eq(matched.ids.iter().cloned()))
+    }
+
+    /// Rewrites references, writes the JSON and evaluates the views.
+    fn carry_out<'a>(
+        &self,
+        request: &WriteRequest,
+        entries: &[Entry<'a>],
+        planned: Vec<Planned<'a>>,
+        matched: Vec<Matched>,
+        arena: &'a Bump,
+    ) -> Result<Prepared, Unprepared> {
+        let transaction = matches!(request.interaction, Interaction::Transaction { .. });
+        let mut urls: HashMap<&str, &'a str> = HashMap::new();
+        for (entry, plan) in entries.iter().zip(&planned) {
+            if let Some(url) = entry.full_url {
+                urls.insert(url, arena.alloc_str(&format!("{}/{}", plan.resource_type, plan.id)));
+            }
+        }
+        let mut references =
+            References { preparer: self, request, transaction, urls, resolved: HashMap::new(), planned: &planned, matched };
+        let mut prepared = Prepared {
+            holder: request.holder,
+            idempotency_key: request.idempotency_key.clone(),
+            operations: Vec::with_capacity(planned.len()),
+            matched: Vec::new(),
+            entries: Vec::with_capacity(planned.len()),
+        };
+        for plan in &planned {
+            let (before, exists) = (plan.seen.map_or(0, |h| h.version), plan.seen.is_some_and(|h| h.exists()));
+            let mut outcome = EntryOutcome {
+                status: 200,
+                resource_type: plan.resource_type.to_owned(),
+                id: plan.id.clone(),
+                version: before,
+                issues: Vec::new(),
+            };
+            let operation = match plan.action {
+                Action::Nothing => None,
+                Action::Delete => {
+                    (outcome.status, outcome.version) = (204, before + 1);
+                    Some(deletion(plan))
+                }
+                Action::Put(resource) => {
+                    let resource = references.rewrite(resource, &plan.at, arena, &mut outcome.issues)?;
+                    let operation = self.put(plan, resource, arena)?;
+                    if operation.is_some() {
+                        (outcome.status, outcome.version) = (if exists { 200 } else { 201 }, before + 1);
+                    }
+                    operation
+                }
+            };
+            prepared.operations.extend(operation);
+            prepared.entries.push(outcome);
+        }
+        prepared.matched = references.matched;
+        Ok(prepared)
+    }
+
+    /// The new version of a resource; `None` if it would be the same as the current one.
+    fn put<'a>(&self, plan: &Planned<'a>, resource: Value<'a>, arena: &'a Bump) -> Result<Option<Operation>, JournalError> {
+        let version = plan.seen.map_or(1, |h| h.version + 1);
+        let json = stamped(resource, &plan.id, version);
+        if let Some(head) = plan.seen.filter(Head::exists) {
+            let current = self.lookup.version(head.sequence)?.and_then(|v| v.json).unwrap_or_default();
+            let again = stamped(resource, &plan.id, head.version);
+            if same_but_stamp(&again, &current) {
+                return Ok(None);
+            }
+        }
+        let (rows, modified) = self.tables.rows(plan.resource_type, with_id(resource, &plan.id, arena), arena);
+        let identifiers = criteria::identifiers(&resource).into_iter().map(|(_, value)| value.to_owned()).collect();
+        Ok(Some(Operation {
+            kind: plan.resource_type.to_owned(),
+            id: plan.id.clone(),
+            seen: plan.seen,
+            looked_up: plan.looked_up,
+            json: Some(json),
+            rows,
+            identifiers,
+            modified,
+        }))
+    }
+}
+
+fn resource_type_of<'a>(criteria: &Criteria, resource: Option<Value<'a>>) -> &'a str {
+    // A conditional delete has no resource; its type is a name of the definitions, which live for ever.
+    resource
+        .and_then(|r| r.str("resourceType"))
+        .unwrap_or_else(|| definitions::resource_type(&criteria.resource_type).map_or("", |t| t.name()))
+}
+
+fn deletion(plan: &Planned<'_>) -> Operation {
+    Operation {
+        kind: plan.resource_type.to_owned(),
+        id: plan.id.clone(),
+        seen: plan.seen,
+        looked_up: true,
+        json: None,
+        rows: Vec::new(),
+        identifiers: Vec::new(),
+        modified: false,
+    }
+}
+
+fn check_if_match(if_match: Option<u64>, seen: Option<Head>, at: &str) -> Result<(), Unprepared> {
+    let current = seen.filter(Head::exists).map(|h| h.version);
+    match if_match {
+        Some(wanted) if current != Some(wanted) => {
+            let what = match current {
+                Some(version) => format!("version {wanted} was asked for, but {version} is current; read it again and repeat the change"),
+                None => format!("version {wanted} was asked for, but the resource is not there"),
+            };
+            Err(refused(412, Issue::error(IssueType::Conflict, at, what)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The entries of a request and the place of each resource, for messages.
+fn read_entries<'a>(interaction: &'a Interaction, arena: &'a Bump) -> Result<(Vec<Entry<'a>>, Vec<String>), Unprepared> {
+    let single = |interaction, resource| {
+        let at = match &resource {
+            Some(r) => Value::str(r, "resourceType").unwrap_or("Resource").to_owned(),
+            None => "Resource".to_owned(),
+        };
+        Ok((vec![Entry { full_url: None, interaction, resource }], vec![at]))
+    };
+    match interaction {
+        Interaction::Transaction { body } => {
+            let bundle =
+                bundle::read(parse(body, arena)?).map_err(|issues| Unprepared::Refused(WriteError::Refused { status: 400, issues }))?;
+            if bundle.kind == BundleKind::Batch {
+                return Err(refused(
+                    400,
+                    Issue::error(IssueType::Invalid, "Bundle.type", "a batch is not one transaction; send its entries one by one"),
+                ));
+            }
+            let prefixes = (0..bundle.entries.len()).map(|i| format!("Bundle.entry[{i}].resource")).collect();
+            Ok((bundle.entries, prefixes))
+        }
+        Interaction::Create { resource_type, body, if_none_exist } => {
+            let resource = of_type(parse(body, arena)?, resource_type)?;
+            let criteria = if_none_exist.as_deref().map(|q| Criteria::parse(resource_type, q)).transpose().map_err(|i| refused(400, i))?;
+            single(Request::Create { resource_type, if_none_exist: criteria }, Some(resource))
+        }
+        Interaction::Update { resource_type, id, body, if_match } => {
+            let resource = of_type(parse(body, arena)?, resource_type)?;
+            if resource.str("id") != Some(id) {
+                let what = "the resource's id must be there and be the id of the URL";
+                return Err(refused(400, Issue::error(IssueType::Invalid, format!("{resource_type}.id"), what)));
+            }
+            single(Request::Update { target: Target::Id { resource_type, id }, if_match: *if_match }, Some(resource))
+        }
+        Interaction::UpdateMatching { resource_type, query, body } => {
+            let resource = of_type(parse(body, arena)?, resource_type)?;
+            let criteria = Criteria::parse(resource_type, query).map_err(|i| refused(400, i))?;
+            single(Request::Update { target: Target::Match(criteria), if_match: None }, Some(resource))
+        }
+        Interaction::Delete { resource_type, id, if_match } => {
+            single(Request::Delete { target: Target::Id { resource_type, id }, if_match: *if_match }, None)
+        }
+    }
+}
+
+fn parse<'a>(body: &[u8], arena: &'a Bump) -> Result<Value<'a>, Unprepared> {
+    if body.len() > MAX_BODY_BYTES {
+        let what = format!("the body has {} bytes; at most {MAX_BODY_BYTES} are taken. Split the bundle", body.len());
+        return Err(refused(413, Issue::error(IssueType::TooCostly, "Bundle", what)));
+    }
+    json::parse(body, arena).map_err(|e| {
+        let (status, code) = if e == json::JsonError::TooLarge { (413, IssueType::TooCostly) } else { (400, IssueType::Structure) };
+        refused(status, Issue { severity: crate::fhir::issue::Severity::Error, code, diagnostics: e.to_string(), expression: None })
+    })
+}
+
+fn of_type<'a>(resource: Value<'a>, resource_type: &str) -> Result<Value<'a>, Unprepared> {
+    if resource.str("resourceType") == Some(resource_type) {
+        return Ok(resource);
+    }
+    let what = format!("`resourceType` must be `{resource_type}`, as the URL says");
+    Err(refused(400, Issue::error(IssueType::Invalid, format!("{resource_type}.resourceType"), what)))
+}
+
+/// The resource as JSON: `resourceType`, `id` and `meta` first, with `versionId` and room for `lastUpdated`.
+fn stamped(resource: Value<'_>, id: &str, version: u64) -> Stamped {
+    let mut json = Vec::with_capacity(1024);
+    json.extend_from_slice(b"{\"resourceType\":");
+    json::write_string(resource.str("resourceType").unwrap_or_default(), &mut json);
+    json.extend_from_slice(b",\"id\":");
+    json::write_string(id, &mut json);
+    json.extend_from_slice(format!(",\"meta\":{{\"versionId\":\"{version}\",\"lastUpdated\":\"").as_bytes());
+    let stamp_at = json.len();
+    json.extend_from_slice(&[b'0'; STAMP_LEN]);
+    json.push(b'"');
+    let meta = resource.get("meta").map_or(&[][..], |m| m.members());
+    let rest = resource.members().iter().filter(|(n, _)| !matches!(*n, "resourceType" | "id" | "meta"));
+    write_members(meta.iter().filter(|(n, _)| !matches!(*n, "versionId" | "lastUpdated" | "_versionId" | "_lastUpdated")), &mut json);
+    json.push(b'}');
+    write_members(rest, &mut json);
+    json.push(b'}');
+    Stamped { json, stamp_at: Some(stamp_at) }
+}
+
+fn write_members<'m, 'a: 'm>(members: impl Iterator<Item = &'m (&'a str, Value<'a>)>, json: &mut Vec<u8>) {
+    for (name, value) in members {
+        json.push(b',');
+        json::write_string(name, json);
+        json.push(b':');
+        value.write(json);
+    }
+}
+
+fn same_but_stamp(new: &Stamped, current: &[u8]) -> bool {
+    let Some(at) = new.stamp_at else { return false };
+    new.json.len() == current.len()
+        && new.json.get(..at) == current.get(..at)
+        && new.json.get(at + STAMP_LEN..) == current.get(at + STAMP_LEN..)
+}
+
+/// The resource under the id that it is stored with: views read it there.
+fn with_id<'a>(resource: Value<'a>, id: &str, arena: &'a Bump) -> Value<'a> {
+    if resource.str("id") == Some(id) {
+        return resource;
+    }
+    let id = ("id", Value::String(arena.alloc_str(id)));
+    let others = resource.members().iter().filter(|(n, _)| *n != "id").copied();
+    let members: Vec<_> = std::iter::once(id).chain(others).collect();
+    Value::Object(arena.alloc_slice_copy(&members))
+}
+
+/// Resolves the references of a request.
+struct References<'r, 'a> {
+    preparer: &'r Preparer<'r>,
+    request: &'r WriteRequest,
+    transaction: bool,
+    urls: HashMap<&'a str, &'a str>,
+    resolved: HashMap<&'a str, Option<&'a str>>,
+    planned: &'r [Planned<'a>],
+    matched: Vec<Matched>,
+}
+
+impl<'a> References<'_, 'a> {
+    fn rewrite(&mut self, resource: Value<'a>, at: &str, arena: &'a Bump, warnings: &mut Vec<Issue>) -> Result<Value<'a>, Unprepared> {
+        let mut failed = None;
+        let rewritten = reference::rewrite(resource, arena, &mut |text, place, in_reference| {
+            if failed.is_some() {
+                return Rewrite::Keep;
+            }
+            match self.decide(text, place, in_reference, at, arena, warnings) {
+                Ok(rewrite) => rewrite,
+                Err(error) => {
+                    failed = Some(error);
+                    Rewrite::Keep
+                }
+            }
+        });
+        failed.map_or(Ok(rewritten), Err)
+    }
+
+    fn decide(
+        &mut self,
+        text: &'a str,
+        place: &str,
+        in_reference: bool,
+        at: &str,
+        arena: &'a Bump,
+        warnings: &mut Vec<Issue>,
+    ) -> Result<Rewrite<'a>, Unprepared> {
+        if let Some(literal) = self.urls.get(text) {
+            return Ok(Rewrite::Literal(literal));
+        }
+        if !in_reference {
+            return Ok(Rewrite::Keep);
+        }
+        let here = |issue: Issue| issue.within(at);
+        if self.transaction && (text.starts_with("urn:uuid:") || text.starts_with("urn:oid:")) {
+            let issue = Issue::error(IssueType::NotFound, place, "refers to no entry's fullUrl of this transaction");
+            return Err(refused(422, here(issue)));
+        }
+        let Some((resource_type, query)) = text.split_once('?').filter(|(t, _)| definitions::is_resource_type(t)) else {
+            return Ok(Rewrite::Keep);
+        };
+        let criteria = Criteria::parse(resource_type, query)
+            .map_err(|i| refused(422, Issue { expression: Some(place.to_owned()), ..i }.within(at)))?;
+        let found = match self.resolved.get(text) {
+            Some(found) => *found,
+            None => {
+                let found = self.resolve(&criteria, place, at, arena)?;
+                self.resolved.insert(text, found);
+                found
+            }
+        };
+        if let Some(literal) = found {
+            return Ok(Rewrite::Literal(literal));
+        }
+        if self.request.handling == Handling::Strict {
+            let what = "the conditional reference matches nothing; send what it means first, or ask for `handling=lenient` to keep it as a logical reference";
+            return Err(refused(412, here(Issue::error(IssueType::NotFound, place, what))));
+        }
+        let what = "the conditional reference matches nothing and is kept as a logical reference (Reference.identifier)";
+        warnings.push(here(Issue::warning(IssueType::NotFound, place, what)));
+        Ok(criteria.identifiers.first().map_or(Rewrite::Keep, |i| Rewrite::Logical {
+            resource_type: arena.alloc_str(resource_type),
+            system: i.system.as_deref().filter(|s| !s.is_empty()).map(|s| &*arena.alloc_str(s)),
+            value: arena.alloc_str(&i.value),
+        }))
+    }
+
+    /// What a conditional reference matches: in the database, or among what this transaction writes.
+    fn resolve(&mut self, criteria: &Criteria, place: &str, at: &str, arena: &'a Bump) -> Result<Option<&'a str>, Unprepared> {
+        let stored = self.preparer.matches(self.request.holder, criteria)?;
+        let mut ids: Vec<String> = stored.into_iter().map(|(id, _)| id).collect();
+        self.matched.push(Matched { criteria: criteria.clone(), ids: ids.clone() });
+        for plan in self.planned.iter().filter(|p| p.resource_type == criteria.resource_type) {
+            let matches = matches!(plan.action, Action::Put(r) if criteria.matches(&r));
+            if matches && !ids.contains(&plan.id) {
+                ids.push(plan.id.clone());
+            }
+        }
+        match ids.as_slice() {
+            [] => Ok(None),
+            [id] => Ok(Some(arena.alloc_str(&format!("{}/{id}", criteria.resource_type)))),
+            more => {
+                let what = format!("the conditional reference matches {} resources; it must match one", more.len());
+                Err(refused(412, Issue::error(IssueType::MultipleMatches, place, what).within(at)))
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Moves the write-ahead log into the database file, beside the commits.
+
+use super::JournalError;
+use rusqlite::Connection;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often the log is looked at. At 1,000 transactions/s it grows by a few MB in that time.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Beyond this size a checkpoint waits for readers to leave, so that the log starts again from its beginning.
+const RESTART_BYTES: u64 = 256 << 20;
+
+/// The thread that checkpoints until it is dropped.
+pub(crate) struct Checkpointer {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Checkpointer {
+    pub(crate) fn start(path: &Path) -> Result<Self, JournalError> {
+        let connection = Connection::open(path)?;
+        connection.execute_batch("PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=FULL;")?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::clone(&stop);
+        let wal = path.with_extension("sqlite-wal");
+        let thread = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(move || {
+            while !stopping.load(Ordering::Relaxed) {
+                let bytes = std::fs::metadata(&wal).map_or(0, |m| m.len());
+                let mode = if bytes > RESTART_BYTES { "RESTART" } else { "PASSIVE" };
+                if let Err(error) = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())) {
+                    tracing::warn!(%error, "the journal's write-ahead log could not be checkpointed; it goes on growing");
+                }
+                std::thread::park_timeout(INTERVAL);
+            }
+        });
+        let thread = thread.map_err(|e| JournalError::Inconsistent(format!("no thread for checkpoints: {e}")))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            if thread.join().is_err() {
+                tracing::warn!("the checkpoint thread ended in a panic");
+            }
+        }
+    }
+}

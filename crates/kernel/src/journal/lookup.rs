@@ -1,0 +1,222 @@
+//! Reading the journal. The same look-ups serve readers and, inside its own transaction, the writer.
+
+use super::JournalError;
+use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use sha2::{Digest, Sha256};
+
+/// Look-ups on one state of the journal.
+pub(crate) struct Lookup<'c> {
+    connection: &'c Connection,
+}
+
+/// What the journal knows of a resource now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) ordinal: ResourceOrdinal,
+    /// 0: referred to, never written.
+    pub(crate) version: u64,
+    /// The row of its newest version, 0 if there is none.
+    pub(crate) sequence: i64,
+    pub(crate) deleted: bool,
+    /// The commit that wrote the newest version.
+    pub(crate) commit: Commit,
+}
+
+impl Head {
+    /// Whether there is a current version that is no deletion.
+    pub(crate) fn exists(&self) -> bool {
+        self.version > 0 && !self.deleted
+    }
+}
+
+/// One version as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoredRow {
+    pub(crate) number: u64,
+    pub(crate) commit: Commit,
+    pub(crate) time_us: i64,
+    pub(crate) previous: i64,
+    pub(crate) json: Option<Vec<u8>>,
+}
+
+/// One version as recovery reads it, in the order of commits.
+#[derive(Debug)]
+pub(crate) struct Replayed {
+    pub(crate) commit: Commit,
+    pub(crate) resource: ResourceOrdinal,
+    pub(crate) holder: HolderId,
+    pub(crate) kind: i64,
+    pub(crate) previous: Option<Commit>,
+    /// Whether the version before was there and no deletion.
+    pub(crate) previously_existed: bool,
+    pub(crate) json: Option<Vec<u8>>,
+}
+
+impl<'c> Lookup<'c> {
+    pub(crate) fn new(connection: &'c Connection) -> Self {
+        Self { connection }
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        p: impl rusqlite::Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, JournalError> {
+        Ok(self.connection.prepare_cached(sql)?.query_row(p, read).optional()?)
+    }
+
+    fn all<T>(
+        &self,
+        sql: &str,
+        p: impl rusqlite::Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, JournalError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map(p, read)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The number of a resource type or document kind.
+    pub(crate) fn kind(&self, name: &str) -> Result<Option<i64>, JournalError> {
+        self.one("SELECT id FROM kind WHERE name = ?1", [name], |r| r.get(0))
+    }
+
+    /// All kinds.
+    pub(crate) fn kinds(&self) -> Result<Vec<(i64, String)>, JournalError> {
+        self.all("SELECT id, name FROM kind ORDER BY id", [], |r| Ok((r.get(0)?, r.get(1)?)))
+    }
+
+    /// All holders, the centre included.
+    pub(crate) fn holders(&self) -> Result<Vec<(HolderId, String)>, JournalError> {
+        self.all("SELECT id, name FROM holder ORDER BY id", [], |r| Ok((HolderId(r.get(0)?), r.get(1)?)))
+    }
+
+    /// A resource that has been written or referred to.
+    pub(crate) fn head(&self, holder: HolderId, kind: i64, id: &str) -> Result<Option<Head>, JournalError> {
+        self.one(
+            "SELECT r.ordinal, r.version, r.head, v.json IS NULL, coalesce(v.commit_number, 0) FROM resource r
+             LEFT JOIN version v ON v.sequence = r.head WHERE r.id = ?1 AND r.kind = ?2 AND r.holder = ?3",
+            params![id, kind, holder.0],
+            read_head,
+        )
+    }
+
+    /// The ids of the holder's current resources of a kind that may have an identifier of that value: whoever asks checks.
+    pub(crate) fn with_identifier(&self, holder: HolderId, kind: i64, value: &str) -> Result<Vec<(String, Head)>, JournalError> {
+        let rows = self.all(
+            "SELECT r.ordinal, r.version, r.head, v.json IS NULL, v.commit_number, r.id FROM identifier i
+             JOIN resource r ON r.ordinal = i.resource JOIN version v ON v.sequence = r.head
+             WHERE i.hash = ?1 AND r.kind = ?2 AND r.holder = ?3 ORDER BY r.ordinal",
+            params![identifier_hash(holder, kind, value), kind, holder.0],
+            |r| Ok((r.get::<_, String>(5)?, read_head(r)?)),
+        )?;
+        Ok(rows.into_iter().filter(|(_, h)| h.exists()).collect())
+    }
+
+    /// A version by its row.
+    pub(crate) fn version(&self, sequence: i64) -> Result<Option<StoredRow>, JournalError> {
+        self.one(
+            "SELECT v.number, v.commit_number, c.time_us, v.previous, v.json FROM version v
+             JOIN commits c ON c.number = v.commit_number WHERE v.sequence = ?1",
+            [sequence],
+            |r| Ok(StoredRow { number: r.get(0)?, commit: Commit(r.get(1)?), time_us: r.get(2)?, previous: r.get(3)?, json: r.get(4)? }),
+        )
+    }
+
+    /// The commit that a key was used in before.
+    pub(crate) fn idempotent(&self, holder: HolderId, key: &str) -> Result<Option<Commit>, JournalError> {
+        self.one("SELECT commit_number FROM idempotency WHERE holder = ?1 AND key = ?2", params![holder.0, key], |r| Ok(Commit(r.get(0)?)))
+    }
+
+    /// The newest commit and its time in microseconds.
+    pub(crate) fn newest(&self) -> Result<Option<(Commit, i64)>, JournalError> {
+        self.one("SELECT number, time_us FROM commits ORDER BY number DESC LIMIT 1", [], |r| Ok((Commit(r.get(0)?), r.get(1)?)))
+    }
+
+    /// The time of a commit in microseconds.
+    pub(crate) fn time_us(&self, commit: Commit) -> Result<Option<i64>, JournalError> {
+        self.one("SELECT time_us FROM commits WHERE number = ?1", [commit.0], |r| r.get(0))
+    }
+
+    /// The newest commit made at or before a time.
+    pub(crate) fn commit_at(&self, time_us: i64) -> Result<Option<Commit>, JournalError> {
+        self.one("SELECT max(number) FROM commits WHERE time_us <= ?1", [time_us], |r| Ok(r.get::<_, Option<u64>>(0)?.map(Commit)))
+            .map(Option::flatten)
+    }
+
+    /// The highest ordinals in use: resources, patients, versions.
+    pub(crate) fn highest(&self) -> Result<(u64, u32, i64), JournalError> {
+        let highest = self.one(
+            "SELECT (SELECT coalesce(max(ordinal), 0) FROM resource), (SELECT coalesce(max(patient), 0) FROM resource),
+                    (SELECT coalesce(max(sequence), 0) FROM version)",
+            [],
+            |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)),
+        )?;
+        Ok(highest.unwrap_or_default())
+    }
+
+    /// The patient ordinal of a Patient resource.
+    pub(crate) fn patient(&self, resource: ResourceOrdinal) -> Result<Option<PatientOrdinal>, JournalError> {
+        let patient = self.one("SELECT patient FROM resource WHERE ordinal = ?1", [resource.0], |r| r.get::<_, Option<u32>>(0))?;
+        Ok(patient.flatten().map(PatientOrdinal))
+    }
+
+    /// (holder, kind, id) of a resource.
+    pub(crate) fn name(&self, resource: ResourceOrdinal) -> Result<Option<(HolderId, i64, String)>, JournalError> {
+        self.one("SELECT holder, kind, id FROM resource WHERE ordinal = ?1", [resource.0], |r| {
+            Ok((HolderId(r.get(0)?), r.get(1)?, r.get(2)?))
+        })
+    }
+
+    /// (holder, id) of a patient.
+    pub(crate) fn patient_name(&self, patient: PatientOrdinal) -> Result<Option<(HolderId, String)>, JournalError> {
+        self.one("SELECT holder, id FROM resource WHERE patient = ?1", [patient.0], |r| Ok((HolderId(r.get(0)?), r.get(1)?)))
+    }
+
+    /// The ids of the centre's documents of a kind.
+    pub(crate) fn documents(&self, kind: i64) -> Result<Vec<String>, JournalError> {
+        self.all("SELECT id FROM resource WHERE kind = ?1 AND holder = 0 AND head > 0 ORDER BY id", [kind], |r| r.get(0))
+    }
+
+    /// Up to `count` versions after the row `after`, in the order of commits.
+    pub(crate) fn replay(&self, after: i64, count: u32) -> Result<(i64, Vec<Replayed>), JournalError> {
+        let mut last = after;
+        let rows = self.all(
+            "SELECT v.sequence, v.commit_number, v.resource, r.holder, r.kind, p.commit_number, v.json, p.json IS NOT NULL
+             FROM version v JOIN resource r ON r.ordinal = v.resource LEFT JOIN version p ON p.sequence = v.previous
+             WHERE v.sequence > ?1 ORDER BY v.sequence LIMIT ?2",
+            params![after, count],
+            |r| {
+                last = r.get(0)?;
+                Ok(Replayed {
+                    commit: Commit(r.get(1)?),
+                    resource: ResourceOrdinal(r.get(2)?),
+                    holder: HolderId(r.get(3)?),
+                    kind: r.get(4)?,
+                    previous: r.get::<_, Option<u64>>(5)?.map(Commit),
+                    json: r.get(6)?,
+                    previously_existed: r.get(7)?,
+                })
+            },
+        )?;
+        Ok((last, rows))
+    }
+}
+
+fn read_head(r: &Row<'_>) -> rusqlite::Result<Head> {
+    Ok(Head { ordinal: ResourceOrdinal(r.get(0)?), version: r.get(1)?, sequence: r.get(2)?, deleted: r.get(3)?, commit: Commit(r.get(4)?) })
+}
+
+/// The hash under which an identifier's value is found; the value itself is not in the index.
+pub(super) fn identifier_hash(holder: HolderId, kind: i64, value: &str) -> i64 {
+    let mut hash = Sha256::new();
+    hash.update(holder.0.to_be_bytes());
+    hash.update(kind.to_be_bytes());
+    hash.update(value.as_bytes());
+    let digest = hash.finalize();
+    let mut first = [0u8; 8];
+    first.iter_mut().zip(digest.iter()).for_each(|(to, from)| *to = *from);
+    i64::from_be_bytes(first)
+}

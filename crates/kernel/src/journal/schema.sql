@@ -1,0 +1,29 @@
+-- The journal of a Dugnad database, format 1. docs/formats/journal.md explains each table.
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE holder (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE kind (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE commits (number INTEGER PRIMARY KEY, time_us INTEGER NOT NULL, holder INTEGER NOT NULL);
+CREATE INDEX commits_by_time ON commits (time_us);
+CREATE TABLE resource (
+    ordinal INTEGER PRIMARY KEY,
+    kind INTEGER NOT NULL,
+    holder INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    version INTEGER NOT NULL, -- of the head; 0: referred to, not yet written
+    head INTEGER NOT NULL,    -- sequence of the newest version, 0 if there is none
+    patient INTEGER           -- patient ordinal, for patients
+);
+CREATE UNIQUE INDEX resource_by_id ON resource (id, kind, holder);
+CREATE UNIQUE INDEX resource_by_patient ON resource (patient) WHERE patient IS NOT NULL;
+CREATE TABLE version (
+    sequence INTEGER PRIMARY KEY, -- in the order of commits
+    resource INTEGER NOT NULL,
+    number INTEGER NOT NULL,      -- meta.versionId
+    commit_number INTEGER NOT NULL,
+    previous INTEGER NOT NULL,    -- sequence of the version before, 0 if there is none
+    json BLOB                     -- NULL: deleted
+);
+CREATE TABLE identifier (hash INTEGER NOT NULL, resource INTEGER NOT NULL, PRIMARY KEY (hash, resource)) WITHOUT ROWID;
+CREATE TABLE idempotency (
+    holder INTEGER NOT NULL, key TEXT NOT NULL, commit_number INTEGER NOT NULL, PRIMARY KEY (holder, key)
+) WITHOUT ROWID;
