@@ -114,3 +114,63 @@ pub const INGEST_ISSUES_SHOWN: usize = 10;
 
 /// How many rows `query` and `view run` show as a table; other formats stream without a bound.
 pub const TABLE_ROWS: usize = 10_000;
+
+// ---- SQL: what one question may cost ----
+
+/// How long the text of a question may be, in bytes: an IN list of 5,000 codes with room around it.
+pub const MAX_SQL_BYTES: usize = 128 << 10;
+
+/// How many tokens a question may have. It bounds how deep a chain such as `a OR b OR ...` becomes as a tree, which is
+/// walked and dropped by recursion.
+pub const MAX_SQL_TOKENS: usize = 20_000;
+
+/// How deep parentheses, subqueries and operators may nest while parsing. People stay below 10, generators below 30.
+pub const MAX_SQL_NESTING: usize = 50;
+
+/// How many operators may hang under one another in one expression. A chain of 1,000 `OR`s should be an IN list.
+pub const MAX_EXPRESSION_DEPTH: usize = 1_000;
+
+/// How many SELECTs and table references a question may have once every common table expression is written out where it
+/// is used, as the planner does: thirty that each use the one before twice would be 2^30.
+pub const MAX_RELATIONS: u64 = 256;
+
+/// How many expression nodes a question may have once every column is replaced by the expression behind it, as the
+/// optimiser may do: thirty subqueries of the form `SELECT x + x AS x` would be 2^30.
+pub const MAX_EXPANDED_EXPRESSIONS: u64 = 200_000;
+
+/// How many rows `generate_series` and `range` may make of integers: a calendar in seconds of a week.
+pub const MAX_SERIES: u64 = 1_000_000;
+
+/// How long a question may take, from its admission to its last row, also when the client reads slowly: it holds a
+/// place and a snapshot.
+pub const QUESTION_TIME: Duration = Duration::from_secs(60);
+
+/// How much memory the operators of one question may hold, in bytes. They never spill to disk: pseudonymised rows in
+/// temporary files would outlive the question.
+pub const QUESTION_MEMORY: usize = 1 << 30;
+
+/// How many questions run at once for each core: one computes while another waits for its client.
+pub const QUESTIONS_PER_CORE: usize = 2;
+
+/// How many questions wait for a place; the next one is told to come back.
+pub const QUESTIONS_WAITING: usize = 64;
+
+/// The stack of a thread that plans and runs questions. Trees at the bounds above are walked and dropped by recursion.
+/// It is reserved address space; only what is touched is memory.
+pub const QUERY_STACK_BYTES: usize = 64 << 20;
+
+/// How many batches wait between the running query and its reader: enough to keep both busy.
+pub const BATCHES_WAITING: usize = 2;
+
+/// How many rows a scan hands on at a time. Operators stay in the processor's cache, and a question can be cancelled
+/// between two.
+pub const SCAN_BATCH_ROWS: usize = 8_192;
+
+/// How many bytes of a question the audit log keeps when it was refused for its length.
+pub const RECORDED_SQL_BYTES: usize = 4 << 10;
+
+/// From how many rows the widths of a printed table's columns are taken; later rows keep them.
+pub const TABLE_WIDTH_ROWS: usize = 1_000;
+
+/// How wide a column of a printed table becomes at most, in characters.
+pub const TABLE_COLUMN_WIDTH: usize = 60;

@@ -1,17 +1,73 @@
 //! SQL under a permit. The only module that knows DataFusion.
+//!
+//! A question passes: a place ([`run::Gate`]); the permit, and with it the world that exists for it ([`permit`],
+//! [`world`]); a session over that world ([`session`], [`scan`], [`view`], [`catalog`]); the guard ([`guard`]); the
+//! record, durable before anything is read ([`record`]); the run, within its limits ([`run`]); and its bytes
+//! ([`format`]). Statistics take another way after the permit ([`statistics`]): no session is opened to them.
+
+mod catalog;
+mod error;
+mod expansion;
+pub mod format;
+mod functions;
+mod guard;
+mod keys;
+mod permit;
+mod record;
+mod run;
+mod scan;
+mod session;
+mod source;
+mod statistics;
+#[cfg(test)]
+mod tests;
+mod transform;
+mod view;
+mod world;
+
+pub use error::QueryError;
+pub use statistics::{Catalogue, CatalogueDimension, CatalogueTable};
 
 use crate::access::Principal;
+use crate::limits::QUESTION_TIME;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
 use dugnad_kernel::audit::Log;
+use dugnad_kernel::clock::{Clock, SystemClock};
 use dugnad_kernel::database::Database;
+use dugnad_kernel::disclosure::{Calendar, Epoch, Method};
 use dugnad_kernel::ids::Commit;
+use dugnad_kernel::views::builtin::TREATMENT;
+use jiff::SignedDuration;
+use record::{Record, Recorded};
+use run::{Deadline, Gate, Message, Place, Threads};
+use session::{Planned, Session};
+use statistics::{Cache, Request};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use world::SqlView;
+
+/// The views over live tables that permits may name.
+const SQL_VIEWS: [SqlView; 1] = [TREATMENT];
 
 /// Answers questions under permits.
 #[derive(Clone)]
 pub struct QueryService {
-    _private: (),
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    database: Database,
+    record: Arc<dyn Record>,
+    clock: Arc<dyn Clock>,
+    pseudonym_key: [u8; 32],
+    calendar: Calendar,
+    method: Method,
+    time: Duration,
+    threads: Threads,
+    gate: Gate,
+    statistics: Mutex<Cache>,
 }
 
 /// A question.
@@ -41,6 +97,9 @@ pub enum Basis {
 }
 
 /// An answer whose intent is on the record; its completion is recorded before the last batch is handed out.
+///
+/// Dropping it cancels the question. An error of the stream is a [`QueryError`] inside DataFusion's `External`;
+/// [`QueryError::of_stream`] takes it out.
 pub struct Answer {
     /// What it was computed on.
     pub basis: Basis,
@@ -50,37 +109,149 @@ pub struct Answer {
     pub batches: SendableRecordBatchStream,
 }
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum QueryError {
-    /// The permit is unknown, not this user's, not valid now: all the same to the caller.
-    #[error("there is no permit `{0}` that you may use now; `GET /permits` lists yours")]
-    NoPermit(String),
-    /// The statement is not one that a permit answers.
-    #[error("{0}")]
-    Refused(String),
-    /// The commit that was asked for is not there (yet), or is before the permit's start.
-    #[error("{0}")]
-    Commit(String),
-    /// Too long, too much memory.
-    #[error("{0}")]
-    Limit(String),
-    /// The audit log cannot be written, so nothing is read.
-    #[error("{0}")]
-    Audit(String),
-    /// Our fault.
-    #[error("the query failed: {0}")]
-    Internal(String),
+/// What is left to do once a question has been understood.
+enum Prepared {
+    Rows { planned: Planned, commit: Commit },
+    Statistics { request: Request, epoch: Epoch, lists: statistics::Lists },
 }
 
 impl QueryService {
-    /// A service over a database.
-    pub fn new(_database: Database, _audit: Arc<Log>, _pseudonym_key: [u8; 32]) -> Self {
-        todo!()
+    /// A service over a database, with the machine's clock and daily epochs.
+    pub fn new(database: Database, audit: Arc<Log>, pseudonym_key: [u8; 32]) -> Self {
+        Self::with(database, audit, pseudonym_key, Arc::new(SystemClock), Calendar::default())
     }
 
-    /// Answers a question, or says why not.
-    pub async fn ask(&self, _question: Question) -> Result<Answer, QueryError> {
-        todo!()
+    /// A service with another clock, and epochs of another length (the demo's: a minute).
+    pub fn with_epochs(database: Database, audit: Arc<Log>, pseudonym_key: [u8; 32], clock: Arc<dyn Clock>, epoch: SignedDuration) -> Self {
+        Self::with(database, audit, pseudonym_key, clock, Calendar::every(epoch))
+    }
+
+    fn with(database: Database, record: Arc<dyn Record>, pseudonym_key: [u8; 32], clock: Arc<dyn Clock>, calendar: Calendar) -> Self {
+        let shared = Shared {
+            database,
+            record,
+            clock,
+            pseudonym_key,
+            calendar,
+            method: Method::default(),
+            time: QUESTION_TIME,
+            threads: Threads::new(),
+            gate: Gate::new(),
+            statistics: Mutex::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// What statistics permits can ask for now: a function of the calendar and of published lists, so anyone may see it.
+    pub fn statistics_catalogue(&self) -> Catalogue {
+        let (epoch, lists) = self.shared.present();
+        statistics::catalogue(&epoch, &self.shared.method, &lists)
+    }
+
+    /// Answers a question, or says why not. Either way it is on the record; the intent of an answer is durable before
+    /// anything is read for it.
+    pub async fn ask(&self, question: Question) -> Result<Answer, QueryError> {
+        let deadline = Deadline::after(self.shared.time);
+        let place = self.shared.gate.enter(deadline).await?;
+        let mut recorded = Recorded::new(self.shared.record.clone(), self.shared.clock.clone(), &question);
+        let shared = self.shared.clone();
+        let work = async move { Ok(shared.prepare(&question).await) };
+        let prepared = self.shared.threads.run(deadline, work).await.unwrap_or_else(|error| (None, Err(error)));
+        recorded.under(prepared.0);
+        match prepared.1 {
+            Ok(prepared) => self.answer(prepared, recorded, place, deadline).await,
+            Err(error) => Err(recorded.refusal(error).await),
+        }
+    }
+
+    async fn answer(&self, prepared: Prepared, recorded: Recorded, place: Place, deadline: Deadline) -> Result<Answer, QueryError> {
+        match prepared {
+            Prepared::Rows { planned, commit } => {
+                let basis = Basis::Commit(commit);
+                let intended = recorded.intent(&basis, &planned.tables).await?;
+                let schema = planned.schema.clone();
+                let produce = |sender| async move { run::pump(&planned, &sender).await };
+                let batches = run::start(&self.shared.threads, schema.clone(), produce, intended, place, deadline)?;
+                Ok(Answer { basis, schema, batches })
+            }
+            Prepared::Statistics { request, epoch, lists } => {
+                let basis = Basis::Epoch(epoch.cite());
+                let intended = recorded.intent(&basis, &[request.table_name()]).await?;
+                let schema = request.schema();
+                let shared = self.shared.clone();
+                let produce = |sender: tokio::sync::mpsc::Sender<Message>| async move {
+                    let batch = shared.released(&request, epoch, lists).await?;
+                    // A reader that is gone needs no answer.
+                    drop(sender.send(Message::Batch(batch)).await);
+                    Ok(())
+                };
+                let batches = run::start(&self.shared.threads, schema.clone(), produce, intended, place, deadline)?;
+                Ok(Answer { basis, schema, batches })
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn present(&self) -> (Epoch, statistics::Lists) {
+        let hospitals = self.database.holders().into_iter().filter(|h| h.id != dugnad_kernel::ids::HolderId::CENTRE);
+        statistics::present(&self.calendar, self.clock.now(), hospitals.map(|h| h.name).collect())
+    }
+
+    /// Understands a question: finds its permit (whose purpose goes on the record), and plans. Reads no row for it; only
+    /// the population of a study is looked up.
+    async fn prepare(&self, question: &Question) -> (Option<String>, Result<Prepared, QueryError>) {
+        let now = self.clock.now();
+        let permit = match permit::find(&self.database, question, now) {
+            Ok(permit) => permit,
+            Err(error) => return (None, Err(error)),
+        };
+        let purpose = Some(permit.document().purpose.clone());
+        if permit.statistics_only() {
+            return (purpose, self.prepare_statistics(question));
+        }
+        (purpose, self.prepare_rows(question, &permit, now).await)
+    }
+
+    async fn prepare_rows(
+        &self,
+        question: &Question,
+        permit: &dugnad_kernel::permit::Permit,
+        now: jiff::Timestamp,
+    ) -> Result<Prepared, QueryError> {
+        let snapshot = permit::snapshot(&self.database, permit, question, now)?;
+        let commit = snapshot.commit();
+        let world = permit::world(&self.database, permit, &self.pseudonym_key, snapshot)?;
+        let planned = Session::open(&world).await?.plan(&question.sql).await?;
+        Ok(Prepared::Rows { planned, commit })
+    }
+
+    fn prepare_statistics(&self, question: &Question) -> Result<Prepared, QueryError> {
+        if question.as_of.is_some() || question.min_commit.is_some() {
+            return Err(QueryError::Commit("statistics are those of the last epoch; `as_of` and Dugnad-Min-Commit are for rows".to_owned()));
+        }
+        let request = Request::parse(&question.sql)?;
+        let (epoch, lists) = self.present();
+        request.check(&lists)?;
+        Ok(Prepared::Statistics { request, epoch, lists })
+    }
+
+    /// The answer of a statistics question, from the released table of its epoch.
+    async fn released(
+        &self,
+        request: &Request,
+        epoch: Epoch,
+        lists: statistics::Lists,
+    ) -> Result<datafusion::arrow::array::RecordBatch, QueryError> {
+        let mut cache = self.statistics.lock().await;
+        if let Some(table) = cache.get(request, &epoch, &lists) {
+            return request.answer(&table);
+        }
+        let commit = self.database.commit_at(epoch.start).map_err(|e| QueryError::Internal(e.to_string()))?;
+        let snapshot = self.database.snapshot_at(commit);
+        let snapshot = snapshot.ok_or_else(|| QueryError::Internal("the epoch's commit is not there".to_owned()))?;
+        let basis = statistics::Basis { epoch, lists, method: self.method, sources: Arc::new(snapshot), views: SQL_VIEWS.to_vec() };
+        let table = cache.table(request, &basis).await?;
+        request.answer(&table)
     }
 }

@@ -37,6 +37,11 @@ impl Tile {
         Self::new(kind, index, TILE_WIDTH)
     }
 
+    /// Another form of the same tile. `width` is 1 to 256.
+    pub(crate) fn of_width(self, width: usize) -> Self {
+        Self::new(self.kind, self.index, width)
+    }
+
     /// What it holds.
     pub fn kind(&self) -> TileKind {
         self.kind

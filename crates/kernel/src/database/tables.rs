@@ -1,11 +1,12 @@
 //! Which views read which resource type, and their rows as the committer takes them.
 
 use crate::fhir::definitions;
-use crate::fhir::json::{self, Value};
+use crate::fhir::json::Value;
 use crate::live::schema::{Storage, TableSchema};
 use crate::live::{LiveCell, LiveTable};
-use crate::views::builtin::{builtin_views, has_modifier_extension};
-use crate::views::{Cell, View};
+use crate::views::builtin::builtin_views;
+use crate::views::render::write_json;
+use crate::views::{Cell, View, has_modifier_extension};
 use bumpalo::Bump;
 use std::collections::HashMap;
 
@@ -97,29 +98,8 @@ fn prepared_cell(cell: &Cell<'_>, storage: Storage) -> PreparedCell {
 }
 
 fn as_json(cell: &Cell<'_>) -> String {
-    fn write(cell: &Cell<'_>, out: &mut Vec<u8>) {
-        match cell {
-            Cell::Null => out.extend_from_slice(b"null"),
-            Cell::Boolean(b) => Value::Boolean(*b).write(out),
-            Cell::Integer(i) => out.extend_from_slice(i.to_string().as_bytes()),
-            Cell::Decimal(text) => out.extend_from_slice(text.as_bytes()),
-            Cell::String(text) => json::write_string(text, out),
-            Cell::Key { id, .. } => json::write_string(id, out),
-            Cell::Element(value) => value.write(out),
-            Cell::List(cells) => {
-                out.push(b'[');
-                for (i, cell) in cells.iter().enumerate() {
-                    if i > 0 {
-                        out.push(b',');
-                    }
-                    write(cell, out);
-                }
-                out.push(b']');
-            }
-        }
-    }
     let mut out = Vec::new();
-    write(cell, &mut out);
+    write_json(cell, &mut out);
     String::from_utf8_lossy(&out).into_owned()
 }
 

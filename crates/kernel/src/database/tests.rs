@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::ManualClock;
 use crate::live::RowFilter;
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::UInt32Type;
 use tempfile::TempDir;
 

@@ -110,7 +110,7 @@ fn ended(flow: Flow) -> Result<()> {
 }
 
 impl Code {
-    /// Pushes each item of the result into `sink`, in order.
+    /// Pushes each item of the result into `sink`, in order. Long because it is a table, one code an arm.
     pub(super) fn each<'a>(&self, scope: &Scope<'_, 'a>, sink: Sink<'_, 'a>) -> Flow {
         match self {
             Code::This => push(scope.this, sink),

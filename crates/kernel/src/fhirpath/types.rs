@@ -2,6 +2,8 @@
 //!
 //! Source: HL7's StructureDefinitions (`profiles-types.json`, `profiles-resources.json`, CC0).
 
+use crate::fhir::definitions;
+
 /// How the JSON of a type is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -107,45 +109,6 @@ static DATA_TYPES: [DataType; 63] = [
     data_type("Xhtml", "xhtml", "Element", Class::Text),
 ];
 
-/// Sorted.
-#[rustfmt::skip]
-static RESOURCE_TYPES: [&str; 146] = [
-    "Account", "ActivityDefinition", "AdverseEvent", "AllergyIntolerance", "Appointment", "AppointmentResponse", "AuditEvent", "Basic",
-    "Binary", "BiologicallyDerivedProduct", "BodyStructure", "Bundle", "CapabilityStatement", "CarePlan", "CareTeam", "CatalogEntry",
-    "ChargeItem", "ChargeItemDefinition", "Claim", "ClaimResponse", "ClinicalImpression", "CodeSystem", "Communication",
-    "CommunicationRequest", "CompartmentDefinition", "Composition", "ConceptMap", "Condition", "Consent", "Contract", "Coverage",
-    "CoverageEligibilityRequest", "CoverageEligibilityResponse", "DetectedIssue", "Device", "DeviceDefinition", "DeviceMetric",
-    "DeviceRequest", "DeviceUseStatement", "DiagnosticReport", "DocumentManifest", "DocumentReference", "EffectEvidenceSynthesis",
-    "Encounter", "Endpoint", "EnrollmentRequest", "EnrollmentResponse", "EpisodeOfCare", "EventDefinition", "Evidence",
-    "EvidenceVariable", "ExampleScenario", "ExplanationOfBenefit", "FamilyMemberHistory", "Flag", "Goal", "GraphDefinition", "Group",
-    "GuidanceResponse", "HealthcareService", "ImagingStudy", "Immunization", "ImmunizationEvaluation", "ImmunizationRecommendation",
-    "ImplementationGuide", "InsurancePlan", "Invoice", "Library", "Linkage", "List", "Location", "Measure", "MeasureReport", "Media",
-    "Medication", "MedicationAdministration", "MedicationDispense", "MedicationKnowledge", "MedicationRequest", "MedicationStatement",
-    "MedicinalProduct", "MedicinalProductAuthorization", "MedicinalProductContraindication", "MedicinalProductIndication",
-    "MedicinalProductIngredient", "MedicinalProductInteraction", "MedicinalProductManufactured", "MedicinalProductPackaged",
-    "MedicinalProductPharmaceutical", "MedicinalProductUndesirableEffect", "MessageDefinition", "MessageHeader", "MolecularSequence",
-    "NamingSystem", "NutritionOrder", "Observation", "ObservationDefinition", "OperationDefinition", "OperationOutcome", "Organization",
-    "OrganizationAffiliation", "Parameters", "Patient", "PaymentNotice", "PaymentReconciliation", "Person", "PlanDefinition",
-    "Practitioner", "PractitionerRole", "Procedure", "Provenance", "Questionnaire", "QuestionnaireResponse", "RelatedPerson",
-    "RequestGroup", "ResearchDefinition", "ResearchElementDefinition", "ResearchStudy", "ResearchSubject", "RiskAssessment",
-    "RiskEvidenceSynthesis", "Schedule", "SearchParameter", "ServiceRequest", "Slot", "Specimen", "SpecimenDefinition",
-    "StructureDefinition", "StructureMap", "Subscription", "Substance", "SubstanceNucleicAcid", "SubstancePolymer", "SubstanceProtein",
-    "SubstanceReferenceInformation", "SubstanceSourceMaterial", "SubstanceSpecification", "SupplyDelivery", "SupplyRequest", "Task",
-    "TerminologyCapabilities", "TestReport", "TestScript", "ValueSet", "VerificationResult", "VisionPrescription",
-];
-
-/// The elements `name[x]` of all resources and data types, without `[x]`. Sorted.
-#[rustfmt::skip]
-static CHOICES: [&str; 76] = [
-    "abatement", "additive", "age", "allowed", "amount", "answer", "asNeeded", "author", "born", "bounds", "characteristic", "chargeItem",
-    "code", "collected", "content", "created", "date", "deceased", "defaultValue", "definingSubstance", "definition", "detail",
-    "diagnosis", "dose", "doseNumber", "due", "duration", "effective", "entity", "event", "example", "fastingStatus", "fixed",
-    "identified", "indication", "instances", "item", "legallyBinding", "location", "manufacturer", "maxValue", "medication", "minValue",
-    "minimumVolume", "module", "multipleBirth", "name", "occurred", "occurrence", "offset", "onset", "participantEffective", "pattern",
-    "performed", "probability", "procedure", "product", "quantity", "rate", "reported", "scheduled", "seriesDoses", "serviced", "source",
-    "start", "statusReason", "studyEffective", "subject", "substance", "target", "time", "timing", "topic", "used", "value", "when",
-];
-
 /// A type as an expression names it: `Quantity`, `FHIR.Patient`, `System.String`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum TypeName {
@@ -225,10 +188,10 @@ pub fn data_type_named(name: &str) -> Option<&'static DataType> {
 
 /// The name of a concrete resource type, if it is one.
 pub fn resource_type(name: &str) -> Option<&'static str> {
-    RESOURCE_TYPES.binary_search(&name).ok().and_then(|i| RESOURCE_TYPES.get(i).copied())
+    definitions::resource_type(name).map(|definition| definition.name())
 }
 
 /// Whether some resource or data type has an element `name[x]`.
 pub fn is_choice(name: &str) -> bool {
-    CHOICES.binary_search(&name).is_ok()
+    !definitions::choice_variants(name).is_empty()
 }

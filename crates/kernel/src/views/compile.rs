@@ -220,7 +220,7 @@ impl Compiler {
             let earlier = columns.split_off(first);
             selects.push(self.select(branch, &at, columns, depth + 1)?);
             if i > 0 {
-                merge(&mut columns[first..], earlier, &at)?;
+                merge(columns.get_mut(first..).unwrap_or_default(), earlier, &at)?;
             }
         }
         Ok(selects)

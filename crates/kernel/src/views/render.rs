@@ -1,9 +1,9 @@
-//! Rows as text: JSON objects and CSV records, columns in the view's order.
+//! Rows and cells as JSON.
 
 use super::{Cell, Column};
 use crate::fhir::json::write_string;
 
-/// Writes a row as a JSON object. A key is its id.
+/// Writes a row as a JSON object, columns in the view's order.
 pub fn write_json_row(columns: &[Column], cells: &[Cell<'_>], out: &mut Vec<u8>) {
     out.push(b'{');
     for (i, (column, cell)) in columns.iter().zip(cells).enumerate() {
@@ -17,7 +17,7 @@ pub fn write_json_row(columns: &[Column], cells: &[Cell<'_>], out: &mut Vec<u8>)
     out.push(b'}');
 }
 
-/// Writes a cell as JSON.
+/// Writes a cell as JSON. A key is its id.
 pub fn write_json(cell: &Cell<'_>, out: &mut Vec<u8>) {
     match cell {
         Cell::Null => out.extend_from_slice(b"null"),
@@ -37,45 +37,4 @@ pub fn write_json(cell: &Cell<'_>, out: &mut Vec<u8>) {
         }
         Cell::Element(value) => value.write(out),
     }
-}
-
-/// Writes the names of the columns as a CSV record (RFC 4180).
-pub fn write_csv_header(columns: &[Column], out: &mut Vec<u8>) {
-    record(columns.iter().map(|c| c.name.as_bytes()), out);
-}
-
-/// Writes a row as a CSV record. Null is the empty field; lists and elements are JSON.
-pub fn write_csv_row(cells: &[Cell<'_>], out: &mut Vec<u8>) {
-    let field = |cell: &Cell<'_>| {
-        let mut text = Vec::new();
-        match cell {
-            Cell::Null => {}
-            Cell::String(value) | Cell::Key { id: value, .. } => text.extend_from_slice(value.as_bytes()),
-            _ => write_json(cell, &mut text),
-        }
-        text
-    };
-    record(cells.iter().map(field), out);
-}
-
-fn record<F: AsRef<[u8]>>(fields: impl Iterator<Item = F>, out: &mut Vec<u8>) {
-    for (i, field) in fields.enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        let field = field.as_ref();
-        if field.iter().any(|b| matches!(b, b',' | b'"' | b'\r' | b'\n')) {
-            out.push(b'"');
-            for byte in field {
-                if *byte == b'"' {
-                    out.push(b'"');
-                }
-                out.push(*byte);
-            }
-            out.push(b'"');
-        } else {
-            out.extend_from_slice(field);
-        }
-    }
-    out.extend_from_slice(b"\r\n");
 }

@@ -147,7 +147,7 @@ fn a_record_is_read_as_it_was_written_and_no_other_bytes_are_one() {
     assert_eq!((read.index, read.group, read.salt, read.json.as_slice(), read.commitment), (7, 5, [9; 32], &b"{\"user\":\"a\"}"[..], made));
     assert_eq!(record::read(&mut [].as_slice()).unwrap(), None);
     for length in 1..bytes.len() {
-        assert_eq!(record::read(&mut bytes[..length].as_ref()).unwrap(), Some(Err(Flaw::Short)), "{length}");
+        assert_eq!(record::read(&mut &bytes[..length]).unwrap(), Some(Err(Flaw::Short)), "{length}");
     }
     for at in 0..bytes.len() * 8 {
         let mut changed = bytes.clone();

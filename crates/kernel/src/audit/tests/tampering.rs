@@ -176,6 +176,19 @@ fn a_copy_of_a_running_log_is_well() {
     assert!(report.is_ok(), "{:?}", report.problems);
     assert_eq!((report.entries, report.signed), (301, 0));
     drop(log);
+    // The copied checkpoint may be older than the tiles that were copied after it.
+    let old = tempfile::tempdir().unwrap();
+    copy_folder(dir.path(), old.path());
+    let log = open(dir.path());
+    log.append(&entry(301)).unwrap();
+    drop(log);
+    let copy = tempfile::tempdir().unwrap();
+    copy_folder(dir.path(), copy.path());
+    fs::copy(old.path().join("checkpoint"), copy.path().join("checkpoint")).unwrap();
+    let report = verify(copy.path(), Some(&verifier()));
+    assert!(report.is_ok() && report.signed == 301, "{:?}", report.problems);
+    fs::write(dir.path().join("checkpoint"), fs::read(old.path().join("checkpoint")).unwrap()).unwrap();
+    fs::copy(old.path().join("tile/0/001.p/45"), dir.path().join("tile/0/001.p/45")).unwrap();
     // Unfinished tiles of an older checkpoint may still be there.
     fs::write(dir.path().join("tile/0/001.p/7"), &fs::read(dir.path().join("tile/0/001.p/45")).unwrap()[..7 * 32]).unwrap();
     assert!(verify(dir.path(), Some(&verifier())).is_ok());

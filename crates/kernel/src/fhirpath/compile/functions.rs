@@ -60,7 +60,7 @@ impl Compiler<'_> {
             ("repeat", 1) => Lambda::Repeat,
             ("all", 1) => Lambda::All,
             ("exists", 1) => Lambda::Exists,
-            ("iif", 2 | 3) => return self.iif(from, arguments, at).map(Called::Done),
+            ("iif", 2 | 3) => return self.iif(*from, arguments, at).map(Called::Done),
             ("where" | "select" | "repeat" | "all", _) => return Err(arity(name, "one expression", at)),
             ("iif", _) => return Err(arity(name, "two or three expressions", at)),
             _ => return Ok(Called::Not(from)),
@@ -75,12 +75,12 @@ impl Compiler<'_> {
         }))
     }
 
-    fn iif(&mut self, from: Box<Code>, arguments: &[Node], at: usize) -> Result<Code, CompileError> {
+    fn iif(&mut self, from: Code, arguments: &[Node], at: usize) -> Result<Code, CompileError> {
         let mut arguments = arguments.iter().map(|a| self.code(a)).collect::<Result<Vec<_>, _>>()?.into_iter();
         let mut next = || Box::new(arguments.next().unwrap_or(Code::Nothing));
         let choice = Code::If { condition: next(), then: next(), otherwise: next(), at };
         // `name.first().iif(...)` sees that name as `$this`.
-        Ok(match *from {
+        Ok(match from {
             Code::This => choice,
             from => Code::Lambda { from: Box::new(from), lambda: Lambda::Select, body: Box::new(choice), at },
         })
@@ -97,7 +97,7 @@ fn arity(name: &str, wanted: &str, at: usize) -> CompileError {
     error(at, format!("{name}() takes {wanted}"))
 }
 
-/// Functions whose arguments are ordinary expressions.
+/// Functions whose arguments are ordinary expressions: long because it is a table, one function a line.
 fn plain(from: Box<Code>, name: &str, arguments: Vec<Code>, at: usize) -> Result<Code, CompileError> {
     let count = arguments.len();
     let mut values = arguments.into_iter();

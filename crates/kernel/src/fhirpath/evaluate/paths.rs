@@ -2,8 +2,9 @@
 
 use super::{Flow, GO_ON, Item, Sink};
 use crate::fhir::json::{Member, Value};
+use crate::fhir::reference::literal;
 use crate::fhirpath::code::{Choice, Step};
-use crate::fhirpath::types::{DataType, resource_type, variant_type};
+use crate::fhirpath::types::{DataType, variant_type};
 
 type Element<'a> = (Value<'a>, Option<&'static DataType>);
 
@@ -117,15 +118,16 @@ pub(super) fn resource_key(item: Item<'_>) -> Option<Item<'_>> {
 /// `getReferenceKey(Type?)`: type and id of what a Reference names, if it is of the wanted type.
 pub(super) fn reference_key<'a>(item: Item<'a>, wanted: Option<&'static str>) -> Option<Item<'a>> {
     let text = item.as_element()?.str("reference")?;
-    let (resource_type, id) = literal_reference(text)?;
-    (wanted.is_none_or(|wanted| wanted == resource_type)).then_some(Item::Key { resource_type, id })
+    if let Some(resource_type) = wanted
+        && let Some(id) = text.strip_prefix(resource_type).and_then(|rest| rest.strip_prefix('/'))
+        && is_id(id)
+    {
+        return Some(Item::Key { resource_type, id });
+    }
+    let (resource_type, id) = literal(text)?;
+    wanted.is_none_or(|wanted| wanted == resource_type).then_some(Item::Key { resource_type, id })
 }
 
-/// Type and id of a literal reference `[base/]Type/id[/_history/version]`.
-fn literal_reference(text: &str) -> Option<(&str, &str)> {
-    let text = text.split_once("/_history/").map_or(text, |(resource, _)| resource);
-    let (rest, id) = text.rsplit_once('/')?;
-    let name = rest.rsplit_once('/').map_or(rest, |(_, name)| name);
-    let is_id = (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
-    (is_id && resource_type(name).is_some()).then_some((name, id))
+fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
 }

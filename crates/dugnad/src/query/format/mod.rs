@@ -1,0 +1,134 @@
+//! Answers as bytes, chunk by chunk as the rows come.
+//!
+//! Readers of Parquet and Arrow are served types that all of them know: dictionaries with signed keys (pandas refuses
+//! unsigned ones), plain UTF-8 instead of string views, and every column under a name of its own.
+
+mod text;
+mod wire;
+#[cfg(test)]
+mod tests;
+
+use super::error::QueryError;
+use super::Answer;
+use bytes::Bytes;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use futures::stream::BoxStream;
+use futures::{StreamExt, stream};
+use std::str::FromStr;
+use wire::Writer;
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// A table for people, in plain text.
+    #[default]
+    Table,
+    /// RFC 4180, with a header; NULL is an empty field.
+    Csv,
+    /// One JSON array of row objects; NULL is written.
+    Json,
+    /// One JSON object a line.
+    Ndjson,
+    /// Apache Parquet, Snappy.
+    Parquet,
+    /// An Apache Arrow IPC stream.
+    Arrow,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Format; 6] = [Format::Table, Format::Csv, Format::Json, Format::Ndjson, Format::Parquet, Format::Arrow];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Table => "table",
+            Format::Csv => "csv",
+            Format::Json => "json",
+            Format::Ndjson => "ndjson",
+            Format::Parquet => "parquet",
+            Format::Arrow => "arrow",
+        }
+    }
+
+    /// Its media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Table => "text/plain; charset=utf-8",
+            Format::Csv => "text/csv; charset=utf-8; header=present",
+            Format::Json => "application/json",
+            Format::Ndjson => "application/x-ndjson",
+            Format::Parquet => "application/vnd.apache.parquet",
+            Format::Arrow => "application/vnd.apache.arrow.stream",
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = QueryError;
+
+    fn from_str(name: &str) -> Result<Self, QueryError> {
+        let names = || Format::ALL.map(Format::name).join(", ");
+        let found = Format::ALL.into_iter().find(|f| f.name().eq_ignore_ascii_case(name));
+        found.ok_or_else(|| QueryError::Refused(format!("there is no format `{name}`; there are {}", names())))
+    }
+}
+
+/// An answer's bytes. An error ends the stream: what came before it is not a whole answer, and no format's end (such as
+/// the closing bracket of JSON) has been written.
+pub fn encode(answer: Answer, format: Format) -> BoxStream<'static, Result<Bytes, QueryError>> {
+    let writer = match Writer::new(format, &answer.schema) {
+        Ok(writer) => writer,
+        Err(error) => return stream::once(async { Err(error) }).boxed(),
+    };
+    let state = Encoding { batches: answer.batches, writer: Some(writer) };
+    stream::unfold(state, |mut state| async move { state.next().await.map(|item| (item, state)) }).boxed()
+}
+
+struct Encoding {
+    batches: datafusion::execution::SendableRecordBatchStream,
+    writer: Option<Writer>,
+}
+
+impl Encoding {
+    async fn next(&mut self) -> Option<Result<Bytes, QueryError>> {
+        loop {
+            let mut writer = self.writer.take()?;
+            let item = match self.batches.next().await {
+                Some(Ok(batch)) => writer.write(&batch).map(|bytes| (bytes, Some(writer))),
+                Some(Err(error)) => Err(QueryError::of_stream(error)),
+                None => writer.finish().map(|bytes| (bytes, None)),
+            };
+            match item {
+                Ok((bytes, rest)) => {
+                    self.writer = rest;
+                    if !bytes.is_empty() {
+                        return Some(Ok(Bytes::from(bytes)));
+                    }
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// Something that writes batches of one schema.
+trait Encode: Send {
+    /// The bytes that a batch adds.
+    fn write(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, QueryError>;
+
+    /// The bytes that end the answer.
+    fn finish(self: Box<Self>) -> Result<Vec<u8>, QueryError>;
+}
+
+fn failed(what: impl std::fmt::Display) -> QueryError {
+    // What a writer says concerns types, such as a list in CSV; it may quote a value, so only its kind is passed on.
+    tracing::debug!("an answer cannot be written: {}", what.to_string().split(':').next().unwrap_or_default());
+    QueryError::Refused("a column of this answer cannot be written in this format; CAST it to TEXT, or ask for another format".to_owned())
+}
+
+fn same_schema(batch: &RecordBatch, schema: &SchemaRef) -> bool {
+    batch.num_columns() == schema.fields().len()
+}

@@ -1,0 +1,220 @@
+//! A permit's view of one live table: its columns, after transforms, of its persons. Nothing else can be reached
+//! through it, and nothing about rows outside it shows: no statistics, no part counts, no metrics.
+
+use super::source::{Source, rows_only};
+use super::transform;
+use super::world::{ColumnGrant, Lens};
+use crate::limits::SCAN_BATCH_ROWS;
+use async_trait::async_trait;
+use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::coop::make_cooperative;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
+};
+use futures::{Stream, stream};
+use std::fmt;
+use std::sync::Arc;
+
+/// A table of a permit's schema.
+#[derive(Debug)]
+pub(super) struct PermitTable {
+    source: Arc<dyn Source>,
+    columns: Arc<[ColumnGrant]>,
+    lens: Lens,
+    schema: SchemaRef,
+}
+
+impl PermitTable {
+    /// The columns that `columns` grants of `source`, as `lens` shows them.
+    pub fn new(source: Arc<dyn Source>, columns: Arc<[ColumnGrant]>, lens: Lens) -> Self {
+        let schema = schema_of(&columns, &lens);
+        Self { source, columns, lens, schema }
+    }
+}
+
+fn schema_of(columns: &[ColumnGrant], lens: &Lens) -> SchemaRef {
+    let field = |c: &ColumnGrant| {
+        let stored = lens.keys.data_type(c.storage);
+        Field::new(&c.name, transform::data_type(c.transform, &stored), true)
+    };
+    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+}
+
+#[async_trait]
+impl TableProvider for PermitTable {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    /// The seam for filters that a scan could evaluate itself; until then DataFusion applies each one exactly.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Unsupported; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let columns: Arc<[ColumnGrant]> = match projection {
+            Some(positions) => positions.iter().filter_map(|p| self.columns.get(*p).cloned()).collect(),
+            None => self.columns.clone(),
+        };
+        Ok(Arc::new(PermitScan::new(self.source.clone(), columns, self.lens.clone(), limit)))
+    }
+}
+
+/// The scan of a permit's table.
+#[derive(Clone, Debug)]
+struct PermitScan {
+    source: Arc<dyn Source>,
+    columns: Arc<[ColumnGrant]>,
+    lens: Lens,
+    limit: Option<usize>,
+    schema: SchemaRef,
+    properties: Arc<PlanProperties>,
+}
+
+impl PermitScan {
+    fn new(source: Arc<dyn Source>, columns: Arc<[ColumnGrant]>, lens: Lens, limit: Option<usize>) -> Self {
+        let schema = schema_of(&columns, &lens);
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema.clone()),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        )
+        .with_scheduling_type(SchedulingType::Cooperative);
+        Self { source, columns, lens, limit, schema, properties: Arc::new(properties) }
+    }
+
+    /// A part's rows, as the permit shows them.
+    fn part(&self, part: usize) -> Result<RecordBatch> {
+        if self.columns.is_empty() {
+            return Ok(rows_only(self.source.scan(part, &[0], &self.lens.filter).num_rows()));
+        }
+        let positions: Vec<usize> = self.columns.iter().map(|c| c.position).collect();
+        let stored = self.source.scan(part, &positions, &self.lens.filter);
+        let shown: Result<Vec<ArrayRef>> =
+            self.columns.iter().zip(stored.columns()).map(|(grant, column)| self.lens.show(grant, column)).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(stored.num_rows()));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), shown?, &options)?)
+    }
+
+    fn batches(self) -> impl Stream<Item = Result<RecordBatch>> + Send {
+        let limit = self.limit.unwrap_or(usize::MAX);
+        let state = State { scan: self, part: 0, rest: None, left: limit };
+        stream::try_unfold(state, |mut state| async move { Ok(state.next()?.map(|batch| (batch, state))) })
+    }
+}
+
+/// Where a scan is.
+struct State {
+    scan: PermitScan,
+    part: usize,
+    rest: Option<RecordBatch>,
+    left: usize,
+}
+
+impl State {
+    /// The next slice of the present part; parts without a row of the permit are passed over.
+    fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if self.left == 0 {
+                return Ok(None);
+            }
+            if let Some(batch) = self.rest.take().filter(|b| b.num_rows() > 0) {
+                let rows = batch.num_rows().min(SCAN_BATCH_ROWS).min(self.left);
+                self.left -= rows;
+                self.rest = Some(batch.slice(rows, batch.num_rows() - rows));
+                return Ok(Some(batch.slice(0, rows)));
+            }
+            if self.part == self.scan.source.parts() {
+                return Ok(None);
+            }
+            self.rest = Some(self.scan.part(self.part)?);
+            self.part += 1;
+        }
+    }
+}
+
+impl DisplayAs for PermitScan {
+    fn fmt_as(&self, style: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        if matches!(style, DisplayFormatType::TreeRender) {
+            return write!(f, "table={}", self.source.schema().name);
+        }
+        let columns: Vec<&str> = self.columns.iter().map(|c| c.name.as_str()).collect();
+        write!(f, "PermitScan: table={}, columns=[{}]", self.source.schema().name, columns.join(", "))?;
+        self.limit.map_or(Ok(()), |limit| write!(f, ", fetch={limit}"))
+    }
+}
+
+impl ExecutionPlan for PermitScan {
+    fn name(&self) -> &str {
+        "PermitScan"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(&self, _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if children.is_empty() { Ok(self) } else { Err(DataFusionError::Internal("a scan has no children".to_owned())) }
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, _partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let batches = Box::pin(self.clone().batches());
+        Ok(make_cooperative(Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), batches))))
+    }
+
+    fn supports_limit_pushdown(&self) -> bool {
+        false // a leaf: a limit is taken over by `with_fetch`
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        Some(Arc::new(Self { limit, ..self.clone() }))
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.limit
+    }
+}
+
+impl Lens {
+    /// A stored column as the permit shows it: key or transform, never both.
+    fn show(&self, grant: &ColumnGrant, column: &ArrayRef) -> Result<ArrayRef> {
+        let shown = self.keys.encode(grant.storage, column).map_err(DataFusionError::Internal)?;
+        transform::apply(grant.transform, &shown)
+    }
+}

@@ -1,0 +1,79 @@
+//! SQLViews of a permit, such as `treatment`: published SQL over live tables, planned over the rows and keys of the same
+//! permit. The permit need not hold the tables behind it, only the view's columns.
+
+use super::error::QueryError;
+use super::session::Session;
+use super::transform;
+use super::world::{SqlView, World};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::catalog::view::ViewTable;
+use datafusion::common::Column;
+use datafusion::error::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::sql::resolve::resolve_table_references;
+use dugnad_kernel::permit::{TableGrant, Transform};
+
+/// A view with the columns that the permit holds of it. Its plan carries the world's filter and keys in its scans.
+pub(super) async fn plan(world: &World, view: SqlView, grant: &TableGrant) -> Result<ViewTable, QueryError> {
+    let (name, sql) = view;
+    let broken = |what: String| QueryError::Internal(format!("the view {name} cannot be planned: {what}"));
+    let statement = parse(sql).map_err(|e| broken(e.to_string()))?;
+    let (references, _) = resolve_table_references(&statement, true).map_err(|e| broken(e.to_string()))?;
+    let behind = world.behind_views(references.iter().map(|r| r.table().to_owned()));
+    // A box, because a session may hold views and a view is planned in a session.
+    let session = Box::pin(Session::open(&behind)).await?;
+    let plan = session.logical(statement).await.map_err(|e| broken(e.to_string()))?;
+    let shown: Vec<Expr> = plan
+        .schema()
+        .iter()
+        .filter_map(|(qualifier, field)| {
+            let transform = grant.covers(field.name()).filter(|t| transform::fits(*t, field.data_type()))?;
+            let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+            Some(transformed(column, transform).alias(field.name()))
+        })
+        .collect();
+    let plan = LogicalPlanBuilder::from(plan).project(shown).and_then(LogicalPlanBuilder::build);
+    Ok(ViewTable::new(plan.map_err(|e| broken(e.to_string()))?, None))
+}
+
+fn parse(sql: &str) -> Result<Statement> {
+    let mut statements = DFParser::parse_sql(sql)?;
+    statements.pop_front().ok_or_else(|| datafusion::error::DataFusionError::Internal("it has no SQL".to_owned()))
+}
+
+fn transformed(column: Expr, transform: Transform) -> Expr {
+    if transform == Transform::Keep {
+        return column;
+    }
+    ScalarUDF::from(TransformFunction { transform, signature: Signature::any(1, Volatility::Immutable) }).call(vec![column])
+}
+
+/// A transform as an expression. It is in no registry: nobody can call it, or take it away.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct TransformFunction {
+    transform: Transform,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for TransformFunction {
+    fn name(&self) -> &str {
+        "permit_transform"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        Ok(transform::data_type(self.transform, arguments.first().unwrap_or(&DataType::Null)))
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let columns = ColumnarValue::values_to_arrays(&arguments.args)?;
+        let column = columns.first().ok_or_else(|| datafusion::error::DataFusionError::Internal("no argument".to_owned()))?;
+        Ok(ColumnarValue::Array(transform::apply(self.transform, column)?))
+    }
+}

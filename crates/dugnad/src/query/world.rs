@@ -1,0 +1,104 @@
+//! What a permit comes to for one question: tables, columns, persons and keys. Outside it nothing exists.
+
+use super::keys::Keys;
+use super::source::{Source, Sources};
+use dugnad_kernel::live::RowFilter;
+use dugnad_kernel::live::schema::{Storage, TableSchema};
+use dugnad_kernel::permit::{Columns, TableGrant, Transform};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// How the rows and keys of a permit are seen; the same for all its tables.
+#[derive(Clone, Debug)]
+pub(super) struct Lens {
+    /// Whose rows.
+    pub filter: RowFilter,
+    /// How keys show.
+    pub keys: Keys,
+}
+
+/// A column that a permit holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ColumnGrant {
+    /// Its position in the live table.
+    pub position: usize,
+    /// Its name.
+    pub name: String,
+    /// How it is stored.
+    pub storage: Storage,
+    /// What is done to it.
+    pub transform: Transform,
+    /// One sentence for the catalogue.
+    pub description: String,
+}
+
+/// A view over live tables that a permit may hold like a table: its name and SQL.
+pub(super) type SqlView = (&'static str, &'static str);
+
+/// Everything that exists for one question.
+#[derive(Clone)]
+pub(super) struct World {
+    /// The tables and views that the permit names, with their columns.
+    pub grants: BTreeMap<String, TableGrant>,
+    /// The views that grants may name.
+    pub views: Vec<SqlView>,
+    /// Where rows come from: all tables at one commit.
+    pub sources: Arc<dyn Sources>,
+    /// How they are seen.
+    pub lens: Lens,
+    /// `now()`: the time of that commit.
+    pub now: Timestamp,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("grants", &self.grants).field("lens", &self.lens).finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// The live tables of the permit: those that it names and that exist.
+    pub fn tables(&self) -> impl Iterator<Item = (&str, Arc<dyn Source>, Arc<[ColumnGrant]>)> {
+        let view = |name: &str| self.views.iter().any(|(view, _)| *view == name);
+        self.grants.iter().filter(move |(name, _)| !view(name)).filter_map(|(name, grant)| {
+            let source = self.sources.table(name)?;
+            let columns = granted(source.schema(), grant);
+            Some((name.as_str(), source, columns))
+        })
+    }
+
+    /// The views of the permit.
+    pub fn granted_views(&self) -> impl Iterator<Item = (SqlView, &TableGrant)> {
+        self.views.iter().filter_map(|view| Some((*view, self.grants.get(view.0)?)))
+    }
+
+    /// The same rows and keys with every column of every table: what the permit's views are planned over. Never given to
+    /// a user.
+    pub fn behind_views(&self, tables: impl IntoIterator<Item = String>) -> World {
+        let grants = tables.into_iter().map(|table| (table.clone(), whole(table))).collect();
+        World { grants, views: Vec::new(), ..self.clone() }
+    }
+}
+
+/// A table with all its columns as they are.
+pub(super) fn whole(table: String) -> TableGrant {
+    TableGrant { table, columns: Columns::All, transforms: BTreeMap::new() }
+}
+
+/// The columns of a live table that a permit holds, in the table's order. A transform that does not fit its column drops
+/// the column: too little is shown rather than too much.
+fn granted(schema: &TableSchema, grant: &TableGrant) -> Arc<[ColumnGrant]> {
+    let column = |(position, column): (usize, &dugnad_kernel::live::schema::LiveColumn)| {
+        let transform = grant.covers(&column.name).filter(|t| t.fits(column.storage))?;
+        Some(ColumnGrant {
+            position,
+            name: column.name.clone(),
+            storage: column.storage,
+            transform,
+            description: column.description.clone(),
+        })
+    };
+    schema.columns.iter().enumerate().filter_map(column).collect()
+}

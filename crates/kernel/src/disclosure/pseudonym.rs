@@ -1,0 +1,110 @@
+//! Pseudonyms: what a permit shows instead of keys.
+//!
+//! A pseudonym is a keyed permutation of a number: AES-128 of the block (domain, ordinal) under a key that is derived
+//! per permit, `HMAC-SHA256(master key, "dugnad/pseudonym/1" 0x00 permit id)`, its first 16 bytes. So the same patient has
+//! the same pseudonym in all tables of one permit and at all times, pseudonyms of two permits do not join, and nobody
+//! without the master key can compute one or turn it back. Rendered as 26 characters of base32 (RFC 4648, lowercase).
+
+use crate::ids::{PatientOrdinal, ResourceOrdinal};
+use aes::Aes128;
+use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+/// The length of every pseudonym, in bytes and characters: 128 bits in base32.
+pub const PSEUDONYM_LENGTH: usize = 26;
+
+/// What kind of thing a key names. Equal numbers in two domains have unrelated pseudonyms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Domain {
+    /// Patients.
+    Patient,
+    /// All other resources.
+    Resource,
+}
+
+/// The pseudonyms of one permit.
+#[derive(Clone)]
+pub struct Pseudonyms {
+    cipher: Aes128,
+}
+
+impl std::fmt::Debug for Pseudonyms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pseudonyms(..)") // never the key
+    }
+}
+
+impl Pseudonyms {
+    /// The pseudonyms of a permit, from the database's master key.
+    pub fn of_permit(master: &[u8; 32], permit: &str) -> Self {
+        let mut padded = [0; 64]; // HMAC itself pads a short key with zeros to the hash's block
+        padded[..32].copy_from_slice(master);
+        let mut mac = <Hmac<Sha256> as KeyInit>::new(&Array::from(padded));
+        mac.update(b"dugnad/pseudonym/1\0");
+        mac.update(permit.as_bytes());
+        let derived: [u8; 32] = mac.finalize().into_bytes().into();
+        let mut key = [0; 16];
+        key.copy_from_slice(&derived[..16]);
+        Self { cipher: Aes128::new(&Array::from(key)) }
+    }
+
+    /// The pseudonym of a patient.
+    pub fn patient(&self, ordinal: PatientOrdinal) -> [u8; PSEUDONYM_LENGTH] {
+        self.one(Domain::Patient, u64::from(ordinal.0))
+    }
+
+    /// The pseudonym of a resource.
+    pub fn resource(&self, ordinal: ResourceOrdinal) -> [u8; PSEUDONYM_LENGTH] {
+        self.one(Domain::Resource, ordinal.0)
+    }
+
+    /// The pseudonyms of many, in their order; `each` gets them one by one. Blocks are encrypted many at a time, which
+    /// is what the processor's AES unit is fast at.
+    pub fn encode(&self, domain: Domain, ordinals: impl Iterator<Item = u64>, mut each: impl FnMut(&[u8; PSEUDONYM_LENGTH])) {
+        const AT_ONCE: usize = 64;
+        let mut blocks = [Array::from([0; 16]); AT_ONCE];
+        let mut filled = 0;
+        let mut flush = |blocks: &mut [aes::Block]| {
+            self.cipher.encrypt_blocks(blocks);
+            blocks.iter().for_each(|b| each(&base32(&(*b).into())));
+        };
+        for ordinal in ordinals {
+            blocks[filled] = Array::from(block(domain, ordinal));
+            filled += 1;
+            if filled == AT_ONCE {
+                flush(&mut blocks);
+                filled = 0;
+            }
+        }
+        flush(&mut blocks[..filled]);
+    }
+
+    fn one(&self, domain: Domain, ordinal: u64) -> [u8; PSEUDONYM_LENGTH] {
+        let mut block = Array::from(block(domain, ordinal));
+        self.cipher.encrypt_block(&mut block);
+        base32(&block.into())
+    }
+}
+
+fn block(domain: Domain, ordinal: u64) -> [u8; 16] {
+    let mut block = [0; 16];
+    block[0] = match domain {
+        Domain::Patient => 1,
+        Domain::Resource => 2,
+    };
+    block[8..].copy_from_slice(&ordinal.to_be_bytes());
+    block
+}
+
+fn base32(block: &[u8; 16]) -> [u8; PSEUDONYM_LENGTH] {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let bits = u128::from_be_bytes(*block);
+    let mut text = [0; PSEUDONYM_LENGTH];
+    for (i, character) in text.iter_mut().enumerate() {
+        // 25 groups of five bits from the top; the 26th holds the last three bits, padded with zeros as RFC 4648 says.
+        let group = if i < 25 { (bits >> (123 - 5 * i)) & 31 } else { (bits & 7) << 2 };
+        *character = ALPHABET[group as usize];
+    }
+    text
+}

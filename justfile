@@ -1,0 +1,25 @@
+# Everyday commands. `just` lists them.
+
+default:
+    @just --list
+
+# The main job: synthetic hospitals treat, permits read it live.
+demo *ARGS:
+    cargo run -- demo {{ARGS}}
+
+# All tests.
+test *ARGS:
+    cargo test {{ARGS}}
+
+# What CI runs.
+ci:
+    bash .ci/run
+
+# Formatting and lints, as CI checks them.
+lint:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Makes the table of R4 definitions anew from HL7's files (definitions.tar.zst unpacked).
+definitions FOLDER:
+    cargo run -p dugnad-kernel --example reduce_definitions -- {{FOLDER}}
