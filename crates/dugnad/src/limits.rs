@@ -37,13 +37,7 @@ pub const MAX_BODY_BYTES_HELD: usize = 128 << 20;
 /// The largest answer to a batch or a history, in bytes: it is put together in memory.
 pub const MAX_ANSWER_BYTES: usize = 64 << 20;
 
-/// How many bytes of an answer to `POST /sql` may wait for a slow reader, in chunks of about this size.
-pub const ANSWER_CHUNK_BYTES: usize = 256 << 10;
-
-/// How many such chunks wait.
-pub const ANSWER_CHUNKS: usize = 4;
-
-/// How many rows of a Parquet answer are collected into one row group before they are written.
+/// How many rows a row group of Parquet holds: they are collected in memory before they are written.
 pub const PARQUET_ROW_GROUP_ROWS: usize = 131_072;
 
 /// How long a connection may take to finish its request once the server has been told to stop.
@@ -63,12 +57,6 @@ pub const MAX_READS_RUNNING: usize = 128;
 
 /// How many reads wait for a place; the next one is told to come back.
 pub const MAX_READS_WAITING: usize = 1_024;
-
-/// How many answers to `POST /sql` are computed or sent at once.
-pub const MAX_QUERIES: usize = 32;
-
-/// How many more wait for a place; the next one is told to come back.
-pub const MAX_QUERIES_WAITING: usize = 128;
 
 /// How many entries of one batch run at once: enough to share an fsync, few enough to leave room for others.
 pub const BATCH_PARALLEL: usize = 16;
@@ -112,9 +100,6 @@ pub const MAX_DIRECTORY_DEPTH: usize = 32;
 /// How many problems of one unit are printed.
 pub const INGEST_ISSUES_SHOWN: usize = 10;
 
-/// How many rows `query` and `view run` show as a table; other formats stream without a bound.
-pub const TABLE_ROWS: usize = 10_000;
-
 // ---- SQL: what one question may cost ----
 
 /// How long the text of a question may be, in bytes: an IN list of 5,000 codes with room around it.
@@ -137,6 +122,9 @@ pub const MAX_RELATIONS: u64 = 256;
 /// How many expression nodes a question may have once every column is replaced by the expression behind it, as the
 /// optimiser may do: thirty subqueries of the form `SELECT x + x AS x` would be 2^30.
 pub const MAX_EXPANDED_EXPRESSIONS: u64 = 200_000;
+
+/// How many groupings GROUP BY CUBE, ROLLUP and GROUPING SETS may make: a cube of eight columns.
+pub const MAX_GROUPING_SETS: u64 = 256;
 
 /// How many rows `generate_series` and `range` may make of integers: a calendar in seconds of a week.
 pub const MAX_SERIES: u64 = 1_000_000;

@@ -10,6 +10,7 @@ use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{Method, header};
 use axum::response::IntoResponse;
+use dugnad_kernel::audit::{Proof, Tile};
 use dugnad_kernel::fhir::issue::IssueType;
 use serde_json::{Value, json};
 
@@ -27,6 +28,18 @@ pub fn add(routes: Routes) -> Routes {
         statuses: &[(200, "The tile"), (404, "No such tile, or not yet")],
         ..Doc::new("Audit", "tile", "A tile of the audit log's Merkle tree")
     };
+    let key = Doc {
+        description: "C2SP's verifier key. Keep it: who has it finds a log that was written and signed anew.",
+        answer: &["text/plain"],
+        ..Doc::new("Audit", "auditKey", "The public key that checks the audit log's checkpoints")
+    };
+    let proof = Doc {
+        description: "The entry, its salt, the hashes up to the root, and the signed checkpoint: checked with the log's public key alone.",
+        caller: Caller::Centre,
+        answer: &["application/json"],
+        statuses: &[(200, "The proof"), (403, "For the centre only"), (404, "No checkpoint covers this entry yet")],
+        ..Doc::new("Audit", "prove", "Proof that an entry is in the audit log")
+    };
     let log = Doc {
         description: "Reading the log is itself on the record.",
         caller: Caller::Centre,
@@ -41,6 +54,8 @@ pub fn add(routes: Routes) -> Routes {
     routes
         .add(Method::GET, "/audit/checkpoint", checkpoint, newest_checkpoint)
         .add(Method::GET, "/audit/tile/{*path}", tile, public_tile)
+        .add(Method::GET, "/audit/key", key, public_key)
+        .add(Method::GET, "/audit/proof/{index}", proof, prove)
         .add(Method::GET, "/audit/log", log, entries)
 }
 
@@ -54,18 +69,34 @@ async fn newest_checkpoint(State(app): State<App>) -> Result<impl IntoResponse, 
 
 async fn public_tile(State(app): State<App>, Path(path): Path<String>) -> Result<impl IntoResponse, ApiError> {
     let no_such_tile = || ApiError::not_found("there is no such tile; /audit/checkpoint says how large the log is");
-    // Only what a tile's name can hold gets as far as the file system.
-    let is_name = path.len() <= 64
-        && !path.contains("//")
-        && path.bytes().all(|b| b.is_ascii_digit() || b"/xp.entris".contains(&b))
-        && !path.contains("..");
-    if !is_name {
+    let path = format!("tile/{path}");
+    if Tile::parse(&path).is_none() {
         return Err(no_such_tile());
     }
     let place = app.enter_reads().await?;
-    let bytes = app.on_thread(place, move |app| Ok(app.audit().public_file(&format!("tile/{path}"))?)).await?;
+    let bytes = app.on_thread(place, move |app| Ok(app.audit().public_file(&path)?)).await?;
     let bytes = bytes.ok_or_else(no_such_tile)?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes))
+}
+
+async fn public_key(State(app): State<App>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{}\n", app.audit().verifier_key()))
+}
+
+async fn prove(State(app): State<App>, Centre(who): Centre, Path(index): Path<String>) -> Result<Json<Proof>, ApiError> {
+    let not_there = || ApiError::not_found("no checkpoint covers an entry of this number yet");
+    let index: u64 = index.parse().map_err(|_| not_there())?;
+    let place = app.enter_reads().await?;
+    app.on_thread(place, move |app| {
+        let access = Access { who, interface: "audit", request: format!("GET /audit/proof/{index}"), tables: vec!["audit".to_owned()] };
+        let proof = app.read_recorded(&access, |_| {
+            let proof = app.audit().prove(index)?;
+            let rows = u64::from(proof.is_some());
+            Ok((proof, rows))
+        })?;
+        proof.map(Json).ok_or_else(not_there)
+    })
+    .await
 }
 
 async fn entries(State(app): State<App>, Centre(who): Centre, RawQuery(query): RawQuery) -> Result<Json<Value>, ApiError> {

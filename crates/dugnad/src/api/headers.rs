@@ -2,6 +2,7 @@
 
 use super::error::ApiError;
 use crate::limits::MAX_IDEMPOTENCY_KEY_BYTES;
+use crate::query::format::Format;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use dugnad_kernel::database::Handling;
 use dugnad_kernel::fhir::issue::IssueType;
@@ -176,6 +177,20 @@ fn is_json(range: &str) -> bool {
             essence.as_str(),
             "json" | "*/*" | "application/*" | "application/json" | "application/fhir+json" | "application/json+fhir" | "text/json"
         )
+}
+
+/// The first of an `Accept` header's media types that rows can be written in; JSON where any will do.
+pub fn accepted_format(headers: &HeaderMap) -> Result<Format, ApiError> {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
+    let found = accept.split(',').find_map(|range| match media_type(range).0.as_str() {
+        "" | "*/*" | "application/*" => Some(Format::Json),
+        "text/*" => Some(Format::Csv),
+        "application/ndjson" | "application/jsonl" => Some(Format::Ndjson),
+        essence => Format::ALL.into_iter().find(|f| media_type(f.content_type()).0 == essence),
+    });
+    let what =
+        "none of the media types in Accept is spoken here; /openapi.json lists those of POST /sql, and \"format\" in the body names one";
+    found.ok_or_else(|| ApiError::new(StatusCode::NOT_ACCEPTABLE, IssueType::NotSupported, what).at("http.Accept"))
 }
 
 /// A parameter of a query string, percent-decoded; the first of that name.

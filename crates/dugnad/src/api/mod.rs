@@ -12,7 +12,6 @@ mod body;
 mod capability;
 pub mod error;
 mod fhir;
-pub mod format;
 pub mod headers;
 pub mod interaction;
 mod metrics;
@@ -72,7 +71,6 @@ struct Inner {
     bodies: body::BodyBudget,
     writes: work::Gate,
     reads: work::Gate,
-    queries: work::Gate,
     metrics: metrics::Metrics,
     strangers: auth::StrangerBudget,
     log_failed: AtomicBool,
@@ -86,7 +84,6 @@ impl App {
             bodies: body::BodyBudget::default(),
             writes: work::Gate::new(limits::MAX_WRITES_RUNNING, limits::MAX_WRITES_WAITING),
             reads: work::Gate::new(limits::MAX_READS_RUNNING, limits::MAX_READS_WAITING),
-            queries: work::Gate::new(limits::MAX_QUERIES, limits::MAX_QUERIES_WAITING),
             metrics: metrics::Metrics::default(),
             strangers: auth::StrangerBudget::default(),
             log_failed: AtomicBool::new(false),
@@ -137,10 +134,6 @@ impl App {
 
     fn reads(&self) -> &work::Gate {
         &self.0.reads
-    }
-
-    fn queries(&self) -> &work::Gate {
-        &self.0.queries
     }
 
     fn strangers(&self) -> &auth::StrangerBudget {

@@ -54,7 +54,6 @@ async fn prometheus(State(app): State<App>, Centre(_): Centre) -> impl IntoRespo
         ("dugnad_audit_failed", "1 once the audit log has failed.", String::new(), u64::from(app.log_has_failed())),
         ("dugnad_writes_waiting", "Writes that wait for a place.", String::new(), app.writes().waiting() as u64),
         ("dugnad_reads_waiting", "Reads that wait for a place.", String::new(), app.reads().waiting() as u64),
-        ("dugnad_queries_waiting", "Queries that wait for a place.", String::new(), app.queries().waiting() as u64),
         (
             "dugnad_resources_outside_views",
             "Resources that an unknown modifierExtension keeps out of the built-in views.",

@@ -1,27 +1,24 @@
 //! `POST /sql` and `GET /permits`.
 
 use super::auth::{Caller, role_name};
-use super::format::{Encoder, Format};
 use super::headers::{self, DUGNAD_COMMIT, DUGNAD_EPOCH, value};
 use super::routes::{self, Doc, Parameter, Routes};
 use super::work::Access;
 use super::{ApiError, App, body, fhir};
 use crate::access::Principal;
-use crate::limits::{ANSWER_CHUNK_BYTES, ANSWER_CHUNKS, MAX_SQL_BODY_BYTES};
+use crate::limits::MAX_SQL_BODY_BYTES;
+use crate::query::format::{Format, encode};
 use crate::query::{Answer, Basis, QueryError, Question};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::response::IntoResponse;
-use bytes::Bytes;
 use dugnad_kernel::fhir::issue::IssueType;
 use dugnad_kernel::ids::Commit;
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
 
 const JSON: &str = "application/json";
 
@@ -73,25 +70,18 @@ async fn ask(State(app): State<App>, Caller(who): Caller, headers: HeaderMap, bo
     headers::require_json_body(&headers)?;
     let held = body::read(&app, &headers, body, MAX_SQL_BODY_BYTES).await?;
     let request: Request = serde_json::from_slice(&held.into_parts().0).map_err(|e| not_the_form(&e))?;
-    let format = request.format.map_or_else(|| accepted(&headers), Ok)?;
+    let format = request.format.map_or_else(|| headers::accepted_format(&headers), Ok)?;
     let min_commit = fhir::min_commit(&app, &headers).await?;
-    let place = app.queries().enter("too many queries are waiting").await?;
     let question =
         Question { who, interface: "sql", permit: request.permit, sql: request.sql, as_of: request.as_of.map(Commit), min_commit };
     let answer = app.query().ask(question).await?;
-    stream(answer, format, place).await
+    streamed(answer, format).await
 }
 
 fn not_the_form(error: &serde_json::Error) -> ApiError {
     // serde's message names fields and positions; of values it names strings where an enum was meant: the format.
     let what = format!("the body must be {{\"permit\": ID, \"sql\": TEXT, \"as_of\"?: COMMIT, \"format\"?: NAME}}: {error}");
     ApiError::bad_request(IssueType::Structure, what)
-}
-
-fn accepted(headers: &HeaderMap) -> Result<Format, ApiError> {
-    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
-    let what = "none of the media types in Accept is spoken; ask for application/json, application/x-ndjson, text/csv, application/vnd.apache.parquet, application/vnd.apache.arrow.stream or text/plain";
-    Format::accepted(accept).ok_or_else(|| ApiError::new(StatusCode::NOT_ACCEPTABLE, IssueType::NotSupported, what).at("http.Accept"))
 }
 
 impl From<QueryError> for ApiError {
@@ -102,7 +92,7 @@ impl From<QueryError> for ApiError {
             QueryError::Refused(_) => Self::bad_request(IssueType::Invalid, said),
             QueryError::Commit(_) => Self::new(StatusCode::PRECONDITION_FAILED, IssueType::NotFound, said),
             QueryError::Limit(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, IssueType::TooCostly, said),
-            QueryError::Busy { retry_after_s } => Self::busy(&said, retry_after_s),
+            QueryError::Busy { retry_after_s } => Self::busy("too many questions are waiting", retry_after_s),
             QueryError::Audit(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, IssueType::Exception, said),
             // What DataFusion says of a failure can hold a value of a row.
             QueryError::Internal(_) => Self::internal("a query failed"),
@@ -110,49 +100,17 @@ impl From<QueryError> for ApiError {
     }
 }
 
-/// Streams an answer. The first batch is computed before the head is sent, so that what fails at once has its own status;
+/// Streams an answer. The first bytes are computed before the head is sent, so that what fails at once has its own status;
 /// what fails later ends the body early, which a client sees as a broken transfer.
-async fn stream(answer: Answer, format: Format, place: OwnedSemaphorePermit) -> Result<Response<Body>, ApiError> {
-    let Answer { basis, schema, mut batches } = answer;
-    let first = batches.next().await;
-    let mut encoder =
-        Encoder::new(format, &schema).map_err(|e| ApiError::bad_request(IssueType::NotSupported, e.to_string()).at("format"))?;
-    let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(ANSWER_CHUNKS);
-    let mut next = match first {
-        None => None,
-        Some(Ok(batch)) => Some(batch),
-        Some(Err(error)) => {
-            tracing::debug!(%error, "a query failed at its first batch");
-            let what = "the query failed while it ran (a cast, a division, memory); check its expressions";
-            return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, IssueType::Exception, what));
-        }
-    };
-    tokio::spawn(async move {
-        let _place = place;
-        while let Some(batch) = next {
-            let written = encoder.write(&batch).map_err(io::Error::other);
-            if written.is_err() || encoder.pending() >= ANSWER_CHUNK_BYTES {
-                let chunk = written.map(|()| Bytes::from(encoder.take()));
-                let failed = chunk.is_err();
-                if sender.send(chunk).await.is_err() || failed {
-                    return; // the reader has gone: dropping the batches tells the log so
-                }
-            }
-            next = match batches.next().await {
-                None => None,
-                Some(Ok(batch)) => Some(batch),
-                Some(Err(_)) => {
-                    let _: Result<(), _> = sender.send(Err(io::Error::other("the query failed"))).await;
-                    return;
-                }
-            };
-        }
-        let rest = encoder.finish().map(Bytes::from).map_err(io::Error::other);
-        let _: Result<(), _> = sender.send(rest).await; // the reader may have gone
-    });
-    let mut response = Response::new(Body::from_stream(ReceiverStream::new(receiver)));
+async fn streamed(answer: Answer, format: Format) -> Result<Response<Body>, ApiError> {
+    let basis = answer.basis.clone();
+    let mut chunks = encode(answer, format);
+    let first = chunks.next().await.transpose()?;
+    let rest = chunks.map(|chunk| chunk.map_err(io::Error::other));
+    let body = Body::from_stream(stream::iter(first.map(Ok::<_, io::Error>)).chain(rest));
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     match basis {
         Basis::Commit(commit) => headers.insert(DUGNAD_COMMIT, value(&commit.to_string())),
         Basis::Epoch(epoch) => headers.insert(DUGNAD_EPOCH, value(&epoch)),

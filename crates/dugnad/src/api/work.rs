@@ -196,7 +196,7 @@ impl App {
     }
 
     fn check_log(&self) -> Result<(), ApiError> {
-        if self.log_has_failed() { Err(AuditError::Stopped.into()) } else { Ok(()) }
+        if self.log_has_failed() || self.audit().is_stopped() { Err(AuditError::Stopped.into()) } else { Ok(()) }
     }
 
     fn log_failed(&self, error: AuditError) -> ApiError {

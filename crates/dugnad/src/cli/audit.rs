@@ -1,7 +1,13 @@
 //! `dugnad audit`.
 
-use super::{CliError, Place};
+mod remote;
+
+use super::query::write_all;
+use super::{At, CliError, Place};
 use clap::{Args, Subcommand};
+use dugnad_kernel::audit::{Checkpoint, Folder, VerifierKey, verify_since};
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// Check the audit log, prove an entry, or read it.
 ///
@@ -11,7 +17,7 @@ use clap::{Args, Subcommand};
 #[command(after_help = "\
 Examples:
   dugnad audit verify --data ./db                   every entry, tile and signature
-  dugnad audit verify --server http://127.0.0.1:8080
+  dugnad audit verify --server http://127.0.0.1:8080 --since checkpoint-of-last-year
   dugnad audit prove --data ./db 1234 > proof.json
   dugnad audit log --data ./db --first 1200 --count 20")]
 pub struct Audit {
@@ -25,6 +31,12 @@ enum Action {
     Verify {
         #[command(flatten)]
         place: Place,
+        /// The log's public key, as an earlier run printed it; without it the key beside the log is believed.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+        /// An earlier checkpoint that you kept (`GET /audit/checkpoint`): proves that the log has only grown since.
+        #[arg(long, value_name = "FILE")]
+        since: Vec<PathBuf>,
     },
     /// Prove that an entry is in the log: JSON that can be checked with the log's public key alone.
     Prove {
@@ -49,7 +61,93 @@ enum Action {
 
 impl Audit {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let _ = self.action;
-        Err(CliError::Failed("not yet".to_owned()))
+        match self.action {
+            Action::Verify { place, key, since } => {
+                let key = key.map(|k| VerifierKey::parse(&k)).transpose().map_err(|e| CliError::Usage(format!("--key: {e}")))?;
+                let notes = since.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+                match place.decide()? {
+                    At::Data(dir) => verify_folder(&dir.join("audit"), key.as_ref(), &notes),
+                    At::Server(client) => remote::verify(&client, key, &notes),
+                }
+            }
+            Action::Prove { place, index } => match place.decide()? {
+                At::Data(dir) => {
+                    let proof = Folder::open(&dir.join("audit")).and_then(|f| f.prove(index)).map_err(CliError::failed)?;
+                    let proof = proof.ok_or_else(|| CliError::Failed(format!("no checkpoint covers entry {index} yet")))?;
+                    print_json(&proof)
+                }
+                At::Server(client) => print_json(&remote::get_json(&client, &format!("/audit/proof/{index}"))?),
+            },
+            Action::Log { place, first, count } => match place.decide()? {
+                At::Data(dir) => log_of_folder(&dir.join("audit"), first, count),
+                At::Server(client) => remote::log(&client, first, count),
+            },
+        }
     }
+}
+
+fn read(path: &PathBuf) -> Result<String, CliError> {
+    std::fs::read_to_string(path).map_err(|e| CliError::Usage(format!("{}: {e}", path.display())))
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
+    let text = serde_json::to_string(value).map_err(CliError::failed)?;
+    write_all(&mut io::stdout().lock(), format!("{text}\n").as_bytes()).map(|_| ())
+}
+
+/// Earlier checkpoints, each signed by `key`.
+fn earlier(notes: &[String], key: &VerifierKey) -> Result<Vec<Checkpoint>, CliError> {
+    notes.iter().map(|note| Checkpoint::open(note, key).map_err(|e| CliError::Failed(format!("an earlier checkpoint: {e}")))).collect()
+}
+
+fn verify_folder(dir: &Path, key: Option<&VerifierKey>, notes: &[String]) -> Result<(), CliError> {
+    let stored;
+    let earlier = match (key, notes) {
+        (_, []) => Vec::new(),
+        (Some(key), notes) => earlier(notes, key)?,
+        (None, notes) => {
+            stored = Folder::open(dir).map_err(CliError::failed)?;
+            earlier(notes, stored.verifier_key())?
+        }
+    };
+    let report = verify_since(dir, key, &earlier);
+    for problem in &report.problems {
+        match problem.entry {
+            Some(entry) => println!("{}: entry {entry}: {}", problem.file, problem.what),
+            None => println!("{}: {}", problem.file, problem.what),
+        }
+    }
+    if !report.is_ok() {
+        return Err(CliError::Failed(format!("the audit log in {} is not as it was written; see above", dir.display())));
+    }
+    println!("{} entries, {} of them signed; every byte is as it was written", report.entries, report.signed);
+    if let Some(root) = report.root {
+        println!("root {root}");
+    }
+    tell_key(report.key.as_deref().unwrap_or("none"), key.is_some());
+    Ok(())
+}
+
+fn tell_key(shown: &str, given: bool) {
+    println!("key  {shown}");
+    if !given {
+        eprintln!(
+            "the key is the one that lies beside the log: to find a log that somebody signed anew, give the key that you kept with --key"
+        );
+    }
+}
+
+fn log_of_folder(dir: &Path, first: Option<u64>, count: usize) -> Result<(), CliError> {
+    let folder = Folder::open(dir).map_err(CliError::failed)?;
+    let (checkpoint, _) = folder.checkpoint().map_err(CliError::failed)?;
+    let first = first.unwrap_or_else(|| checkpoint.size.saturating_sub(count as u64));
+    let entries = folder.entries(first, count).map_err(CliError::failed)?;
+    let mut out = io::stdout().lock();
+    for (index, entry) in entries {
+        let line = serde_json::json!({"index": index, "entry": entry});
+        if !write_all(&mut out, format!("{line}\n").as_bytes())? {
+            break;
+        }
+    }
+    Ok(())
 }

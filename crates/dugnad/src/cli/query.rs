@@ -4,8 +4,8 @@ use super::client::{self, Client};
 use super::local::Local;
 use super::{At, CliError, Place};
 use crate::access::{Principal, Role};
-use crate::api::format::{Encoder, Format};
 use crate::query::Question;
+use crate::query::format::{Format, encode};
 use clap::Args;
 use dugnad_kernel::ids::Commit;
 use futures::StreamExt;
@@ -56,7 +56,7 @@ impl Query {
     }
 
     fn ask_server(&self, client: &Client, format: Format) -> Result<(), CliError> {
-        let mut body = serde_json::json!({"permit": self.permit, "sql": self.sql, "format": format_name(format)});
+        let mut body = serde_json::json!({"permit": self.permit, "sql": self.sql, "format": format.name()});
         if let Some(commit) = self.as_of {
             body["as_of"] = commit.into();
         }
@@ -108,20 +108,19 @@ impl Query {
 }
 
 async fn answer(local: &Local, question: Question, format: Format) -> Result<(), CliError> {
-    let mut answer = local.query.ask(question).await.map_err(CliError::failed)?;
+    let answer = local.query.ask(question).await.map_err(CliError::failed)?;
     match &answer.basis {
         crate::query::Basis::Commit(commit) => eprintln!("answered from commit {commit}"),
         crate::query::Basis::Epoch(epoch) => eprintln!("answered from epoch {epoch}"),
     }
-    let mut encoder = Encoder::new(format, &answer.schema).map_err(CliError::failed)?;
+    let mut chunks = encode(answer, format);
     let mut out = io::stdout().lock();
-    while let Some(batch) = answer.batches.next().await {
-        encoder.write(&batch.map_err(CliError::failed)?).map_err(CliError::failed)?;
-        if !write_all(&mut out, &encoder.take())? {
+    while let Some(chunk) = chunks.next().await {
+        if !write_all(&mut out, &chunk.map_err(CliError::failed)?)? {
             return Ok(());
         }
     }
-    write_all(&mut out, &encoder.finish().map_err(CliError::failed)?).map(|_| ())
+    Ok(())
 }
 
 /// Writes; false if nobody reads any more (`| head`).
@@ -136,15 +135,4 @@ pub fn write_all(out: &mut impl Write, bytes: &[u8]) -> Result<bool, CliError> {
 /// A table for people; `otherwise` for programs.
 pub fn default_format(otherwise: Format) -> Format {
     if io::stdout().is_terminal() { Format::Table } else { otherwise }
-}
-
-fn format_name(format: Format) -> &'static str {
-    match format {
-        Format::Table => "table",
-        Format::Csv => "csv",
-        Format::Json => "json",
-        Format::Ndjson => "ndjson",
-        Format::Parquet => "parquet",
-        Format::Arrow => "arrow",
-    }
 }

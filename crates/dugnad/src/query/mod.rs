@@ -228,7 +228,9 @@ impl Shared {
 
     fn prepare_statistics(&self, question: &Question) -> Result<Prepared, QueryError> {
         if question.as_of.is_some() || question.min_commit.is_some() {
-            return Err(QueryError::Commit("statistics are those of the last epoch; `as_of` and Dugnad-Min-Commit are for rows".to_owned()));
+            return Err(QueryError::Commit(
+                "statistics are those of the last epoch; `as_of` and Dugnad-Min-Commit are for rows".to_owned(),
+            ));
         }
         let request = Request::parse(&question.sql)?;
         let (epoch, lists) = self.present();

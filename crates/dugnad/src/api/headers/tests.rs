@@ -71,3 +71,13 @@ fn idempotency_keys_are_bounded() {
     assert_eq!(idempotency_key(&headers(&[("idempotency-key", "abc")])).unwrap().as_deref(), Some("abc"));
     assert!(idempotency_key(&headers(&[("idempotency-key", &"x".repeat(129))])).is_err());
 }
+
+#[test]
+fn accept_names_a_format() {
+    let format = |accept: &str| accepted_format(&headers(&[("accept", accept)])).ok();
+    assert_eq!(format("text/csv;q=0.9, application/json"), Some(Format::Csv));
+    assert_eq!(format("application/vnd.apache.arrow.stream"), Some(Format::Arrow));
+    assert_eq!(format("*/*"), Some(Format::Json));
+    assert_eq!(format("application/xml"), None);
+    assert_eq!(accepted_format(&HeaderMap::new()).ok(), Some(Format::Json));
+}

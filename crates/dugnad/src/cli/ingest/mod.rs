@@ -94,7 +94,8 @@ fn take_in(files: &Files, jobs: usize, sink: &dyn Sink) -> Report {
     let stop = AtomicBool::new(false);
     let progress = Progress::start(files.bytes);
     let (units, queue) = mpsc::sync_channel::<Unit>(jobs * INGEST_QUEUE);
-    let queue = Mutex::new(queue);
+    // Held by the workers only: should all of them panic, the reader finds nobody to send to, and ends.
+    let queue = Arc::new(Mutex::new(queue));
     let running = AtomicU64::new(jobs as u64);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -106,11 +107,14 @@ fn take_in(files: &Files, jobs: usize, sink: &dyn Sink) -> Report {
             }
         });
         for _ in 0..jobs {
-            scope.spawn(|| {
-                work(&queue, sink, &report, &stop, &progress);
-                running.fetch_sub(1, Ordering::Release);
+            let queue = Arc::clone(&queue);
+            let (running, report, stop, progress) = (&running, &report, &stop, &progress);
+            scope.spawn(move || {
+                let _running = Running(running);
+                work(&queue, sink, report, stop, progress);
             });
         }
+        drop(queue);
         while running.load(Ordering::Acquire) > 0 {
             std::thread::sleep(Duration::from_millis(100));
             progress.tell(read.load(Ordering::Relaxed), &report);
@@ -118,6 +122,15 @@ fn take_in(files: &Files, jobs: usize, sink: &dyn Sink) -> Report {
     });
     progress.finish();
     report.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts a worker as ended, however it ends.
+struct Running<'r>(&'r AtomicU64);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
 }
 
 fn work(queue: &Mutex<mpsc::Receiver<Unit>>, sink: &dyn Sink, report: &Mutex<Report>, stop: &AtomicBool, progress: &Progress) {

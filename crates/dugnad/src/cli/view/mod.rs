@@ -5,7 +5,7 @@ mod rows;
 use super::CliError;
 use super::query::{default_format, write_all};
 use super::source::{Files, Unit, read_file};
-use crate::api::format::Format;
+use crate::query::format::Format;
 use bumpalo::Bump;
 use clap::{Args, Subcommand};
 use dugnad_kernel::fhir::json::{self, Value};

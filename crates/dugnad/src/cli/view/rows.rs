@@ -1,12 +1,13 @@
 //! Rows of a view as bytes. JSON and CSV are written from the cells as they are; Parquet, Arrow and tables go through Arrow.
 
-use crate::api::format::{Encoder, Format};
 use crate::cli::CliError;
 use crate::cli::query::write_all;
+use crate::query::format::{Format, Writer};
 use arrow::array::{ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bumpalo::Bump;
 use dugnad_kernel::fhir::json::{Value, write_string};
+use dugnad_kernel::views::render::write_json;
 use dugnad_kernel::views::{Cell, Column, ColumnType, View, ViewError};
 use std::io;
 use std::sync::Arc;
@@ -96,7 +97,7 @@ impl Rows {
             Kind::Json { .. } | Kind::Csv => {}
             Kind::Batches(mut batches) => {
                 batches.encode(1, &mut out)?;
-                out.extend_from_slice(&batches.encoder.finish().map_err(CliError::failed)?);
+                out.extend_from_slice(&batches.writer.finish().map_err(CliError::failed)?);
             }
         }
         Ok(out)
@@ -114,32 +115,11 @@ fn json_row(out: &mut Vec<u8>, names: &[Vec<u8>], lines: bool, first: &mut bool,
             out.push(b',');
         }
         out.extend_from_slice(name);
-        json_cell(out, cell);
+        write_json(cell, out);
     }
     out.push(b'}');
     if lines {
         out.push(b'\n');
-    }
-}
-
-fn json_cell(out: &mut Vec<u8>, cell: &Cell<'_>) {
-    match cell {
-        Cell::Null => out.extend_from_slice(b"null"),
-        Cell::Boolean(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
-        Cell::Integer(value) => out.extend_from_slice(value.to_string().as_bytes()),
-        Cell::Decimal(text) => out.extend_from_slice(text.as_bytes()),
-        Cell::String(text) | Cell::Key { id: text, .. } => write_string(text, out),
-        Cell::Element(value) => value.write(out),
-        Cell::List(cells) => {
-            out.push(b'[');
-            for (n, cell) in cells.iter().enumerate() {
-                if n > 0 {
-                    out.push(b',');
-                }
-                json_cell(out, cell);
-            }
-            out.push(b']');
-        }
     }
 }
 
@@ -154,10 +134,10 @@ fn csv_row(out: &mut Vec<u8>, cells: &[Cell<'_>]) {
             Cell::String(text) | Cell::Key { id: text, .. } => csv_text(out, text.as_bytes()),
             Cell::List(_) | Cell::Element(_) => {
                 let mut json = Vec::new();
-                json_cell(&mut json, cell);
+                write_json(cell, &mut json);
                 csv_text(out, &json);
             }
-            Cell::Boolean(_) | Cell::Integer(_) | Cell::Decimal(_) => json_cell(out, cell),
+            Cell::Boolean(_) | Cell::Integer(_) | Cell::Decimal(_) => write_json(cell, out),
         }
     }
     out.push(b'\n');
@@ -182,7 +162,7 @@ struct Batches {
     schema: SchemaRef,
     builders: Vec<Builder>,
     rows: usize,
-    encoder: Encoder,
+    writer: Writer,
 }
 
 enum Builder {
@@ -197,8 +177,8 @@ impl Batches {
         let builders: Vec<Builder> = columns.iter().map(Builder::of).collect();
         let fields: Vec<Field> = columns.iter().zip(&builders).map(|(c, b)| Field::new(&c.name, b.data_type(), true)).collect();
         let schema = Arc::new(Schema::new(fields));
-        let encoder = Encoder::new(format, &schema).map_err(CliError::failed)?;
-        Ok(Self { schema, builders, rows: 0, encoder })
+        let writer = Writer::new(format, &schema).map_err(CliError::failed)?;
+        Ok(Self { schema, builders, rows: 0, writer })
     }
 
     fn row(&mut self, cells: &[Cell<'_>]) {
@@ -216,8 +196,7 @@ impl Batches {
         self.rows = 0;
         let columns: Vec<ArrayRef> = self.builders.iter_mut().map(Builder::finish).collect();
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(CliError::failed)?;
-        self.encoder.write(&batch).map_err(CliError::failed)?;
-        out.extend_from_slice(&self.encoder.take());
+        out.extend_from_slice(&self.writer.write(&batch).map_err(CliError::failed)?);
         Ok(())
     }
 }
@@ -256,7 +235,7 @@ impl Builder {
             (Builder::Text(builder), Cell::String(text) | Cell::Key { id: text, .. }) => builder.append_value(text),
             (Builder::Text(builder), cell) => {
                 let mut json = Vec::new();
-                json_cell(&mut json, cell);
+                write_json(cell, &mut json);
                 builder.append_value(String::from_utf8_lossy(&json));
             }
         }

@@ -3,20 +3,20 @@
 //! Readers of Parquet and Arrow are served types that all of them know: dictionaries with signed keys (pandas refuses
 //! unsigned ones), plain UTF-8 instead of string views, and every column under a name of its own.
 
-mod text;
-mod wire;
 #[cfg(test)]
 mod tests;
+mod text;
+mod wire;
 
-use super::error::QueryError;
 use super::Answer;
+use super::error::QueryError;
 use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use std::str::FromStr;
-use wire::Writer;
+pub use wire::Writer;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, clap::ValueEnum)]

@@ -14,14 +14,15 @@ use parquet::file::properties::WriterProperties;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The writer of one answer.
-pub(super) struct Writer {
+/// The writer of rows of one schema.
+pub struct Writer {
     /// The columns as readers know them.
     schema: SchemaRef,
     encode: Box<dyn Encode>,
 }
 
 impl Writer {
+    /// A writer of rows of `schema`.
     pub fn new(format: Format, schema: &SchemaRef) -> Result<Self, QueryError> {
         let schema = readable(schema, format);
         let encode: Box<dyn Encode> = match format {
@@ -35,6 +36,7 @@ impl Writer {
         Ok(Self { schema, encode })
     }
 
+    /// The bytes that a batch adds.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, QueryError> {
         if !same_schema(batch, &self.schema) {
             return Err(QueryError::Internal("a batch has other columns than the answer".to_owned()));
@@ -48,6 +50,7 @@ impl Writer {
         self.encode.write(&batch)
     }
 
+    /// The bytes that end it.
     pub fn finish(self) -> Result<Vec<u8>, QueryError> {
         self.encode.finish()
     }

@@ -1,0 +1,127 @@
+//! The commands as they are typed.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn dugnad(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dugnad")).args(arguments).stdin(Stdio::null()).env_remove("DUGNAD_TOKEN").output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[track_caller]
+fn ends_with_code(output: &Output, code: i32) {
+    assert_eq!(output.status.code(), Some(code), "stdout: {}\nstderr: {}", text(&output.stdout), text(&output.stderr));
+}
+
+/// The counts of a table's row: taken, unchanged, refused.
+fn row(output: &Output, name: &str) -> Vec<String> {
+    let table = text(&output.stdout);
+    let line = table.lines().find(|line| line.split_whitespace().next() == Some(name)).unwrap_or_else(|| panic!("no {name} in\n{table}"));
+    line.split_whitespace().skip(1).map(str::to_owned).collect()
+}
+
+fn write(dir: &Path, name: &str, lines: &[&str]) -> String {
+    let path = dir.join(name);
+    fs::write(&path, lines.join("\n")).unwrap();
+    path.display().to_string()
+}
+
+const GOOD: &str = r#"{"resourceType":"Patient","id":"1","gender":"female"}"#;
+
+#[test]
+fn what_is_taken_twice_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("db").display().to_string();
+    let file = write(dir.path(), "p.ndjson", &[GOOD, r#"{"resourceType":"Patient","gender":"male"}"#]);
+    let arguments = ["ingest", "--data", &data, "--holder", "Haukeland", &file];
+    let first = dugnad(&arguments);
+    ends_with_code(&first, 0);
+    assert_eq!(row(&first, "Patient"), ["2", "0", "0"]);
+    let second = dugnad(&arguments);
+    ends_with_code(&second, 0);
+    assert_eq!(row(&second, "Patient"), ["0", "2", "0"]);
+}
+
+#[test]
+fn refusals_name_file_line_place_and_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("db").display().to_string();
+    let file = write(dir.path(), "p.ndjson", &[GOOD, r#"{"resourceType":"Patient","id":"2","birthDate":"yesterday"}"#, "{"]);
+    let output = dugnad(&["ingest", "--data", &data, "--holder", "Haukeland", &file]);
+    ends_with_code(&output, 1);
+    let said = text(&output.stderr);
+    assert!(said.contains("p.ndjson: line 2: Patient.birthDate: "), "{said}");
+    assert!(said.contains("p.ndjson: line 3: not JSON: "), "{said}");
+    assert!(!said.contains("yesterday"), "no value of a patient in an error: {said}");
+    assert_eq!(row(&output, "total"), ["1", "0", "2"]);
+}
+
+#[test]
+fn usage_is_2_and_what_is_not_built_says_so() {
+    ends_with_code(&dugnad(&["ingest", "--data", "x", "--holder", "H", "/does/not/exist.json"]), 2);
+    ends_with_code(&dugnad(&["ingest", "--holder", "H", "x.json"]), 2);
+    ends_with_code(&dugnad(&["token", "issue", "--data", "/tmp", "--user", "u", "--role", "hospital"]), 2);
+    let later = dugnad(&["bench", "views"]);
+    ends_with_code(&later, 1);
+    assert!(text(&later.stderr).contains("comes with a later release"));
+    for command in ["demo", "serve", "ingest", "query", "view", "token", "audit", "bench"] {
+        let help = dugnad(&[command, "--help"]);
+        ends_with_code(&help, 0);
+        assert!(text(&help.stdout).contains("Examples:"), "{command}");
+    }
+}
+
+#[test]
+fn a_view_runs_without_a_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let view = write(
+        dir.path(),
+        "v.json",
+        &[r#"{"resourceType":"ViewDefinition","resource":"Patient","status":"active","name":"p","select":[{"column":[
+            {"name":"id","path":"getResourceKey()"},{"name":"gender","path":"gender","type":"code"},
+            {"name":"given","path":"name.given","collection":true}]}]}"#],
+    );
+    let file = write(
+        dir.path(),
+        "p.ndjson",
+        &[GOOD, r#"{"resourceType":"Patient","id":"2","name":[{"given":["A","B"]}]}"#, r#"{"resourceType":"Basic","code":{"text":"x"}}"#],
+    );
+    let json = dugnad(&["view", "run", &view, &file, "--format", "json"]);
+    ends_with_code(&json, 0);
+    let rows: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(rows, serde_json::json!([{"id": "1", "gender": "female", "given": []}, {"id": "2", "gender": null, "given": ["A", "B"]}]));
+    assert!(text(&json.stdout).starts_with(r#"[{"id":"1","gender":"female","#), "columns keep the view's order");
+    let csv = dugnad(&["view", "run", &view, &file]);
+    assert_eq!(text(&csv.stdout), "id,gender,given\n1,female,[]\n2,,\"[\"\"A\"\",\"\"B\"\"]\"\n");
+    let parquet = dugnad(&["view", "run", &view, &file, "--format", "parquet"]);
+    assert!(parquet.stdout.starts_with(b"PAR1"));
+}
+
+#[test]
+fn the_log_can_be_checked_proved_and_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = dir.path().join("db");
+    let data = db.display().to_string();
+    let file = write(dir.path(), "p.json", &[GOOD]);
+    ends_with_code(&dugnad(&["ingest", "--data", &data, "--holder", "Haukeland", &file]), 0);
+    let verified = dugnad(&["audit", "verify", "--data", &data]);
+    ends_with_code(&verified, 0);
+    let log = dugnad(&["audit", "log", "--data", &data]);
+    ends_with_code(&log, 0);
+    assert!(text(&log.stdout).lines().any(|line| line.contains("\"act\":\"write\"") && line.contains("Haukeland")));
+    let proof = dugnad(&["audit", "prove", "--data", &data, "0"]);
+    ends_with_code(&proof, 0);
+    assert!(serde_json::from_slice::<serde_json::Value>(&proof.stdout).unwrap()["checkpoint"].is_string());
+    ends_with_code(&dugnad(&["audit", "prove", "--data", &data, "99999"]), 1);
+
+    let entries = db.join("audit/entries.log");
+    let mut bytes = fs::read(&entries).unwrap();
+    let middle = bytes.len() / 2;
+    *bytes.get_mut(middle).unwrap() ^= 1;
+    fs::write(&entries, bytes).unwrap();
+    ends_with_code(&dugnad(&["audit", "verify", "--data", &data]), 1);
+}

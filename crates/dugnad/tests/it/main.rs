@@ -1,0 +1,8 @@
+//! The program as its users meet it: over HTTP and on the command line. One binary, since linking is what costs.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod api;
+mod commands;
+mod hostile;
+mod support;

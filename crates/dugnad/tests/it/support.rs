@@ -1,0 +1,101 @@
+//! A database in a temporary folder with the server over it, and requests to it.
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use dugnad::access::{Role, TokenRequest};
+use dugnad::api::{self, Settings};
+use dugnad::cli::local::Local;
+use jiff::ToSpan;
+use serde_json::Value;
+use tower::ServiceExt;
+
+pub struct Server {
+    pub local: Local,
+    pub router: Router,
+    /// Removed with the server.
+    _dir: tempfile::TempDir,
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|v| v.to_str().unwrap())
+    }
+
+    /// Asserts the status, showing the body where it is another.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.body));
+        self
+    }
+}
+
+impl Server {
+    pub fn open() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let local = Local::open(dir.path(), None).unwrap();
+        let router = api::router(local.app(Settings::default()), Router::new());
+        Self { local, router, _dir: dir }
+    }
+
+    pub fn token(&self, role: Role, user: &str, holder: Option<&str>) -> String {
+        let request = TokenRequest { user: user.to_owned(), role, holder: holder.map(str::to_owned), valid_for: 1.hour() };
+        self.local.tokens.issue(&request).unwrap()
+    }
+
+    pub fn hospital(&self, name: &str) -> Hospital<'_> {
+        Hospital { server: self, token: self.token(Role::Hospital, name, Some(name)) }
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+}
+
+/// A hospital that speaks to the server.
+pub struct Hospital<'s> {
+    pub server: &'s Server,
+    pub token: String,
+}
+
+impl Hospital<'_> {
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+        let mut request = Request::builder().method(method).uri(path).header("Authorization", format!("Bearer {}", self.token));
+        if !headers.iter().any(|(name, _)| *name == "Content-Type") {
+            request = request.header("Content-Type", "application/fhir+json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.server.send(request.body(body.into()).unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], Body::empty()).await
+    }
+
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send("PUT", path, &[], body.to_string()).await
+    }
+
+    pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+        self.send("POST", path, headers, body.to_string()).await
+    }
+}
