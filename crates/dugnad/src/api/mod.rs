@@ -17,6 +17,7 @@ pub mod interaction;
 mod metrics;
 mod openapi;
 mod ops;
+mod permits;
 mod routes;
 mod serve;
 mod settings;
@@ -152,7 +153,7 @@ impl App {
 /// All routes of the API with their descriptions.
 fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
-    ops::add(audit::add(sql::add(fhir::add(routes))))
+    ops::add(audit::add(permits::add(sql::add(fhir::add(routes)))))
 }
 
 /// The whole server: the API and, beside it, `pages` (the web pages, their state already in them).
