@@ -41,7 +41,7 @@ pub const MAX_ANSWER_BYTES: usize = 64 << 20;
 pub const PARQUET_ROW_GROUP_ROWS: usize = 131_072;
 
 /// How long a connection may take to finish its request once the server has been told to stop.
-pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 // ---- HTTP: work ----
 
