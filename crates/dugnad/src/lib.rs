@@ -3,6 +3,7 @@
 pub mod access;
 pub mod api;
 pub mod cli;
+pub mod demo;
 pub mod feed;
 pub mod limits;
 pub mod query;

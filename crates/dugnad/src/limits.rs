@@ -123,6 +123,9 @@ pub const MAX_RELATIONS: u64 = 256;
 /// optimiser may do: thirty subqueries of the form `SELECT x + x AS x` would be 2^30.
 pub const MAX_EXPANDED_EXPRESSIONS: u64 = 200_000;
 
+/// How many groupings GROUP BY CUBE, ROLLUP and GROUPING SETS may make: a cube of eight columns.
+pub const MAX_GROUPING_SETS: u64 = 256;
+
 /// How many rows `generate_series` and `range` may make of integers: a calendar in seconds of a week.
 pub const MAX_SERIES: u64 = 1_000_000;
 

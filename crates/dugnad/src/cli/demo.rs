@@ -44,6 +44,6 @@ fn parse_rate(text: &str) -> Result<f64, String> {
 impl Demo {
     /// Runs the demo.
     pub fn run(self) -> Result<(), CliError> {
-        Err(CliError::Failed("the demo is being put together; until then: ingest, token issue and serve".to_owned()))
+        crate::demo::run(&self)
     }
 }

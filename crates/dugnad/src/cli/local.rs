@@ -7,6 +7,7 @@ use crate::query::QueryService;
 use dugnad_kernel::audit::Log;
 use dugnad_kernel::clock::{Clock, SystemClock};
 use dugnad_kernel::database::Database;
+use jiff::SignedDuration;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::Path;
@@ -16,7 +17,11 @@ use std::time::{Duration, Instant};
 /// The origin of an audit log that nobody named.
 pub const DEFAULT_ORIGIN: &str = "dugnad.local/audit";
 
+/// How long an epoch of statistics lasts: one dimension is published daily.
+const EPOCH: SignedDuration = SignedDuration::from_hours(24);
+
 /// An open database folder.
+#[derive(Clone)]
 pub struct Local {
     /// The database.
     pub database: Database,
@@ -34,11 +39,11 @@ impl Local {
     /// Opens (or makes) the database in `dir`, with progress on stderr. `origin` names a new audit log; one that is there
     /// keeps its name.
     pub fn open(dir: &Path, origin: Option<&str>) -> Result<Self, CliError> {
-        Self::open_with_clock(dir, origin, Arc::new(SystemClock))
+        Self::open_with(dir, origin, Arc::new(SystemClock), EPOCH)
     }
 
-    /// The same with a clock.
-    pub fn open_with_clock(dir: &Path, origin: Option<&str>, clock: Arc<dyn Clock>) -> Result<Self, CliError> {
+    /// The same with a clock, and with statistics epochs of another length.
+    pub fn open_with(dir: &Path, origin: Option<&str>, clock: Arc<dyn Clock>, epoch: SignedDuration) -> Result<Self, CliError> {
         let mut progress = OpenProgress::start(dir);
         // The database first: it takes the folder's lock, and everything else in the folder is under it.
         let database = Database::open(dir, Arc::clone(&clock), &mut |done, all| progress.tell(done, all)).map_err(CliError::failed)?;
@@ -48,7 +53,7 @@ impl Local {
         let origin = origin_of(&folder).or_else(|| origin.map(str::to_owned)).unwrap_or_else(|| DEFAULT_ORIGIN.to_owned());
         let audit = Arc::new(Log::open(&folder, &origin, keys.audit, Arc::clone(&clock)).map_err(CliError::failed)?);
         let tokens = Arc::new(Tokens::open(dir).map_err(CliError::failed)?);
-        let query = QueryService::new(database.clone(), Arc::clone(&audit), keys.pseudonym);
+        let query = QueryService::with_epochs(database.clone(), Arc::clone(&audit), keys.pseudonym, Arc::clone(&clock), epoch);
         Ok(Self { database, audit, query, tokens, clock })
     }
 

@@ -2,12 +2,12 @@
 
 mod audit;
 mod bench;
-mod client;
+pub mod client;
 pub mod demo;
 mod ingest;
 pub mod local;
 mod query;
-mod serve;
+pub mod serve;
 pub mod source;
 mod token;
 mod view;

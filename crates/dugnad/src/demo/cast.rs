@@ -2,6 +2,7 @@
 
 use super::Registered;
 use crate::access::{Role, TokenRequest};
+use crate::api::work::blank_entry;
 use crate::cli::CliError;
 use crate::cli::local::Local;
 use crate::feed::study::{OPEN_LABEL_STUDY, studies};
@@ -13,7 +14,9 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// How long a demo's tokens are valid.
-pub(super) const TOKEN_LIFE: Span = Span::new().days(7);
+pub(super) fn token_life() -> Span {
+    7.days()
+}
 
 /// Permit ids.
 pub(super) const SURVEILLANCE: &str = "surveillance";
@@ -35,7 +38,7 @@ impl Cast {
     /// Issues the tokens and writes the permits: granted before the first treatment, so that data flows from its first second.
     pub(super) fn introduce(local: &Local, hospitals: &[Registered]) -> Result<Self, CliError> {
         let token = |user: &str, role| {
-            let request = TokenRequest { user: user.to_owned(), role, holder: None, valid_for: TOKEN_LIFE };
+            let request = TokenRequest { user: user.to_owned(), role, holder: None, valid_for: token_life() };
             local.tokens.issue(&request).map_err(CliError::failed)
         };
         for permit in permits(local) {
@@ -108,10 +111,14 @@ fn shown_hospital() -> usize {
 fn grant(local: &Local, permit: &Value) -> Result<(), CliError> {
     let parsed = Permit::parse(&permit.to_string()).map_err(CliError::failed)?;
     let commit = local.database.put_document("permit", parsed.id(), &permit.to_string()).map_err(CliError::failed)?;
+    let (user, role) = ("centre".to_owned(), "centre".to_owned());
     let entry = Entry {
+        user,
+        role,
+        interface: Some("cli".to_owned()),
         permit: Some(parsed.id().to_owned()),
         commit: Some(commit.0),
-        ..Entry::new(local.clock.now(), Act::Decision, "centre", "centre")
+        ..blank_entry(local.clock.now(), Act::Decision)
     };
     local.audit.append(&entry).map_err(CliError::failed)?;
     Ok(())

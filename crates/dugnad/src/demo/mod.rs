@@ -13,15 +13,14 @@ use crate::cli::local::Local;
 use crate::cli::serve::stop_signal;
 use crate::feed::live::{LiveConfig, LiveFeed, Report};
 use crate::feed::{self, Feed, Transaction};
-use crate::query::Epochs;
 use crate::web;
 use cast::Cast;
-use dugnad_kernel::clock::Clock;
+use dugnad_kernel::clock::SystemClock;
 use dugnad_kernel::database::{Database, Handling, Interaction, WriteError, WriteRequest};
 use dugnad_kernel::ids::HolderId;
 use gauge::Gauge;
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use observer::Observer;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -34,7 +33,7 @@ use tokio::sync::watch;
 use web::demo::DemoState;
 
 /// How long an epoch of the demo lasts. Real ones are a day or longer; this one can be short because nobody is in the data.
-pub const EPOCH: Duration = Duration::from_secs(60);
+const EPOCH: SignedDuration = SignedDuration::from_secs(60);
 
 /// The origin of the demo's audit log.
 const ORIGIN: &str = "dugnad.demo/audit";
@@ -48,13 +47,13 @@ const FEED_WORKERS: usize = 8;
 /// Runs the demo until it is stopped or its time is over.
 pub fn run(options: &Demo) -> Result<(), CliError> {
     let folder = Folder::of(options.data.as_deref())?;
-    let local = Local::open(&folder.path, Some(ORIGIN))?.with_epochs(Epochs::every(EPOCH));
+    let local = Local::open_with(&folder.path, Some(ORIGIN), Arc::new(SystemClock), EPOCH)?;
     let run = claim(&local.database)?;
     let hospitals = register(&local)?;
     let cast = Cast::introduce(&local, &hospitals)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::failed)?;
     let ended = runtime.block_on(serve(options, &folder, &local, &cast, hospitals, run));
-    local.close();
+    local.database.close();
     ended
 }
 
@@ -149,7 +148,7 @@ fn register(local: &Local) -> Result<Vec<Registered>, CliError> {
             user: hospital.name.to_owned(),
             role: Role::Hospital,
             holder: Some(hospital.name.to_owned()),
-            valid_for: cast::TOKEN_LIFE,
+            valid_for: cast::token_life(),
         };
         Ok(Registered { holder, token: local.tokens.issue(&request).map_err(CliError::failed)? })
     };

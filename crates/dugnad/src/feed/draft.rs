@@ -106,15 +106,17 @@ impl<'a> Draft<'a> {
 
     /// The hospital as a logical reference: the feed keeps no Organization resources.
     pub fn organisation(&self) -> Value {
-        let hospital = &hospitals()[self.hospital];
+        let hospital = &hospitals()[self.hospital]; // an index of this slice, by construction
         json!({"identifier": {"system": ORGANISATION_NUMBER, "value": hospital.orgnr}, "display": hospital.name})
     }
 
     /// The Patient resource. Its name is a number: no synthetic patient can be mistaken for a person.
     pub fn patient(&self, patient: &Patient) -> Value {
+        let test_data =
+            json!({"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HTEST", "display": "test health data"});
         json!({
             "resourceType": "Patient",
-            "meta": {"tag": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HTEST", "display": "test health data"}]},
+            "meta": {"tag": [test_data]},
             "identifier": [{"use": "official", "system": NATIONAL_ID, "value": patient.national_id}],
             "active": true,
             "name": [{"use": "anonymous", "family": "Syntetisk", "given": [format!("Nummer {:06}", patient.number)]}],
@@ -158,6 +160,6 @@ fn type_of(resource: &Value) -> String {
 
 fn uuid(rng: &mut ChaCha8Rng) -> String {
     let bits: u128 = (rng.random::<u128>() & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
-    let hex = format!("{bits:032x}");
+    let hex = format!("{bits:032x}"); // 32 ASCII characters, so the cuts below are in range
     format!("urn:uuid:{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }

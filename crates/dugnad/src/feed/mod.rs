@@ -239,6 +239,7 @@ impl Feed {
         self.treat(number, Purpose::Diagnosis, now, true)
     }
 
+    /// `number` comes from `admit`, `waiting` or `routine`: it is always an index of `patients`.
     fn treat(&mut self, number: usize, purpose: Purpose, now: Timestamp, new_patient: bool) -> Treatment {
         let Feed { seed, rng, zone, patients, .. } = self;
         let patient = &mut patients[number];

@@ -50,7 +50,7 @@ pub(super) struct Course {
 
 impl Patient {
     pub fn home_hospital(&self) -> &'static Hospital {
-        &hospitals()[self.home]
+        &hospitals()[self.home] // drawn as an index of this slice
     }
 
     /// The index of the hospital that irradiates this patient (and operates, where the home hospital does not).
@@ -78,6 +78,7 @@ impl Register {
     /// The next patient, diagnosed at `diagnosed`. The first ones go to each hospital in turn, so that none is without.
     pub fn draw(&mut self, number: usize, diagnosed: Timestamp, rng: &mut ChaCha8Rng) -> Patient {
         let home = if number < hospitals().len() { number } else { weighted(hospitals(), self.home_weights, |h| h.weight, rng) };
+        // `weighted` gives an index of the slice it is given.
         let site = &SITES[weighted(SITES, self.site_weights, |s| s.weight, rng)];
         let sex = if rng.random_bool(site.men) { Sex::Male } else { Sex::Female };
         let hospital = &hospitals()[home];
@@ -92,7 +93,7 @@ impl Register {
             burden: gaussian(rng).exp(),
             ..Course::default()
         };
-        let stage = [1, 1, 1, 2, 2, 2, 3, 3, 4, 4][rng.random_range(0..10)];
+        let stage = pick(&[1, 1, 1, 2, 2, 2, 3, 3, 4, 4], rng);
         let surface_m2 = (1.85 + 0.17 * gaussian(rng)).clamp(1.35, 2.5);
         Patient { number, national_id, born, sex, municipality, postal_code, home, site, diagnosed, study, surface_m2, stage, course }
     }
@@ -122,6 +123,12 @@ fn weighted<T>(items: &[T], sum: u32, weight: impl Fn(&T) -> u32, rng: &mut ChaC
         }
     }
     items.len().saturating_sub(1)
+}
+
+/// One of `items`, each as likely as the other.
+pub(super) fn pick<T: Copy, const N: usize>(items: &[T; N], rng: &mut ChaCha8Rng) -> T {
+    const { assert!(N > 0) };
+    items[rng.random_range(0..N)] // below N
 }
 
 /// A number of about the standard normal distribution: twelve uniform numbers, less six.

@@ -1,5 +1,5 @@
 //! Tests of the feed.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::identifier::{Sex, is_synthetic_national_id, synthetic_national_id};
 use super::*;
@@ -161,6 +161,23 @@ fn references_resolve_within_the_hospital() {
 }
 
 #[test]
+fn every_resource_is_valid_r4() {
+    use dugnad_kernel::fhir::{bundle, json, validate};
+    let mut feed = Feed::new(11, 150, now());
+    let mut transactions = feed.study_setup();
+    transactions.extend(feed.history(now()));
+    transactions.extend((0..1_500).map(|_| feed.next_treatment(now()).transaction));
+    transactions.push(feed.next_transaction(200, now()));
+    for transaction in transactions {
+        let arena = bumpalo::Bump::new();
+        let parsed = bundle::read(json::parse(&transaction.bundle, &arena).unwrap()).unwrap();
+        for resource in parsed.entries.iter().filter_map(|entry| entry.resource) {
+            assert_eq!(validate::validate(&resource), [], "{}", String::from_utf8_lossy(&transaction.bundle));
+        }
+    }
+}
+
+#[test]
 fn all_hospitals_treat_and_all_kinds_happen() {
     let mut feed = Feed::new(1, 1_400, now());
     feed.history(now()).for_each(drop);
@@ -257,7 +274,7 @@ mod live {
                     let hospital = headers["authorization"].to_str().unwrap().strip_prefix("Bearer token-").unwrap().to_owned();
                     assert!(hospital.parse::<usize>().unwrap() < hospitals().len() && bundle["type"] == "transaction");
                     let commit = commits.fetch_add(1, Ordering::SeqCst) + 1;
-                    let status = if commit % 10 == 0 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+                    let status = if commit.is_multiple_of(10) { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
                     (status, [("dugnad-commit", commit.to_string())], "{}")
                 };
                 axum::serve(listener, Router::new().route("/fhir", post(take))).await.unwrap();

@@ -2,7 +2,7 @@
 
 use super::code::{AJCC, Code, UCUM, loinc, nlk, snomed};
 use super::draft::{Draft, Style};
-use super::patient::{Patient, gaussian};
+use super::patient::{Patient, gaussian, pick};
 use super::site::{Drug, Marker};
 use jiff::{SignedDuration, Timestamp};
 use rand::RngExt;
@@ -32,7 +32,7 @@ pub(super) enum Purpose {
 }
 
 /// One measurement in blood that most visits take.
-const BLOOD: &[(Code, &str, f64, f64)] = &[
+const BLOOD: &[(Code, &str, f64, f64); 5] = &[
     (nlk("NPU28309", "B-Hemoglobin"), "g/L", 124.0, 14.0),
     (nlk("NPU02593", "B-Leukocytter"), "10*9/L", 6.1, 1.9),
     (nlk("NPU03568", "B-Trombocytter"), "10*9/L", 236.0, 64.0),
@@ -87,9 +87,9 @@ impl Draft<'_> {
     fn condition(&self, patient: &Patient, encounter: &str, stages: &[String], at: Timestamp) -> Value {
         let mut condition = json!({
             "resourceType": "Condition",
-            "clinicalStatus": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-clinical", "code": "active"}]},
-            "verificationStatus": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-ver-status", "code": "confirmed"}]},
-            "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-category", "code": "encounter-diagnosis"}]}],
+            "clinicalStatus": hl7("condition-clinical", "active"),
+            "verificationStatus": hl7("condition-ver-status", "confirmed"),
+            "category": [hl7("condition-category", "encounter-diagnosis")],
             "code": patient.site.code.concept(),
             "bodySite": [patient.site.body_site.concept()],
             "subject": self.subject(),
@@ -115,10 +115,10 @@ impl Draft<'_> {
         let mut written = Vec::new();
         if patient.site.tnm {
             let (t, n, m) = match patient.stage {
-                1 => (["1", "2"][self.rng.random_range(0..2)], "0", "0"),
-                2 => (["2", "3"][self.rng.random_range(0..2)], ["0", "1"][self.rng.random_range(0..2)], "0"),
-                3 => (["3", "4"][self.rng.random_range(0..2)], ["1", "2"][self.rng.random_range(0..2)], "0"),
-                _ => (["3", "4"][self.rng.random_range(0..2)], ["1", "2"][self.rng.random_range(0..2)], "1"),
+                1 => (pick(&["1", "2"], self.rng), "0", "0"),
+                2 => (pick(&["2", "3"], self.rng), pick(&["0", "1"], self.rng), "0"),
+                3 => (pick(&["3", "4"], self.rng), pick(&["1", "2"], self.rng), "0"),
+                _ => (pick(&["3", "4"], self.rng), pick(&["1", "2"], self.rng), "1"),
             };
             let codes = if clinical {
                 [
@@ -134,7 +134,8 @@ impl Draft<'_> {
                 ]
             };
             for (code, (letter, degree)) in codes.into_iter().zip([("T", t), ("N", n), ("M", m)]) {
-                let value = json!({"coding": [{"system": AJCC, "code": format!("{basis}{letter}{degree}"), "display": format!("{basis}{letter}{degree}")}]});
+                let category = format!("{basis}{letter}{degree}");
+                let value = json!({"coding": [{"system": AJCC, "code": category, "display": category}]});
                 let observation = self.observation(code, "procedure", encounter, at, json!({"valueCodeableConcept": value}));
                 written.push(self.add(observation));
             }
@@ -163,7 +164,7 @@ impl Draft<'_> {
         let report = json!({
             "resourceType": "DiagnosticReport",
             "status": "final",
-            "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": "SP", "display": "Surgical Pathology"}]}],
+            "category": [hl7("v2-0074", "SP")],
             "code": loinc("11529-5", "Surgical pathology study").concept(),
             "subject": self.subject(),
             "encounter": {"reference": encounter},
@@ -203,13 +204,13 @@ impl Draft<'_> {
         if let (Some(npu), Some(codings)) = (marker.npu, observation["code"]["coding"].as_array_mut()) {
             codings.push(npu.coding());
         }
-        let (code, display) = if value > marker.upper { ("H", "High") } else { ("N", "Normal") };
-        observation["interpretation"] = json!([{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation", "code": code, "display": display}]}]);
+        let code = if value > marker.upper { "H" } else { "N" };
+        observation["interpretation"] = json!([hl7("v3-ObservationInterpretation", code)]);
         observation
     }
 
     fn performance(&mut self, encounter: &str, at: Timestamp) {
-        let score = [0, 0, 0, 1, 1, 1, 2, 3][self.rng.random_range(0..8)];
+        let score = pick(&[0, 0, 0, 1, 1, 1, 2, 3], self.rng);
         let observation =
             self.observation(loinc("89247-1", "ECOG Performance Status score"), "survey", encounter, at, json!({"valueInteger": score}));
         self.add(observation);
@@ -308,7 +309,7 @@ impl Draft<'_> {
     }
 
     fn blood(&mut self, encounter: &str, at: Timestamp) {
-        let (code, unit, mean, sd) = BLOOD[self.rng.random_range(0..BLOOD.len())];
+        let (code, unit, mean, sd) = pick(BLOOD, self.rng);
         let value = (mean + sd * gaussian(self.rng)).max(mean * 0.2);
         let quantity = json!({"value": rounded(value), "unit": unit, "system": UCUM, "code": unit});
         let observation = self.observation(code, "laboratory", encounter, at, json!({"valueQuantity": quantity}));
@@ -316,16 +317,16 @@ impl Draft<'_> {
     }
 
     fn adverse_event(&mut self, patient: &Patient, encounter: &str, at: Timestamp) {
-        const EVENTS: &[(Code, bool)] = &[
+        const EVENTS: &[(Code, bool); 5] = &[
             (snomed("422587007", "Nausea"), false),
             (snomed("84229001", "Fatigue"), false),
             (snomed("409089005", "Febrile neutropenia"), true),
             (snomed("302226006", "Peripheral nerve disease"), false),
             (snomed("62315008", "Diarrhea"), false),
         ];
-        let (event, serious) = EVENTS[self.rng.random_range(0..EVENTS.len())];
-        let seriousness = if serious { ("serious", "Serious") } else { ("non-serious", "Non-serious") };
-        let severity = ["mild", "moderate", "severe"][if serious { 2 } else { self.rng.random_range(0..2) }];
+        let (event, serious) = pick(EVENTS, self.rng);
+        let seriousness = if serious { "serious" } else { "non-serious" };
+        let severity = if serious { "severe" } else { pick(&["mild", "moderate"], self.rng) };
         let mut resource = json!({
             "resourceType": "AdverseEvent",
             "actuality": "actual",
@@ -334,9 +335,9 @@ impl Draft<'_> {
             "encounter": {"reference": encounter},
             "date": self.time(at),
             "recordedDate": self.time(at),
-            "seriousness": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/adverse-event-seriousness", "code": seriousness.0, "display": seriousness.1}]},
-            "severity": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/adverse-event-severity", "code": severity}]},
-            "outcome": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/adverse-event-outcome", "code": "ongoing", "display": "Ongoing"}]},
+            "seriousness": hl7("adverse-event-seriousness", seriousness),
+            "severity": hl7("adverse-event-severity", severity),
+            "outcome": hl7("adverse-event-outcome", "ongoing"),
         });
         if let Some(study) = patient.study {
             resource["study"] = json!([{"reference": format!("ResearchStudy/{}", study.resource_id())}]);
@@ -389,12 +390,16 @@ impl Draft<'_> {
         let consent = json!({
             "resourceType": "Consent",
             "status": "active",
-            "scope": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "research", "display": "Research"}]},
+            "scope": hl7("consentscope", "research"),
             "category": [{"coding": [{"system": "http://loinc.org", "code": "59284-0", "display": "Consent Document"}]}],
             "patient": self.subject(),
             "dateTime": self.time(signed),
             "policyRule": {"text": "Samtykke til studien, versjon 1"},
-            "provision": {"type": "permit", "period": {"start": self.date(signed)}, "data": [{"meaning": "related", "reference": {"reference": format!("ResearchStudy/{study}")}}]},
+            "provision": {
+                "type": "permit",
+                "period": {"start": self.date(signed)},
+                "data": [{"meaning": "related", "reference": {"reference": format!("ResearchStudy/{study}")}}],
+            },
         });
         let consent = self.add(consent);
         let research_subject = json!({
@@ -414,7 +419,7 @@ impl Draft<'_> {
         let mut observation = json!({
             "resourceType": "Observation",
             "status": "final",
-            "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": category}]}],
+            "category": [hl7("observation-category", category)],
             "code": code.concept(),
             "subject": self.subject(),
             "encounter": {"reference": encounter},
@@ -425,6 +430,11 @@ impl Draft<'_> {
         }
         observation
     }
+}
+
+/// A CodeableConcept of one of HL7's own code systems, named by the end of its URI.
+fn hl7(system: &str, code: &str) -> Value {
+    json!({"coding": [{"system": format!("http://terminology.hl7.org/CodeSystem/{system}"), "code": code}]})
 }
 
 fn stage_group(stage: u8) -> Value {

@@ -5,7 +5,7 @@ use crate::limits::MAX_SERIES;
 use datafusion::catalog::{TableFunction, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::session_state::SessionStateDefaults;
+use datafusion::execution::SessionStateDefaults;
 use datafusion::functions_table::generate_series::{GenerateSeriesFunc, RangeFunc};
 use datafusion::logical_expr::{Expr, ScalarUDF, Volatility};
 use std::collections::HashMap;

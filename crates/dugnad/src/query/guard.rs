@@ -11,13 +11,16 @@
 use super::error::QueryError;
 use super::expansion;
 use super::functions;
-use crate::limits::{MAX_EXPANDED_EXPRESSIONS, MAX_EXPRESSION_DEPTH, MAX_RELATIONS, MAX_SQL_BYTES, MAX_SQL_NESTING, MAX_SQL_TOKENS};
+use crate::limits::{
+    MAX_EXPANDED_EXPRESSIONS, MAX_EXPRESSION_DEPTH, MAX_GROUPING_SETS, MAX_RELATIONS, MAX_SQL_BYTES, MAX_SQL_NESTING, MAX_SQL_TOKENS,
+};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    self, DescribeAlias, Expr as SqlExpr, ObjectName, Query, Select, SetExpr, Statement as SqlStatement, TableFactor, Visit, Visitor,
+    self, DescribeAlias, Expr as SqlExpr, GroupByExpr, ObjectName, Query, Select, SetExpr, Statement as SqlStatement, TableFactor, Visit,
+    Visitor,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -166,6 +169,16 @@ impl Visitor for Walk {
         if select.into.is_some() {
             return deny(ONLY_SELECT);
         }
+        let (by, modifiers) = match &select.group_by {
+            GroupByExpr::Expressions(by, modifiers) => (by.as_slice(), modifiers),
+            GroupByExpr::All(modifiers) => (&[][..], modifiers),
+        };
+        if !modifiers.is_empty() {
+            return deny("write GROUP BY ROLLUP (...) or CUBE (...) instead of WITH ROLLUP or WITH CUBE");
+        }
+        if grouping_sets(by) > MAX_GROUPING_SETS {
+            return deny(&format!("CUBE, ROLLUP and GROUPING SETS make more than {MAX_GROUPING_SETS} groupings"));
+        }
         self.add(1)
     }
 
@@ -208,7 +221,7 @@ impl Visitor for Walk {
             return deny(&format!("an expression chains more than {MAX_EXPRESSION_DEPTH} operators; use IN (...) for a list of values"));
         }
         match expr {
-            SqlExpr::Function(function) => match functions::refusal(&function.name.to_string().to_lowercase()) {
+            SqlExpr::Function(function) => match functions::refusal(&last(&function.name)) {
                 Some(reason) => deny(&format!("the function {} is refused: {reason}", function.name)),
                 None => ControlFlow::Continue(()),
             },
@@ -223,6 +236,23 @@ impl Visitor for Walk {
         self.depth -= 1;
         ControlFlow::Continue(())
     }
+}
+
+/// The last part of a name, without quotes.
+fn last(name: &ObjectName) -> String {
+    let part = name.0.last().and_then(|part| part.as_ident());
+    part.map(|ident| ident.value.to_lowercase()).unwrap_or_default()
+}
+
+/// How many grouping sets a GROUP BY makes: elements multiply, a cube of n columns is 2^n.
+fn grouping_sets(by: &[SqlExpr]) -> u64 {
+    let sets = |expr: &SqlExpr| match expr {
+        SqlExpr::Cube(columns) => 1_u64.checked_shl(columns.len().try_into().unwrap_or(u32::MAX)).unwrap_or(u64::MAX),
+        SqlExpr::Rollup(columns) => columns.len() as u64 + 1,
+        SqlExpr::GroupingSets(sets) => sets.len() as u64,
+        _ => 1,
+    };
+    by.iter().map(sets).fold(1, u64::saturating_mul)
 }
 
 const TABLE_FUNCTIONS: &str = "the table functions are generate_series and range, with bounds; no function reads files or other tables";

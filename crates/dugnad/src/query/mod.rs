@@ -228,7 +228,9 @@ impl Shared {
 
     fn prepare_statistics(&self, question: &Question) -> Result<Prepared, QueryError> {
         if question.as_of.is_some() || question.min_commit.is_some() {
-            return Err(QueryError::Commit("statistics are those of the last epoch; `as_of` and Dugnad-Min-Commit are for rows".to_owned()));
+            return Err(QueryError::Commit(
+                "statistics are those of the last epoch; `as_of` and Dugnad-Min-Commit are for rows".to_owned(),
+            ));
         }
         let request = Request::parse(&question.sql)?;
         let (epoch, lists) = self.present();
@@ -248,7 +250,7 @@ impl Shared {
             return request.answer(&table);
         }
         let commit = self.database.commit_at(epoch.start).map_err(|e| QueryError::Internal(e.to_string()))?;
-        let snapshot = self.database.snapshot_at(commit);
+        let snapshot = self.database.snapshot_at(commit).map_err(|e| QueryError::Internal(e.to_string()))?;
         let snapshot = snapshot.ok_or_else(|| QueryError::Internal("the epoch's commit is not there".to_owned()))?;
         let basis = statistics::Basis { epoch, lists, method: self.method, sources: Arc::new(snapshot), views: SQL_VIEWS.to_vec() };
         let table = cache.table(request, &basis).await?;

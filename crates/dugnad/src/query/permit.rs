@@ -11,8 +11,8 @@ use datafusion::arrow::datatypes::{UInt32Type, UInt64Type};
 use dugnad_kernel::database::Database;
 use dugnad_kernel::disclosure::Pseudonyms;
 use dugnad_kernel::ids::Commit;
-use dugnad_kernel::live::{RowFilter, Snapshot};
 use dugnad_kernel::live::schema::ZONE;
+use dugnad_kernel::live::{RowFilter, Snapshot};
 use dugnad_kernel::permit::{CARE, Cadence, Permit, Population, StudyReference, TableGrant, Tables};
 use jiff::{Timestamp, ToSpan, Unit, Zoned, ZonedRound};
 use roaring::RoaringBitmap;
@@ -69,7 +69,7 @@ pub(super) fn snapshot(database: &Database, permit: &Permit, question: &Question
 }
 
 fn there(database: &Database, commit: Commit) -> Result<Snapshot, QueryError> {
-    let snapshot = database.snapshot_at(commit);
+    let snapshot = database.snapshot_at(commit).map_err(|e| QueryError::Internal(e.to_string()))?;
     snapshot.ok_or_else(|| QueryError::Commit(format!("commit {commit} is not there yet")))
 }
 
@@ -121,8 +121,7 @@ fn grants(permit: &Permit, snapshot: &Snapshot) -> BTreeMap<String, TableGrant> 
     }
 }
 
-/// Whose rows exist. Rows about no patient exist too: they are in tables that are about none by nature, such as
-/// `research_study`; in a table with a patient column a row without one belongs to nobody's population but everyone's.
+/// Whose rows exist. (Which tables may have rows about nobody is decided per table, in [`Lens`].)
 fn filter(database: &Database, permit: &Permit, snapshot: &Snapshot) -> Result<RowFilter, QueryError> {
     match permit.population() {
         Population::Everyone => Ok(RowFilter { patients: None, without_patient: true, holder: None }),

@@ -75,7 +75,10 @@ impl<T> Drop for AbortOnDrop<T> {
 /// What a task comes to; `None` if the deadline came first, and then it is aborted.
 async fn wait<T>(mut task: AbortOnDrop<Result<T, QueryError>>, at: Instant) -> Option<Result<T, QueryError>> {
     let joined = timeout_at(at, &mut task.0).await.ok()?;
-    Some(joined.unwrap_or_else(|e| Err(QueryError::Internal(if e.is_panic() { "the engine panicked" } else { "it was stopped" }.to_owned()))))
+    Some(
+        joined
+            .unwrap_or_else(|e| Err(QueryError::Internal(if e.is_panic() { "the engine panicked" } else { "it was stopped" }.to_owned()))),
+    )
 }
 
 /// When a question must have ended.

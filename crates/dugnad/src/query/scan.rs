@@ -20,6 +20,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
 };
+use dugnad_kernel::live::schema::TableSchema;
 use futures::{Stream, stream};
 use std::fmt;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub(super) struct PermitTable {
 impl PermitTable {
     /// The columns that `columns` grants of `source`, as `lens` shows them.
     pub fn new(source: Arc<dyn Source>, columns: Arc<[ColumnGrant]>, lens: Lens) -> Self {
+        let lens = lens.for_table(source.schema());
         let schema = schema_of(&columns, &lens);
         Self { source, columns, lens, schema }
     }
@@ -212,6 +214,13 @@ impl ExecutionPlan for PermitScan {
 }
 
 impl Lens {
+    /// Rows about nobody exist in tables that are about nobody by nature, such as `research_study`. Elsewhere a row that
+    /// lacks its patient is in nobody's population; only the hospital that wrote it sees it.
+    fn for_table(mut self, table: &TableSchema) -> Self {
+        self.filter.without_patient &= table.patient_column().is_none() || self.filter.holder.is_some();
+        self
+    }
+
     /// A stored column as the permit shows it: key or transform, never both.
     fn show(&self, grant: &ColumnGrant, column: &ArrayRef) -> Result<ArrayRef> {
         let shown = self.keys.encode(grant.storage, column).map_err(DataFusionError::Internal)?;

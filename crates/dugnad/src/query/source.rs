@@ -1,9 +1,9 @@
 //! Where rows come from: a live table at one commit. A small trait, so that scans can be tested on rows made by hand.
 
-use dugnad_kernel::live::schema::TableSchema;
-use dugnad_kernel::live::{Part, RowFilter, Snapshot, TableSnapshot};
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::Schema;
+use dugnad_kernel::live::schema::TableSchema;
+use dugnad_kernel::live::{Part, RowFilter, Snapshot, TableSnapshot};
 use std::fmt::Debug;
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! What a permit does to a column before anybody sees it.
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Date32Array, StringViewArray};
+use datafusion::arrow::array::{ArrayRef, AsArray, Date32Array, StringViewArray};
 use datafusion::arrow::compute::{DatePart, cast, date_part, unary};
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
 use datafusion::error::{DataFusionError, Result};

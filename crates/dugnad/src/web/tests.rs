@@ -65,7 +65,7 @@ impl Fake {
             state
                 .freshness
                 .recent_ms
-                .push(0.6 + ((state.commit * 7919) % 97) as f32 / 60.0 + if state.commit % 61 == 0 { 9.0 } else { 0.0 });
+                .push(0.6 + ((state.commit * 7919) % 97) as f32 / 60.0 + if state.commit.is_multiple_of(61) { 9.0 } else { 0.0 });
             self.minute.push_back((now, treatment.kind));
         }
         self.ticks += 1;

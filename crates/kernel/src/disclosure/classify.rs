@@ -5,8 +5,7 @@ use super::icd10::{CHAPTERS, NEOPLASM_BLOCKS, find};
 use jiff::civil::Date;
 
 /// Code systems whose codes are ICD-10: the Norwegian edition and HL7's URIs of the international one.
-const ICD10_SYSTEMS: [&str; 3] =
-    ["urn:oid:2.16.578.1.12.4.1.1.7110", "http://hl7.org/fhir/sid/icd-10", "urn:oid:2.16.840.1.113883.6.3"];
+const ICD10_SYSTEMS: [&str; 3] = ["urn:oid:2.16.578.1.12.4.1.1.7110", "http://hl7.org/fhir/sid/icd-10", "urn:oid:2.16.840.1.113883.6.3"];
 
 /// The category of [`Dimension::age_band`] of somebody born on `birth`, on the day `at`. A birth after that day is unknown.
 pub fn age_band(dimension: &Dimension, birth: Option<Date>, at: Date) -> usize {

@@ -2,4 +2,5 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod builtin_views;
+mod disclosure;
 mod sql_on_fhir;

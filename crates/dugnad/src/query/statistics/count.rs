@@ -48,10 +48,9 @@ fn sql(table: Table, by: By) -> String {
     let (from, sound) = match table {
         Table::Patients => ("patient", ""),
         Table::Treatments => ("treatment", ""),
-        Table::Conditions => (
-            "condition",
-            " WHERE t.verification_status IS NULL OR t.verification_status NOT IN ('refuted', 'entered-in-error')",
-        ),
+        Table::Conditions => {
+            ("condition", " WHERE t.verification_status IS NULL OR t.verification_status NOT IN ('refuted', 'entered-in-error')")
+        }
     };
     let person = matches!(by, By::Sex | By::AgeBand) && table != Table::Patients;
     let owner = if person { "p" } else { "t" };

@@ -280,7 +280,6 @@ impl Request {
     }
 }
 
-
 /// The epoch that `calendar` is in, and its lists.
 pub(super) fn present(calendar: &Calendar, now: jiff::Timestamp, holders: Vec<String>) -> (Epoch, Lists) {
     let epoch = calendar.epoch(now);

@@ -42,11 +42,16 @@ pub(super) fn page(state: &DemoState) -> Markup {
             (hospital_table(state))
             footer {
                 p {
-                    "Counties: " span lang="nb" { (map::ATTRIBUTION) } ". Hospitals: public register, about 2019. Patients, treatments and their "
+                    "Counties: " span lang="nb" { (map::ATTRIBUTION) } ". Hospitals: public register, about 2019. "
+                    "Patients, treatments and their "
                     "frequencies are made up; the codes are real (ICD-10, NCSP, ATC, LOINC, NPU, SNOMED CT). What applicants wait today: "
                     a href="https://helsedata.no/" { "helsedata.no" } "."
                 }
-                p.links { a href="/fhir/metadata" { "FHIR" } a href="/openapi.json" { "OpenAPI" } a href="/audit/checkpoint" { "Audit checkpoint" } }
+                p.links {
+                    a href="/fhir/metadata" { "FHIR" }
+                    a href="/openapi.json" { "OpenAPI" }
+                    a href="/audit/checkpoint" { "Audit checkpoint" }
+                }
             }
         },
     )
@@ -72,8 +77,11 @@ fn drawing(state: &DemoState) -> Markup {
     let enlarged = format!("translate({} {}) scale({scale}) translate({} {})", inset.left, inset.top, -oslo.left, -oslo.top);
     html! {
         figure.map #map {
-            svg viewBox=(format!("0 0 {} {}", map::WIDTH, map::HEIGHT)) role="group" aria-label="Norway's hospitals; arrow keys go from one to the next" {
-                defs { clipPath id="inset-clip" { rect x=(inset.left) y=(inset.top) width=(inset.width) height=(inset.height) rx="26" {} } }
+            svg viewBox=(format!("0 0 {} {}", map::WIDTH, map::HEIGHT)) role="group"
+                aria-label="Norway's hospitals; arrow keys go from one to the next" {
+                defs {
+                    clipPath id="inset-clip" { rect x=(inset.left) y=(inset.top) width=(inset.width) height=(inset.height) rx="26" {} }
+                }
                 text.water x="70" y="190" aria-hidden="true" { "SYNTHETIC" }
                 g.land aria-hidden="true" { @for county in &drawing.counties { path d=(county.path) {} } }
                 g.inset aria-hidden="true" {
@@ -82,20 +90,26 @@ fn drawing(state: &DemoState) -> Markup {
                         oslo.left + oslo.width, oslo.top + oslo.height, inset.left, inset.top + inset.height - 26.0)) {}
                     rect.frame x=(oslo.left) y=(oslo.top) width=(oslo.width) height=(oslo.height) {}
                     rect.sea x=(inset.left) y=(inset.top) width=(inset.width) height=(inset.height) rx="26" {}
-                    g.land clip-path="url(#inset-clip)" { g transform=(enlarged) { @for county in &drawing.inset { path d=(county.path) {} } } }
+                    g.land clip-path="url(#inset-clip)" {
+                        g transform=(enlarged) { @for county in &drawing.inset { path d=(county.path) {} } }
+                    }
                     rect.edge x=(inset.left) y=(inset.top) width=(inset.width) height=(inset.height) rx="26" {}
                     text.label x=(inset.left + 34.0) y=(inset.top + 74.0) { "Oslo" }
                 }
                 g #rings aria-hidden="true" {}
                 g #dots {
                     @for (index, (hospital, dot)) in hospitals().iter().zip(map::dots()).enumerate() {
-                        (hospital_dot(index, hospital.name, map::county_name(hospital.county), *dot, state.hospitals.get(index).copied().unwrap_or(0)))
+                        @let count = state.hospitals.get(index).copied().unwrap_or(0);
+                        (hospital_dot(index, hospital.name, map::county_name(hospital.county), *dot, count))
                     }
                 }
             }
             div.tip #tip hidden aria-hidden="true" { strong lang="nb" {} span lang="nb" {} b {} }
             figcaption {
-                ul.legend { @for (kind, name) in KINDS { li data-kind=(kind) { i {} (name) } } li data-kind="assessment" { i {} "Controls" } }
+                ul.legend {
+                    @for (kind, name) in KINDS { li data-kind=(kind) { i {} (name) } }
+                    li data-kind="assessment" { i {} "Controls" }
+                }
             }
         }
     }
@@ -117,19 +131,20 @@ fn radius(count: u64) -> f64 {
 }
 
 fn freshness(state: &DemoState) -> Markup {
-    let figures = [
-        ("p50", "median", state.freshness.p50_ms),
-        ("p99", "99th percentile", state.freshness.p99_ms),
-        ("max", "longest", state.freshness.max_ms),
-    ];
+    let fresh = &state.freshness;
+    let figures = [("p50", "median", fresh.p50_ms), ("p99", "99th percentile", fresh.p99_ms), ("max", "longest", fresh.max_ms)];
+    let shown = |ms: f64| if fresh.samples == 0 { "–".to_owned() } else { milliseconds(ms) };
     html! {
         section.card.fresh aria-labelledby="fresh-title" {
             header { h2 #fresh-title { "From the hospital’s commit to the first answer that holds it" } }
             div.figures {
                 @for (name, what, value) in figures {
-                    p.figure { b data-ms=(format!("freshness.{name}_ms")) { (if state.freshness.samples == 0 { "–".into() } else { milliseconds(value) }) } " " small { "ms" } span { (what) } }
+                    p.figure { b data-ms=(format!("freshness.{name}_ms")) { (shown(value)) } " " small { "ms" } span { (what) } }
                 }
-                p.figure.stale #stale data-bad[state.freshness.stale > 0] { b data-number="freshness.stale" { (grouped(state.freshness.stale)) } span { "stale of " span data-number="freshness.samples" { (grouped(state.freshness.samples)) } } }
+                p.figure.stale #stale data-bad[fresh.stale > 0] {
+                    b data-number="freshness.stale" { (grouped(fresh.stale)) }
+                    span { "stale of " span data-number="freshness.samples" { (grouped(fresh.samples)) } }
+                }
                 p.figure.today { b { "5–8" } " " small { "months" } span { "what an applicant waits today" } }
             }
             svg.strip #strip viewBox="0 0 720 54" aria-hidden="true" {
@@ -156,7 +171,10 @@ fn authority(state: &DemoState) -> Markup {
             p.basis { "Statutory register · everyone, pseudonymised" }
             p.hero { b data-number="authority.last_minute" { (grouped(view.last_minute)) } span { "treatments in the last minute" } }
             (bars("authority", &view.by_kind))
-            details { summary { "Rows per table" } dl.tables #tables { @for table in &view.tables { div { dt { (table.table) } dd { (grouped(table.rows)) } } } } }
+            details {
+                summary { "Rows per table" }
+                dl.tables #tables { @for table in &view.tables { div { dt { (table.table) } dd { (grouped(table.rows)) } } } }
+            }
             p.foot { "at commit " span data-number="authority.commit" { (grouped(view.commit)) } }
         }
     }
@@ -168,9 +186,15 @@ fn study(state: &DemoState) -> Markup {
         article.card aria-labelledby="study-title" {
             header { h2 #study-title { "Company: study" } span.badge.live { "live" } }
             p.basis { "Trial protocol · " span lang="nb" data-text="study.title" { (view.title) } }
-            p.hero { b data-number="study.subjects" { (grouped(view.subjects)) } span { "subjects at " span data-number="study.sites" { (grouped(view.sites)) } " hospitals" } }
+            p.hero {
+                b data-number="study.subjects" { (grouped(view.subjects)) }
+                span { "subjects at " span data-number="study.sites" { (grouped(view.sites)) } " hospitals" }
+            }
             (bars("study", &view.by_kind))
-            p.line { span data-number="study.rows" { (grouped(view.rows)) } " rows · " span data-number="study.last_minute" { (grouped(view.last_minute)) } " treatments in the last minute" }
+            p.line {
+                span data-number="study.rows" { (grouped(view.rows)) } " rows · "
+                span data-number="study.last_minute" { (grouped(view.last_minute)) } " treatments in the last minute"
+            }
             p.foot { "at commit " span data-number="study.commit" { (grouped(view.commit)) } }
         }
     }

@@ -140,6 +140,7 @@ pub fn dots() -> &'static [Dot] {
 /// How far apart two dots are at least, in units.
 const APART: f64 = 46.0;
 
+/// One step of it; the indices run over the slice itself.
 fn move_apart(dots: &mut [Dot]) {
     for second in 1..dots.len() {
         for first in 0..second {

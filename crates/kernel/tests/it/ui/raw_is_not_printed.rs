@@ -1,0 +1,6 @@
+use dugnad_kernel::disclosure::Raw;
+
+fn main() {
+    println!("{}", Raw::nobody());
+    println!("{:?}", Raw::nobody());
+}
