@@ -11,14 +11,14 @@ async fn ask(server: &Server, token: &str, body: Value) -> Answer {
     server.send(request.body(Body::from(body.to_string())).unwrap()).await
 }
 
-/// A statutory register's permit over everyone, for `authority`: tables patient and procedure only.
+/// A statutory register's permit over everyone, for `authority`: three columns of one table.
 fn surveillance() -> Value {
     json!({
         "id": "surveillance", "basis": "statutory_register", "applicant": "Institute of Public Health", "users": ["authority"],
         "purpose": "Surveillance",
-        "provision": {"law": "Health Registry Act, section 11", "retention": "Five years", "ends": "2099-01-01T00:00:00Z"},
-        "tables": [{"table": "patient", "columns": {"resource_id": "keep", "gender": "keep", "holder": "keep"}}],
-        "population": {"kind": "everyone"}, "cadence": "live", "cadence_reason": "Outbreaks", "delivery": "remote",
+        "provision": {"law": "Health Registry Act, section 11", "retention": "P5Y"},
+        "tables": [{"table": "patient", "columns": ["resource_id", "gender", "holder"]}],
+        "population": "everyone", "cadence": "live", "cadence_reason": "Outbreaks", "delivery": "remote",
         "valid_from": "2020-01-01T00:00:00Z", "valid_until": "2098-01-01T00:00:00Z",
         "decision": {"by": "centre", "at": "2020-01-01T00:00:00Z", "reasons": "The law"}, "status": "active",
     })
@@ -42,17 +42,23 @@ async fn a_permit_is_a_schema() {
     assert_eq!(String::from_utf8_lossy(&csv.body).replace("\r\n", "\n"), "gender,holder\nfemale,Haukeland\n");
 
     // A column and a table that the permit lacks are answered as ones that nobody has.
-    for (there, nowhere) in [("SELECT birth_date FROM patient", "SELECT no_such FROM patient"), ("SELECT 1 FROM condition", "SELECT 1 FROM no_such")] {
+    for (there, nowhere) in
+        [("SELECT birth_date FROM patient", "SELECT no_such FROM patient"), ("SELECT 1 FROM condition", "SELECT 1 FROM no_such")]
+    {
         let lacking = ask(&server, &authority, json!({"permit": "surveillance", "sql": there})).await.expect(400).json();
         let absent = ask(&server, &authority, json!({"permit": "surveillance", "sql": nowhere})).await.expect(400).json();
-        let name = |said: &Value| said["detail"].as_str().unwrap().replace("birth_date", "X").replace("condition", "X").replace("no_such", "X");
+        let name =
+            |said: &Value| said["detail"].as_str().unwrap().replace("birth_date", "X").replace("condition", "X").replace("no_such", "X");
         assert_eq!(name(&lacking), name(&absent));
     }
     // So is a permit that is somebody else's.
     let company = server.token(Role::Company, "company", None);
     let foreign = ask(&server, &company, json!({"permit": "surveillance", "sql": rows})).await.expect(404).json();
     let absent = ask(&server, &company, json!({"permit": "no_such_permit", "sql": rows})).await.expect(404).json();
-    assert_eq!(foreign["detail"].as_str().unwrap().replace("surveillance", "X"), absent["detail"].as_str().unwrap().replace("no_such_permit", "X"));
+    assert_eq!(
+        foreign["detail"].as_str().unwrap().replace("surveillance", "X"),
+        absent["detail"].as_str().unwrap().replace("no_such_permit", "X")
+    );
 
     let ahead = ask(&server, &authority, json!({"permit": "surveillance", "sql": rows, "as_of": 1_000_000})).await;
     assert_eq!(ahead.status, 412);
