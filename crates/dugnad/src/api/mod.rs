@@ -32,7 +32,7 @@ use crate::access::Tokens;
 use crate::limits;
 use crate::query::QueryService;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -193,7 +193,7 @@ async fn no_such_route() -> ApiError {
     ApiError::not_found("there is nothing at this address; /openapi.json lists what there is, /fhir/metadata the FHIR interactions")
 }
 
-async fn no_such_method(State(()): State<()>, request: Request) -> ApiError {
+async fn no_such_method(request: Request) -> ApiError {
     let what = if request.uri().path().starts_with("/fhir") {
         "this interaction is not supported here; /fhir/metadata lists those that are. (Search comes with a later release: until then, read with POST /sql.)"
     } else {

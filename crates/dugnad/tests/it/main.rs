@@ -5,4 +5,5 @@
 mod api;
 mod commands;
 mod hostile;
+mod sql;
 mod support;
