@@ -26,6 +26,27 @@ pub enum Role {
     Patient,
 }
 
+impl Role {
+    /// All of them.
+    pub const ALL: [Role; 5] = [Role::Hospital, Role::Authority, Role::Company, Role::Centre, Role::Patient];
+
+    /// Its name, as the command line, tokens and the audit log write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Hospital => "hospital",
+            Role::Authority => "authority",
+            Role::Company => "company",
+            Role::Centre => "centre",
+            Role::Patient => "patient",
+        }
+    }
+
+    /// The role of that name.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+}
+
 /// Somebody whose token was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {

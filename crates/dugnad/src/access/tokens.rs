@@ -98,7 +98,7 @@ impl Tokens {
         let token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret));
         self.store().execute(
             "INSERT INTO token (sha256, user, role, holder, issued_us, expires_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![hash(&token), request.user, name_of(request.role), request.holder, now.as_microsecond(), expires.as_microsecond()],
+            params![hash(&token), request.user, request.role.name(), request.holder, now.as_microsecond(), expires.as_microsecond()],
         )?;
         Ok(token)
     }
@@ -116,7 +116,7 @@ impl Tokens {
             .optional()?;
         let Some((user, role, holder)) = row else { return Ok(None) };
         let role =
-            role_of(&role).ok_or_else(|| AccessError::Store(format!("a token has the role `{role}`, which this version does not know")))?;
+            Role::of(&role).ok_or_else(|| AccessError::Store(format!("a token has the role `{role}`, which this version does not know")))?;
         Ok(Some(Principal { user, role, holder, inside_spe: false }))
     }
 
@@ -153,18 +153,4 @@ fn check(request: &TokenRequest) -> Result<(), AccessError> {
         (Role::Hospital, Some(_)) | (_, None) => Ok(()),
         (_, Some(_)) => Err(AccessError::Request("only a hospital's token names a holder".to_owned())),
     }
-}
-
-fn name_of(role: Role) -> &'static str {
-    match role {
-        Role::Hospital => "hospital",
-        Role::Authority => "authority",
-        Role::Company => "company",
-        Role::Centre => "centre",
-        Role::Patient => "patient",
-    }
-}
-
-fn role_of(name: &str) -> Option<Role> {
-    [Role::Hospital, Role::Authority, Role::Company, Role::Centre, Role::Patient].into_iter().find(|role| name_of(*role) == name)
 }

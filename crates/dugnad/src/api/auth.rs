@@ -157,21 +157,10 @@ impl App {
     pub fn entry(&self, act: Act, who: &Principal, fill: impl FnOnce(&mut Entry)) -> Entry {
         let mut entry = super::work::blank_entry(self.now(), act);
         entry.user = who.user.clone();
-        entry.role = role_name(who.role).to_owned();
+        entry.role = who.role.name().to_owned();
         entry.holder = who.holder.clone();
         fill(&mut entry);
         entry
-    }
-}
-
-/// The role as tokens, logs and documents write it.
-pub fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Hospital => "hospital",
-        Role::Authority => "authority",
-        Role::Company => "company",
-        Role::Centre => "centre",
-        Role::Patient => "patient",
     }
 }
 
