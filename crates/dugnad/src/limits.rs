@@ -112,6 +112,10 @@ pub const MAX_SQL_TOKENS: usize = 20_000;
 /// How deep parentheses, subqueries and operators may nest while parsing. People stay below 10, generators below 30.
 pub const MAX_SQL_NESTING: usize = 50;
 
+/// How many expressions the parser may begin before it gives a question up: ten for each word of the longest. The 200,000
+/// steps take 0.3 s at most.
+pub const MAX_PARSER_STEPS: u32 = 200_000;
+
 /// How many operators may hang under one another in one expression. A chain of 1,000 `OR`s should be an IN list.
 pub const MAX_EXPRESSION_DEPTH: usize = 1_000;
 

@@ -146,7 +146,9 @@ fn arrow(error: &ArrowError) -> &'static str {
 fn syntax(error: ParserError) -> String {
     match error {
         ParserError::RecursionLimitExceeded => {
-            format!("the question nests too deeply; at most {MAX_SQL_NESTING} levels are read")
+            format!(
+                "the question nests too deeply to be read; at most {MAX_SQL_NESTING} levels are, and fewer where something is missing inside"
+            )
         }
         ParserError::ParserError(message) | ParserError::TokenizerError(message) => {
             format!("the SQL cannot be read: {}", clean(&message.replace(" at Line: ", " at line ").replace(", Column: ", ", column ")))

@@ -8,6 +8,7 @@
 //! | `SHOW TABLES`, `SHOW COLUMNS FROM t`, `DESCRIBE t`, `information_schema.{tables,columns,schemata}` | `SHOW` of settings and functions |
 //! | | `WITH RECURSIVE`, TABLESAMPLE, time travel in SQL (`as_of` beside the SQL does it), variables, parameters |
 
+use super::dialect::QuestionDialect;
 use super::error::QueryError;
 use super::expansion;
 use super::functions;
@@ -22,7 +23,6 @@ use datafusion::sql::sqlparser::ast::{
     self, DescribeAlias, Expr as SqlExpr, GroupByExpr, ObjectName, Query, Select, SetExpr, Statement as SqlStatement, TableFactor, Visit,
     Visitor,
 };
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -58,7 +58,7 @@ pub(super) fn parse(sql: &str) -> Result<Statement, QueryError> {
     if sql.len() > MAX_SQL_BYTES {
         return Err(QueryError::Refused(format!("the question has {} bytes; at most {MAX_SQL_BYTES} are read", sql.len())));
     }
-    let dialect = GenericDialect {};
+    let dialect = QuestionDialect::new();
     let tokens = Tokenizer::new(&dialect, sql).tokenize_with_location();
     let tokens = tokens.map_err(|e| QueryError::Refused(format!("the SQL cannot be read: {e}")))?;
     let counted = tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).count();

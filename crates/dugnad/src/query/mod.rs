@@ -6,6 +6,7 @@
 //! ([`format`]). Statistics take another way after the permit ([`statistics`]): no session is opened to them.
 
 mod catalog;
+mod dialect;
 mod error;
 mod expansion;
 pub mod format;

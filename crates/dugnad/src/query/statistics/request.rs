@@ -7,7 +7,7 @@ use crate::query::guard;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, GroupByExpr, LimitClause, OrderByKind, Query, Select, SelectItem, SetExpr, Statement as SqlStatement,
-    TableFactor, Value,
+    TableFactor, TableWithJoins, Value,
 };
 use std::fmt::Write;
 
@@ -74,7 +74,11 @@ impl Request {
 fn canonical(query: &Query, select: &Select) -> String {
     let list = |items: Vec<String>| items.join(", ");
     let mut text = format!("SELECT {}", list(select.projection.iter().map(ToString::to_string).collect()));
-    let _ = write!(text, " FROM {}", list(select.from.iter().map(|t| t.relation.to_string()).collect()));
+    let table = |from: &TableWithJoins| match &from.relation {
+        TableFactor::Table { name, .. } => name.to_string(), // without alias, sample, version, hints
+        _ => String::new(),
+    };
+    let _ = write!(text, " FROM {}", list(select.from.iter().map(table).collect()));
     if let Some(selection) = &select.selection {
         let _ = write!(text, " WHERE {selection}");
     }
