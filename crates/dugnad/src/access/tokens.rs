@@ -115,8 +115,8 @@ impl Tokens {
             .query_row(params![hash(token), self.clock.now().as_microsecond()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         let Some((user, role, holder)) = row else { return Ok(None) };
-        let role =
-            Role::of(&role).ok_or_else(|| AccessError::Store(format!("a token has the role `{role}`, which this version does not know")))?;
+        let role = Role::of(&role)
+            .ok_or_else(|| AccessError::Store(format!("a token has the role `{role}`, which this version does not know")))?;
         Ok(Some(Principal { user, role, holder, inside_spe: false }))
     }
 

@@ -62,7 +62,8 @@ async fn put(
                 e.permit = Some(permit.id().to_owned());
                 e.purpose = Some(permit.document().purpose.clone());
                 e.commit = Some(commit.0);
-                e.outcome = Some(if permit.document().status == dugnad_kernel::permit::Status::Active { "granted" } else { "revoked" }.to_owned());
+                e.outcome =
+                    Some(if permit.document().status == dugnad_kernel::permit::Status::Active { "granted" } else { "revoked" }.to_owned());
             });
             app.append(&entry)?;
             Ok(commit)

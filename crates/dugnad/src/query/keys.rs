@@ -23,7 +23,7 @@ pub(super) trait Names: Send + Sync {
 #[derive(Clone)]
 pub(super) enum Keys {
     /// As pseudonyms of this permit.
-    Pseudonyms(Pseudonyms),
+    Pseudonyms(Arc<Pseudonyms>),
     /// As logical ids, for identified readers.
     Names(Arc<dyn Names>),
     /// As they are stored. Only for counting inside this module; never for a permit.

@@ -112,7 +112,7 @@ pub struct Answer {
 
 /// What is left to do once a question has been understood.
 enum Prepared {
-    Rows { planned: Planned, commit: Commit },
+    Rows { planned: Box<Planned>, commit: Commit },
     Statistics { request: Request, epoch: Epoch, lists: statistics::Lists },
 }
 
@@ -224,7 +224,7 @@ impl Shared {
         let commit = snapshot.commit();
         let world = permit::world(&self.database, permit, &self.pseudonym_key, snapshot)?;
         let planned = Session::open(&world).await?.plan(&question.sql).await?;
-        Ok(Prepared::Rows { planned, commit })
+        Ok(Prepared::Rows { planned: Box::new(planned), commit })
     }
 
     fn prepare_statistics(&self, question: &Question, permit: &dugnad_kernel::permit::Permit) -> Result<Prepared, QueryError> {

@@ -99,7 +99,7 @@ pub(super) fn world(database: &Database, permit: &Permit, master: &[u8; 32], sna
     let keys = if permit.identified() {
         Keys::Names(Arc::new(database.clone()))
     } else {
-        Keys::Pseudonyms(Pseudonyms::of_permit(master, permit.id()))
+        Keys::Pseudonyms(Arc::new(Pseudonyms::of_permit(master, permit.id())))
     };
     Ok(World {
         grants: grants(permit, &snapshot),

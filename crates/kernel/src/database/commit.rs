@@ -33,6 +33,9 @@ pub(super) enum Reply {
     Stale,
 }
 
+/// The ordinals of a resource; a Patient has both.
+type Ordinals = (ResourceOrdinal, Option<PatientOrdinal>);
+
 /// How many resources' ordinals are remembered, so that a reference to a recent encounter needs no look-up. About 100 bytes each.
 const MAX_REMEMBERED: usize = 200_000;
 
@@ -57,7 +60,7 @@ pub(super) struct Committer {
     tables: Vec<LiveTable>,
     newest: Commit,
     time_us: i64,
-    remembered: HashMap<(HolderId, i64, Box<str>), (ResourceOrdinal, Option<PatientOrdinal>)>,
+    remembered: HashMap<(HolderId, i64, Box<str>), Ordinals>,
 }
 
 /// One member of a group, after it has been written to the journal's open transaction.

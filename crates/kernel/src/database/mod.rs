@@ -119,6 +119,9 @@ pub struct Document {
     pub json: String,
 }
 
+/// Holder, resource type and logical id.
+pub type ResourceName = (HolderId, String, String);
+
 /// How many rows and commits a database holds; for the centre's eyes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -130,7 +133,9 @@ pub struct Counters {
 
 /// A random logical id: a version 4 UUID.
 fn random_id() -> String {
-    let n = (rand::rng().random::<u128>() & !(0xf000_c << 60) & !(0xf << 76)) | (0x4 << 76) | (0x8 << 60);
+    let (version, variant) = (76, 62); // where RFC 9562, section 5.4, has them, counted from the low end
+    let random = rand::rng().random::<u128>() & !(0b1111 << version) & !(0b11 << variant);
+    let n = random | (4 << version) | (0b10 << variant);
     let hex = format!("{n:032x}");
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
     format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
@@ -384,7 +389,7 @@ impl Database {
     }
 
     /// The (holder, resource type, logical id) behind resource ordinals, for identified readers.
-    pub fn resource_names(&self, ordinals: &[ResourceOrdinal]) -> Result<Vec<Option<(HolderId, String, String)>>, ReadError> {
+    pub fn resource_names(&self, ordinals: &[ResourceOrdinal]) -> Result<Vec<Option<ResourceName>>, ReadError> {
         self.shared.look(|lookup| {
             let kinds: BTreeMap<i64, String> = lookup.kinds()?.into_iter().collect();
             let name = |o: &ResourceOrdinal| {

@@ -90,28 +90,45 @@ impl DictionaryReader {
 /// Writes one column of one segment.
 pub(super) struct ColumnWriter {
     valid: Writer<bool>,
-    values: Values<Writer<u8>, Writer<i32>, Writer<u32>, Writer<i64>, Writer<u64>, Writer<f64>, TextWriter>,
+    values: Values<Writing>,
 }
 
 /// Reads one column of one segment.
-#[derive(Clone)]
 pub(super) struct ColumnReader {
     valid: Reader<bool>,
-    values: Values<Reader<u8>, Reader<i32>, Reader<u32>, Reader<i64>, Reader<u64>, Reader<f64>, TextReader>,
+    values: Values<Reading>,
     storage: Storage,
 }
 
-#[derive(Clone)]
-enum Values<Byte, Day, Code, Int, Wide, Float, Text> {
-    Boolean(Byte),
-    Date(Day),
+/// The writing or the reading end of growing vectors.
+trait End {
+    type Of<T>;
+    type Text;
+}
+
+struct Writing;
+struct Reading;
+
+impl End for Writing {
+    type Of<T> = Writer<T>;
+    type Text = TextWriter;
+}
+
+impl End for Reading {
+    type Of<T> = Reader<T>;
+    type Text = TextReader;
+}
+
+enum Values<E: End> {
+    Boolean(E::Of<u8>),
+    Date(E::Of<i32>),
     /// Dictionary codes and patient ordinals.
-    Code(Code),
+    Code(E::Of<u32>),
     /// Integers and instants.
-    Integer(Int),
-    Resource(Wide),
-    Decimal(Float),
-    String(Text),
+    Integer(E::Of<i64>),
+    Resource(E::Of<u64>),
+    Decimal(E::Of<f64>),
+    String(E::Text),
 }
 
 struct TextWriter {
@@ -120,7 +137,6 @@ struct TextWriter {
     blocks: Arc<RwLock<Vec<Reader<u8>>>>,
 }
 
-#[derive(Clone)]
 struct TextReader {
     views: Reader<u128>,
     blocks: Arc<RwLock<Vec<Reader<u8>>>>,

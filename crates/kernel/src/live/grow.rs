@@ -7,7 +7,7 @@
 use arrow::alloc::Allocation;
 use arrow::buffer::Buffer;
 use std::cell::UnsafeCell;
-use std::mem::{MaybeUninit, size_of};
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -93,7 +93,7 @@ impl<T: Copy + Send + Sync + 'static> Reader<T> {
         let values = values.get(..len).unwrap_or(values);
         let owner: Arc<dyn Allocation> = Arc::clone(&self.0) as Arc<dyn Allocation>;
         // SAFETY: the bytes are initialised, never written again, and live as long as `owner`, which the buffer keeps.
-        unsafe { Buffer::from_custom_allocation(NonNull::from(values).cast::<u8>(), values.len() * size_of::<T>(), owner) }
+        unsafe { Buffer::from_custom_allocation(NonNull::from(values).cast::<u8>(), size_of_val(values), owner) }
     }
 }
 
@@ -130,6 +130,6 @@ mod tests {
         for i in 0..100_000 {
             assert!(writer.push(i));
         }
-        looking.join().expect("the reader saw nothing wrong");
+        assert!(looking.join().is_ok(), "the reader saw nothing wrong");
     }
 }

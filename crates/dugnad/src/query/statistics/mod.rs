@@ -122,7 +122,7 @@ pub(super) struct Lists {
 impl Lists {
     /// The lists of an epoch.
     pub fn at(epoch: &Epoch, holders: Vec<String>) -> Self {
-        let start = epoch.start.in_tz(ZONE).map_or_else(|_| epoch.start.to_zoned(jiff::tz::TimeZone::UTC), |zoned| zoned);
+        let start = epoch.start.in_tz(ZONE).unwrap_or_else(|_| epoch.start.to_zoned(jiff::tz::TimeZone::UTC));
         Self { holders, year: start.year() }
     }
 }

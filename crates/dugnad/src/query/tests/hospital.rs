@@ -248,7 +248,7 @@ impl Hospital {
             sources: Arc::new(self.clone()),
             lens: Lens {
                 filter: RowFilter { patients: None, without_patient: true, holder: None },
-                keys: Keys::Pseudonyms(Pseudonyms::of_permit(&[3; 32], permit)),
+                keys: Keys::Pseudonyms(Arc::new(Pseudonyms::of_permit(&[3; 32], permit))),
             },
             now: "2026-11-21T19:31:00Z".parse().unwrap(),
         }

@@ -20,12 +20,15 @@ struct Memory {
     room: AtomicU64,
 }
 
+type Told = (Act, Option<u64>, Option<u64>, Option<String>);
+
 impl Memory {
     fn with_room(room: u64) -> Arc<Self> {
         Arc::new(Self { entries: Mutex::default(), room: AtomicU64::new(room) })
     }
 
-    fn acts(&self) -> Vec<(Act, Option<u64>, Option<u64>, Option<String>)> {
+    /// Act, intent, rows and outcome of each entry.
+    fn acts(&self) -> Vec<Told> {
         let entries = self.entries.lock().unwrap();
         entries.iter().map(|e| (e.act, e.intent, e.rows, e.outcome.clone())).collect()
     }
