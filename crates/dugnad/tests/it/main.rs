@@ -4,5 +4,9 @@
 
 mod api;
 mod commands;
+mod crash;
+mod freshness;
 mod hostile;
+mod limits;
+mod process;
 mod support;
