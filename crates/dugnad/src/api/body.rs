@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// Bytes are claimed in units of this size, so that 128 MB fit the semaphore.
+/// Bytes are claimed in units of this size, so that the count stays small.
 const UNIT: usize = 1 << 10;
 
 /// How many bytes of bodies may still be taken in.

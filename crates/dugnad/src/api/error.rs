@@ -7,7 +7,7 @@
 use super::App;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use dugnad_kernel::audit::AuditError;
@@ -25,14 +25,14 @@ pub struct ApiError {
     /// Each problem; at least one.
     pub issues: Vec<Issue>,
     /// Headers that go with it: `Retry-After`, `WWW-Authenticate`, `Dugnad-Commit`.
-    pub headers: HeaderMap,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl ApiError {
     /// An error with one problem.
     pub fn new(status: StatusCode, code: IssueType, what: impl Into<String>) -> Self {
         let issue = Issue { severity: Severity::Error, code, diagnostics: what.into(), expression: None };
-        Self { status, issues: vec![issue], headers: HeaderMap::new() }
+        Self { status, issues: vec![issue], headers: Vec::new() }
     }
 
     /// The same error with the place of its first problem, a FHIRPath or `http.NAME` for a header.
@@ -47,7 +47,7 @@ impl ApiError {
     /// The same error with a header.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.headers.push((name, value));
         self
     }
 
@@ -96,7 +96,7 @@ impl From<WriteError> for ApiError {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::Refused { status, issues } => {
-                Self { status: StatusCode::from_u16(status).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY), issues, headers: HeaderMap::new() }
+                Self { status: StatusCode::from_u16(status).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY), issues, headers: Vec::new() }
             }
             WriteError::Busy { retry_after_s } => Self::busy("the write queue is full", retry_after_s),
             WriteError::Stopped(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, IssueType::Exception, error.to_string()),
@@ -228,7 +228,7 @@ mod tests {
     fn a_full_queue_says_when_to_come_back() {
         let error = ApiError::from(WriteError::Busy { retry_after_s: 3 });
         assert_eq!(error.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(error.headers.get(header::RETRY_AFTER).map(HeaderValue::as_bytes), Some(b"3".as_slice()));
+        assert_eq!(error.headers, [(header::RETRY_AFTER, HeaderValue::from(3))]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod interaction;
 mod metrics;
 mod openapi;
 mod ops;
+mod permits;
 mod routes;
 mod serve;
 mod settings;
@@ -31,7 +32,7 @@ use crate::access::Tokens;
 use crate::limits;
 use crate::query::QueryService;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -152,7 +153,7 @@ impl App {
 /// All routes of the API with their descriptions.
 fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
-    ops::add(audit::add(sql::add(fhir::add(routes))))
+    ops::add(audit::add(permits::add(sql::add(fhir::add(routes)))))
 }
 
 /// The whole server: the API and, beside it, `pages` (the web pages, their state already in them).
@@ -192,7 +193,7 @@ async fn no_such_route() -> ApiError {
     ApiError::not_found("there is nothing at this address; /openapi.json lists what there is, /fhir/metadata the FHIR interactions")
 }
 
-async fn no_such_method(State(()): State<()>, request: Request) -> ApiError {
+async fn no_such_method(request: Request) -> ApiError {
     let what = if request.uri().path().starts_with("/fhir") {
         "this interaction is not supported here; /fhir/metadata lists those that are. (Search comes with a later release: until then, read with POST /sql.)"
     } else {

@@ -1,11 +1,11 @@
 //! `POST /sql` and `GET /permits`.
 
-use super::auth::{Caller, role_name};
+use super::auth::Caller;
 use super::headers::{self, DUGNAD_COMMIT, DUGNAD_EPOCH, value};
 use super::routes::{self, Doc, Parameter, Routes};
 use super::work::Access;
 use super::{ApiError, App, body, fhir};
-use crate::access::Principal;
+use crate::access::{Principal, Role};
 use crate::limits::MAX_SQL_BODY_BYTES;
 use crate::query::format::{Format, encode};
 use crate::query::{Answer, Basis, QueryError, Question};
@@ -15,7 +15,9 @@ use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use dugnad_kernel::fhir::issue::IssueType;
 use dugnad_kernel::ids::Commit;
+use dugnad_kernel::permit::Permit;
 use futures::{StreamExt, stream};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io;
@@ -121,10 +123,14 @@ async fn streamed(answer: Answer, format: Format) -> Result<Response<Body>, ApiE
 async fn permits_of(State(app): State<App>, Caller(who): Caller) -> Result<Response<Body>, ApiError> {
     let place = app.enter_reads().await?;
     app.on_thread(place, move |app| {
+        let now = app.now();
         let access = Access { who: who.clone(), interface: "sql", request: "GET /permits".to_owned(), tables: Vec::new() };
         let mine = app.read_recorded(&access, |_| {
-            let all = app.database().documents("permit")?;
-            let mine: Vec<Value> = all.iter().filter_map(|d| serde_json::from_str(&d.json).ok()).filter(|p| may_use(&who, p)).collect();
+            let care = who.holder.as_deref().map(|holder| Permit::care(holder, &who.user));
+            let stored = app.database().documents("permit")?;
+            // One that does not keep its basis' rules cannot be used, so it is not listed.
+            let granted = stored.iter().filter_map(|d| Permit::parse(&d.json).ok()).filter(|p| may_see(&who, p, now));
+            let mine: Vec<Value> = care.into_iter().chain(granted).map(|p| json!(p.document())).collect();
             let count = mine.len() as u64;
             Ok((mine, count))
         })?;
@@ -133,8 +139,7 @@ async fn permits_of(State(app): State<App>, Caller(who): Caller) -> Result<Respo
     .await
 }
 
-/// Whether a permit names the caller. The centre, which grants them, sees all.
-fn may_use(who: &Principal, permit: &Value) -> bool {
-    let users = permit["users"].as_array().map(Vec::as_slice).unwrap_or_default();
-    role_name(who.role) == "centre" || users.iter().any(|user| user.as_str() == Some(&who.user))
+/// The centre, which grants permits, sees all of them; others those that they may use now.
+fn may_see(who: &Principal, permit: &Permit, now: Timestamp) -> bool {
+    who.role == Role::Centre || permit.usable_by(&who.user, now)
 }

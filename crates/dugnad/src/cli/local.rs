@@ -96,14 +96,14 @@ impl OpenProgress {
         }
         if std::io::stderr().is_terminal() {
             let bar = self.bar.get_or_insert_with(|| {
-                let style = ProgressStyle::with_template("opening: {bar:40} {human_pos}/{human_len} commits, {eta} left");
+                let style = ProgressStyle::with_template("opening: {bar:40} {human_pos}/{human_len} versions, {eta} left");
                 ProgressBar::new(all).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
             });
             bar.set_length(all);
             bar.set_position(done);
         } else if self.told.elapsed() > Duration::from_secs(5) {
             self.told = Instant::now();
-            eprintln!("opening {}: {done} of {all} commits", self.dir);
+            eprintln!("opening {}: {done} of {all} versions", self.dir);
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::CliError;
 use super::local::Local;
-use crate::api::{self, App, Settings};
-use axum::Router;
+use crate::api::{self, Settings};
+use crate::web;
 use clap::Args;
 use std::path::PathBuf;
 use tokio::net::TcpListener;
@@ -49,18 +49,12 @@ impl Serve {
             let bound = listener.local_addr().map_err(CliError::failed)?;
             tell(&format!("http://{bound}"), &local, &self.data);
             let app = local.app(settings);
-            let pages = pages(&app);
-            api::serve(app, pages, listener, stop_signal()).await.map_err(CliError::failed)
+            api::serve(app, web::start::routes(), listener, stop_signal()).await.map_err(CliError::failed)
         });
         local.database.close();
         eprintln!("stopped");
         served
     }
-}
-
-/// The web pages beside the API.
-fn pages(_app: &App) -> Router {
-    Router::new()
 }
 
 fn tell(url: &str, local: &Local, data: &std::path::Path) {

@@ -64,7 +64,7 @@ impl Cast {
             "permits": {"authority": SURVEILLANCE, "company": STATISTICS, "company_study": STUDY},
         });
         let path = data.join("demo.json");
-        std::fs::write(&path, format!("{json:#}\n")).map_err(|e| CliError::Failed(format!("{}: {e}", path.display())))
+        write_private(&path, &format!("{json:#}\n")).map_err(|e| CliError::Failed(format!("{}: {e}", path.display())))
     }
 
     /// What a person at the terminal needs to try it.
@@ -96,6 +96,15 @@ impl Cast {
         println!(r#"  curl -H "Authorization: Bearer $TOKEN" {url}/permits"#);
         println!();
     }
+}
+
+/// Writes a file that its owner only can read: it has tokens in it.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    std::io::Write::write_all(&mut options.open(path)?, text.as_bytes())
 }
 
 fn sql_line(url: &str, permit: &str, sql: &str) -> String {

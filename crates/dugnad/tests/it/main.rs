@@ -9,4 +9,5 @@ mod freshness;
 mod hostile;
 mod limits;
 mod process;
+mod sql;
 mod support;

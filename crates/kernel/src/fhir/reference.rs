@@ -205,22 +205,15 @@ fn is_link(property: &Property) -> bool {
     matches!(property.value, ValueType::Primitive(primitive) if primitive.is_link())
 }
 
-/// Splits a literal reference: `Patient/1`, `Patient/1/_history/2` or `http://host/fhir/Patient/1` -> (`Patient`, `1`).
-/// `None` for `#contained`, `urn:...`, and whatever does not end in a resource type and an id.
+/// Splits a relative literal reference: `Patient/1` or `Patient/1/_history/2` -> (`Patient`, `1`). `None` for `#contained`,
+/// `urn:...`, whatever is not a resource type and an id, and absolute URLs: `http://host/fhir/Patient/1` is another server's
+/// patient and must not get the key of the holder's own `Patient/1`.
 pub fn literal(reference: &str) -> Option<(&str, &str)> {
     let path = match reference.rsplit_once("/_history/") {
         Some((path, version)) if primitive::is_id(version.as_bytes()) => path,
         Some(_) => return None,
         None => reference,
     };
-    let (before, id) = path.rsplit_once('/')?;
-    let (base, resource_type) = before.rsplit_once('/').map_or(("", before), |(base, name)| (base, name));
-    let is_base = base.is_empty() && !before.starts_with('/') || is_absolute(base);
-    (is_base && primitive::is_id(id.as_bytes()) && definitions::is_resource_type(resource_type)).then_some((resource_type, id))
-}
-
-/// Whether `base` is `http://host...` or `https://host...`.
-fn is_absolute(base: &str) -> bool {
-    let host = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://"));
-    host.is_some_and(|host| !host.is_empty() && !host.starts_with('/') && !host.contains(['?', '#']))
+    let (resource_type, id) = path.split_once('/')?;
+    (primitive::is_id(id.as_bytes()) && definitions::is_resource_type(resource_type)).then_some((resource_type, id))
 }

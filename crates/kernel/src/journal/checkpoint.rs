@@ -36,6 +36,10 @@ impl Checkpointer {
                 }
                 std::thread::park_timeout(INTERVAL);
             }
+            // The last one: everything into the database file, and an empty log beside it.
+            if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+                tracing::warn!(%error, "the write-ahead log could not be emptied; it is read when the database is opened again");
+            }
         });
         let thread = thread.map_err(|e| JournalError::Inconsistent(format!("no thread for checkpoints: {e}")))?;
         Ok(Self { stop, thread: Some(thread) })

@@ -34,6 +34,7 @@ pub enum JournalError {
 
 /// Opens or makes the journal at `path` for its one writer.
 pub(crate) fn open(path: &Path) -> Result<Writer, JournalError> {
+    make_private(path)?;
     let connection = Connection::open(path)?;
     connection.execute_batch(
         "PRAGMA page_size=8192; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;
@@ -51,6 +52,15 @@ pub(crate) fn open(path: &Path) -> Result<Writer, JournalError> {
         return Err(JournalError::Format(format));
     }
     Writer::new(connection)
+}
+
+/// Makes the file, readable by its owner only; SQLite gives the files beside it the same rights.
+fn make_private(path: &Path) -> Result<(), JournalError> {
+    let mut options = std::fs::File::options();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop).map_err(|e| JournalError::Inconsistent(format!("it cannot be made or written: {e}")))
 }
 
 /// Connections that read what has been committed. Taken for one look and given back.
