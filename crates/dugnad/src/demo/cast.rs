@@ -80,7 +80,9 @@ impl Cast {
         let hospital = feed::hospitals().get(shown_hospital()).map_or("", |h| h.name);
         println!("A hospital ({hospital}) writes, and reads its own patients:");
         println!("  TOKEN={}", self.hospital);
-        println!(r#"  curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/fhir+json' {url}/fhir/Patient -d '{{"resourceType":"Patient","gender":"female"}}'"#);
+        println!(
+            r#"  curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/fhir+json' {url}/fhir/Patient -d '{{"resourceType":"Patient","gender":"female"}}'"#
+        );
         println!("The authority reads rows, live, under the permit `{SURVEILLANCE}`:");
         println!("  TOKEN={}", self.authority);
         println!(r#"  {}"#, sql_line(url, SURVEILLANCE, "SELECT kind, count(*) AS n FROM treatment GROUP BY kind ORDER BY n DESC"));
@@ -108,7 +110,9 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 fn sql_line(url: &str, permit: &str, sql: &str) -> String {
-    format!(r#"curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' {url}/sql -d '{{"permit":"{permit}","sql":"{sql}"}}'"#)
+    format!(
+        r#"curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' {url}/sql -d '{{"permit":"{permit}","sql":"{sql}"}}'"#
+    )
 }
 
 /// The hospital whose token the terminal shows: the one that treats most.
@@ -162,7 +166,8 @@ fn permits(local: &Local) -> [Value; 3] {
     statistics["population"] = json!("everyone");
     statistics["cadence"] = json!("daily");
     statistics["delivery"] = json!("remote");
-    let mut study = common(STUDY, "trial_protocol", "a company (the study's sponsor, made up)", "company", "The study's own data as they arise");
+    let mut study =
+        common(STUDY, "trial_protocol", "a company (the study's sponsor, made up)", "company", "The study's own data as they arise");
     let sites: Vec<Value> = studies()
         .iter()
         .filter(|s| s.id == OPEN_LABEL_STUDY)

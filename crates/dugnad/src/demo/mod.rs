@@ -63,14 +63,7 @@ struct Registered {
     token: String,
 }
 
-async fn serve(
-    options: &Demo,
-    folder: &Folder,
-    local: &Local,
-    cast: &Cast,
-    hospitals: Vec<Registered>,
-    run: u64,
-) -> Result<(), CliError> {
+async fn serve(options: &Demo, folder: &Folder, local: &Local, cast: &Cast, hospitals: Vec<Registered>, run: u64) -> Result<(), CliError> {
     let listener = TcpListener::bind(options.listen).await;
     let listener = listener.map_err(|e| CliError::Failed(format!("cannot listen on {}: {e}; choose another --listen", options.listen)))?;
     let address = listener.local_addr().map_err(CliError::failed)?;
@@ -82,7 +75,16 @@ async fn serve(
     cast.write_json(&url, &folder.path)?;
     cast.tell(&url, &folder.path, folder.temporary);
     let stopping = Arc::new(AtomicBool::new(false));
-    let story = Story { options: options.clone(), url, local: local.clone(), cast: cast.clone(), hospitals, run, state, stop: Arc::clone(&stopping) };
+    let story = Story {
+        options: options.clone(),
+        url,
+        local: local.clone(),
+        cast: cast.clone(),
+        hospitals,
+        run,
+        state,
+        stop: Arc::clone(&stopping),
+    };
     let mut told = tokio::task::spawn_blocking(move || story.tell());
     let ended = tokio::select! {
         ended = &mut told => ended,
@@ -181,7 +183,8 @@ impl Story {
             workers: FEED_WORKERS,
         };
         let reporting = Arc::clone(&gauge);
-        let live = LiveFeed::start(config, feed, Arc::clone(&self.stop), move |report: Report| reporting.record(report)).map_err(CliError::failed)?;
+        let live = LiveFeed::start(config, feed, Arc::clone(&self.stop), move |report: Report| reporting.record(report))
+            .map_err(CliError::failed)?;
         let end = self.options.duration.map(|s| Instant::now() + Duration::from_secs(s));
         while !self.stop.load(Ordering::Acquire) && end.is_none_or(|end| Instant::now() < end) {
             std::thread::sleep(Duration::from_millis(50));
@@ -216,7 +219,9 @@ impl Story {
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get) * 2;
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|w| w.join().unwrap_or_else(|_| Err(CliError::Failed("the history could not be made".to_owned()))))
+            workers
+                .into_iter()
+                .try_for_each(|w| w.join().unwrap_or_else(|_| Err(CliError::Failed("the history could not be made".to_owned()))))
         })?;
         bar.finish_and_clear();
         let seconds = started.elapsed().as_secs_f64();

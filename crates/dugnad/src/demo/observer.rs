@@ -1,8 +1,8 @@
 //! Reads what the permits see, over HTTP with their users' tokens: for the page, and to find out how fresh the answers are.
 
+use super::EPOCH;
 use super::cast::{Cast, STATISTICS, STUDY, SURVEILLANCE};
 use super::gauge::Gauge;
-use super::EPOCH;
 use crate::cli::CliError;
 use crate::cli::client::{self, Client};
 use crate::cli::local::Local;
@@ -20,8 +20,16 @@ use ureq::http::Method;
 
 /// The tables that the page counts for the authority.
 const COUNTED: [&str; 10] = [
-    "patient", "encounter", "condition", "procedure", "medication_administration", "medication_request", "observation", "diagnostic_report",
-    "specimen", "treatment",
+    "patient",
+    "encounter",
+    "condition",
+    "procedure",
+    "medication_administration",
+    "medication_request",
+    "observation",
+    "diagnostic_report",
+    "specimen",
+    "treatment",
 ];
 
 /// The two threads that read.
@@ -54,8 +62,7 @@ impl Reader {
             body["as_of"] = json!(commit);
         }
         let headers = [("Content-Type", "application/json")];
-        let mut answer =
-            self.client.send(Method::POST, "/sql", &headers, Some(body.to_string().as_bytes())).map_err(|e| e.to_string())?;
+        let mut answer = self.client.send(Method::POST, "/sql", &headers, Some(body.to_string().as_bytes())).map_err(|e| e.to_string())?;
         let text = client::text(&mut answer);
         if !answer.status().is_success() {
             return Err(format!("{}: {}", answer.status().as_u16(), client::explain(answer.status().as_u16(), &text).remove(0).1));
@@ -112,7 +119,10 @@ impl Observer {
             }
         };
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.to_owned()).spawn(work);
-        let threads = vec![spawn("demo-check", Box::new(checker)).map_err(CliError::failed)?, spawn("demo-paint", Box::new(paint)).map_err(CliError::failed)?];
+        let threads = vec![
+            spawn("demo-check", Box::new(checker)).map_err(CliError::failed)?,
+            spawn("demo-paint", Box::new(paint)).map_err(CliError::failed)?,
+        ];
         Ok(Self { threads })
     }
 
@@ -159,7 +169,8 @@ impl Painter {
         let commit = self.local.database.snapshot().commit().0;
         let minute_ago = self.minute_ago(commit);
         let resources = self.local.database.counters().resources;
-        let count = |wanted: Option<&str>| resources.iter().filter(|(t, _)| is_fhir(t) && wanted.is_none_or(|w| w == t)).map(|(_, n)| n).sum();
+        let count =
+            |wanted: Option<&str>| resources.iter().filter(|(t, _)| is_fhir(t) && wanted.is_none_or(|w| w == t)).map(|(_, n)| n).sum();
         Ok(DemoState {
             at: Timestamp::now().to_string(),
             commit,
@@ -200,7 +211,9 @@ impl Painter {
     }
 
     fn study(&self, minute_ago: u64) -> Result<StudyView, String> {
-        let subjects = self.study.ask("SELECT count(DISTINCT patient_key) AS subjects, count(DISTINCT holder) AS sites FROM research_subject", None)?;
+        let subjects = self
+            .study
+            .ask("SELECT count(DISTINCT patient_key) AS subjects, count(DISTINCT holder) AS sites FROM research_subject", None)?;
         let rows = self.study.count(
             "SELECT (SELECT count(*) FROM patient) + (SELECT count(*) FROM condition) + (SELECT count(*) FROM procedure)
               + (SELECT count(*) FROM medication_administration) + (SELECT count(*) FROM observation)
@@ -253,7 +266,8 @@ fn by_kind(reader: &Reader, as_of: Option<u64>) -> Result<(BTreeMap<String, u64>
 
 /// What has come since.
 fn arrived(now: &BTreeMap<String, u64>, then: &BTreeMap<String, u64>) -> Vec<KindCount> {
-    let since = |(kind, n): (&String, &u64)| KindCount { kind: kind.clone(), count: n.saturating_sub(then.get(kind).copied().unwrap_or_default()) };
+    let since =
+        |(kind, n): (&String, &u64)| KindCount { kind: kind.clone(), count: n.saturating_sub(then.get(kind).copied().unwrap_or_default()) };
     now.iter().map(since).collect()
 }
 

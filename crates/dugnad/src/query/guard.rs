@@ -249,7 +249,9 @@ fn grouping_sets(by: &[SqlExpr]) -> u64 {
     let sets = |expr: &SqlExpr| match expr {
         SqlExpr::Cube(columns) => 1_u64.checked_shl(columns.len().try_into().unwrap_or(u32::MAX)).unwrap_or(u64::MAX),
         SqlExpr::Rollup(columns) => columns.len() as u64 + 1,
-        SqlExpr::GroupingSets(sets) => sets.len() as u64,
+        SqlExpr::GroupingSets(sets) => sets.iter().map(|set| grouping_sets(set)).fold(0, u64::saturating_add),
+        SqlExpr::Nested(inner) => grouping_sets(std::slice::from_ref(inner)),
+        SqlExpr::Tuple(elements) => grouping_sets(elements),
         _ => 1,
     };
     by.iter().map(sets).fold(1, u64::saturating_mul)

@@ -208,7 +208,7 @@ impl Shared {
         };
         let purpose = Some(permit.document().purpose.clone());
         if permit.statistics_only() {
-            return (purpose, self.prepare_statistics(question));
+            return (purpose, self.prepare_statistics(question, &permit));
         }
         (purpose, self.prepare_rows(question, &permit, now).await)
     }
@@ -226,13 +226,14 @@ impl Shared {
         Ok(Prepared::Rows { planned, commit })
     }
 
-    fn prepare_statistics(&self, question: &Question) -> Result<Prepared, QueryError> {
+    fn prepare_statistics(&self, question: &Question, permit: &dugnad_kernel::permit::Permit) -> Result<Prepared, QueryError> {
         if question.as_of.is_some() || question.min_commit.is_some() {
             return Err(QueryError::Commit(
                 "statistics are those of the last epoch; `as_of` and Dugnad-Min-Commit are for rows".to_owned(),
             ));
         }
         let request = Request::parse(&question.sql)?;
+        request.within(permit)?;
         let (epoch, lists) = self.present();
         request.check(&lists)?;
         Ok(Prepared::Statistics { request, epoch, lists })

@@ -6,8 +6,9 @@ use super::transform;
 use super::world::{ColumnGrant, Lens};
 use crate::limits::SCAN_BATCH_ROWS;
 use async_trait::async_trait;
-use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::array::{ArrayRef, AsArray, DictionaryArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use datafusion::arrow::compute::take;
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef, UInt32Type};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
@@ -20,7 +21,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
 };
-use dugnad_kernel::live::schema::TableSchema;
+use dugnad_kernel::live::schema::{Storage, TableSchema};
 use futures::{Stream, stream};
 use std::fmt;
 use std::sync::Arc;
@@ -223,7 +224,36 @@ impl Lens {
 
     /// A stored column as the permit shows it: key or transform, never both.
     fn show(&self, grant: &ColumnGrant, column: &ArrayRef) -> Result<ArrayRef> {
+        let column = match grant.storage {
+            Storage::Code | Storage::Holder => &compact(column)?,
+            _ => column,
+        };
         let shown = self.keys.encode(grant.storage, column).map_err(DataFusionError::Internal)?;
         transform::apply(grant.transform, &shown)
     }
+}
+
+/// A dictionary column with only the values that its rows have, in order of their first row.
+///
+/// A live table has one dictionary for all its rows: those of other persons, of later commits, of deleted resources. Left
+/// as it is, it would be in every Arrow answer; and as operators compute on the values of a dictionary, a CAST could
+/// fail, and so tell, because of a value that no visible row has.
+fn compact(column: &ArrayRef) -> Result<ArrayRef> {
+    const UNSEEN: u32 = u32::MAX;
+    let dictionary = column.as_dictionary_opt::<UInt32Type>();
+    let dictionary = dictionary.ok_or_else(|| DataFusionError::Internal("a code is not stored in a dictionary".to_owned()))?;
+    let mut position = vec![UNSEEN; dictionary.values().len()];
+    let mut seen: Vec<u32> = Vec::new();
+    let keys = dictionary.keys().iter().map(|key| {
+        let key = key?;
+        let position = position.get_mut(key as usize)?;
+        if *position == UNSEEN {
+            *position = seen.len() as u32;
+            seen.push(key);
+        }
+        Some(*position)
+    });
+    let keys: UInt32Array = keys.collect();
+    let values = take(dictionary.values(), &UInt32Array::from(seen), None)?;
+    Ok(Arc::new(DictionaryArray::try_new(keys, values)?))
 }

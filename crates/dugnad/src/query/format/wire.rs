@@ -25,6 +25,9 @@ impl Writer {
     /// A writer of rows of `schema`.
     pub fn new(format: Format, schema: &SchemaRef) -> Result<Self, QueryError> {
         let schema = readable(schema, format);
+        if !schema.fields().iter().all(|field| rewritten(field.data_type())) {
+            return Err(failed("a type that is not rewritten"));
+        }
         let encode: Box<dyn Encode> = match format {
             Format::Table => Box::new(TextTable::new(&schema)),
             Format::Csv => Box::new(Csv::new(&schema)?),
@@ -85,8 +88,25 @@ fn known_type(data_type: &DataType, format: Format) -> DataType {
         },
         DataType::List(item) => DataType::List(known_field(item, format)),
         DataType::LargeList(item) => DataType::LargeList(known_field(item, format)),
+        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(known_field(item, format), *size),
+        DataType::Map(entries, sorted) => DataType::Map(known_field(entries, format), *sorted),
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(|f| known_field(f, format)).collect()),
         other => other.clone(),
+    }
+}
+
+/// Whether a column of this type is copied value by value. A view or dictionary that is passed on as it is would carry
+/// values of rows that are not in the answer.
+fn rewritten(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Utf8View | DataType::BinaryView | DataType::ListView(_) | DataType::LargeListView(_) => false,
+        DataType::Union(_, _) | DataType::RunEndEncoded(_, _) => false,
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) | DataType::Map(item, _) => {
+            rewritten(item.data_type())
+        }
+        DataType::Struct(fields) => fields.iter().all(|field| rewritten(field.data_type())),
+        DataType::Dictionary(_, value) => rewritten(value),
+        _ => true,
     }
 }
 

@@ -16,6 +16,7 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use dugnad_kernel::disclosure::{Calendar, Dimension, Epoch, Method, Raw, Released, release};
 use dugnad_kernel::live::schema::ZONE;
+use dugnad_kernel::permit::Permit;
 pub(super) use request::Request;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -57,6 +58,15 @@ impl Table {
             Table::Patients => "Persons that a hospital has registered.",
             Table::Conditions => "Persons with a condition, without those refuted or entered in error.",
             Table::Treatments => "Persons who were treated: surgery, radiotherapy, drugs, immunisations, other procedures.",
+        }
+    }
+
+    /// The table whose rows are counted.
+    fn behind(self) -> &'static str {
+        match self {
+            Table::Patients => "patient",
+            Table::Conditions => "condition",
+            Table::Treatments => "treatment",
         }
     }
 
@@ -233,6 +243,28 @@ impl Request {
     /// The table that it names, for the record.
     pub fn table_name(&self) -> String {
         format!("statistics.{}", self.table.name())
+    }
+
+    /// Checks that the permit holds what is counted: the table behind, and the columns that tell the category. What it does
+    /// not hold does not exist, as under a permit with rows.
+    pub fn within(&self, permit: &Permit) -> Result<(), QueryError> {
+        let behind = self.table.behind();
+        let columns: &[(&str, &str)] = match self.by {
+            By::Sex => &[("patient", "gender")],
+            By::AgeBand => &[("patient", "birth_date")],
+            By::Holder => &[(behind, "holder")],
+            By::Year => &[(behind, "started")],
+            By::Kind => &[(behind, "kind")],
+            By::Icd10Chapter | By::NeoplasmBlock => &[(behind, "code"), (behind, "code_system")],
+        };
+        if !permit.covers_table(behind) {
+            return Err(QueryError::Refused(format!("there is no table {} under this permit", self.table_name())));
+        }
+        if columns.iter().any(|(table, column)| permit.covers(table, column).is_none()) {
+            let by = self.by.name();
+            return Err(QueryError::Refused(format!("{} has no dimension {by} under this permit", self.table_name())));
+        }
+        Ok(())
     }
 
     /// Checks that every category it names is in the published list.

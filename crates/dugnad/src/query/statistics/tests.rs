@@ -122,7 +122,6 @@ fn whatever_is_not_in_the_form_is_refused() {
         "SELECT kind, persons FROM statistics.treatments GROUP BY kind ORDER BY ALL",
         "SELECT kind, persons FROM statistics.treatments GROUP BY kind LIMIT 1 OFFSET 1",
         "SELECT kind, persons FROM statistics.treatments GROUP BY kind LIMIT (SELECT 1)",
-        "SELECT kind, persons FROM statistics.treatments GROUP BY kind LIMIT ALL",
         "SELECT kind, persons FROM statistics.treatments GROUP BY kind FETCH FIRST 1 ROW ONLY",
         "SELECT kind, persons FROM statistics.treatments TABLESAMPLE BERNOULLI (50) GROUP BY kind",
         "SELECT kind, persons FROM statistics.treatments FOR SYSTEM_TIME AS OF '2020-01-01' GROUP BY kind",

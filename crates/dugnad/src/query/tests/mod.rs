@@ -3,6 +3,7 @@
 mod attacks;
 mod hospital;
 mod run;
+mod service;
 mod session;
 
 use super::error::QueryError;

@@ -1,7 +1,8 @@
 use super::super::permit::enrolled;
 use super::super::source::Sources;
 use super::hospital::{NORTH, SOUTH};
-use super::{Hospital, grant, refusal, rows};
+use super::{Hospital, ask, grant, refusal, rows};
+use datafusion::arrow::array::AsArray;
 use dugnad_kernel::disclosure::{PSEUDONYM_LENGTH, Pseudonyms};
 use dugnad_kernel::ids::{HolderId, PatientOrdinal};
 use dugnad_kernel::permit::Transform;
@@ -162,6 +163,21 @@ fn plans_show_no_numbers_of_the_data() {
     let text = plan(vec![1]).join("\n");
     assert!(text.contains("PermitScan: table=patient, columns=[patient_key, gender]"), "{text}");
     assert!(!text.contains("rows=") && !text.contains("Rows="), "{text}");
+}
+
+/// A live table's dictionary holds the codes of all its rows; those of others must neither leave nor be computed on.
+#[test]
+fn dictionaries_hold_only_values_of_visible_rows() {
+    let hospital = Hospital::new();
+    let world = hospital.of_patients("p", &["procedure"], [2]);
+    let batches = ask(&world, "SELECT code, status, holder FROM procedure").unwrap();
+    for column in batches[0].columns() {
+        let values = column.as_any_dictionary().values();
+        assert_eq!(values.len(), 1, "{values:?}");
+    }
+    assert!(refusal(&world, "SELECT CAST(code AS INT) FROM procedure").contains("cannot be converted"));
+    let nobody = hospital.of_patients("p", &["procedure"], [12]);
+    assert_eq!(rows(&nobody, "SELECT CAST(code AS INT) FROM procedure").len(), 0, "no row, no failure");
 }
 
 #[test]
