@@ -1,18 +1,24 @@
 //! `dugnad bench`.
 
 use super::CliError;
+use super::ingest::References;
+use crate::bench::{freshness, ingest};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Measure on this machine, and print each figure as JSON.
 ///
 /// A table for people goes to stderr, one JSON object a line to stdout, such as
-/// {"bench":"freshness","figure":"stale_reads","value":0,"unit":"1"}.
+/// {"bench":"freshness","figure":"stale_sql","value":0,"unit":"1","better":"lower"}. A figure without "better" says under
+/// what conditions the others were measured.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  dugnad bench ingest bundles/
-  dugnad bench freshness --rate 200 --seconds 60")]
+  dugnad bench ingest                                 200,000 synthetic resources
+  dugnad bench ingest bundles/ --data ./bench-db      your own bundles, on the disk that matters
+  dugnad bench freshness --rate 1000 --writers 16 --for 60
+  dugnad bench freshness --reads 100000 > figures.ndjson")]
 pub struct Bench {
     #[command(subcommand)]
     what: What,
@@ -20,23 +26,10 @@ pub struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Durable resources per second, with all views live.
-    Ingest {
-        /// Bundles, NDJSON files, archives or folders of them; the synthetic feed's history if none is given.
-        paths: Vec<PathBuf>,
-    },
-    /// From the hospital's commit to the first answer that holds it, and stale answers, at a given rate of writes.
-    Freshness {
-        /// Writes per second.
-        #[arg(long, default_value_t = 100.0)]
-        rate: f64,
-        /// How long.
-        #[arg(long, default_value_t = 30)]
-        seconds: u64,
-        /// How many writers.
-        #[arg(long, default_value_t = 4)]
-        writers: u32,
-    },
+    /// Durable resources per second with all built-in views live: into a folder, and over HTTP.
+    Ingest(Ingest),
+    /// From the hospital's commit to the answers that hold it, and stale answers, at a given rate of writes.
+    Freshness(Freshness),
     /// The view runner, resources per second (comes with a later release).
     Views,
     /// SQL under a permit (comes with a later release).
@@ -51,11 +44,66 @@ enum What {
     Fhir,
 }
 
+/// Measures what `dugnad ingest --data` and `dugnad ingest --server` do, each into a fresh database; the server runs in this
+/// process, on a loopback address.
+#[derive(Debug, Args)]
+struct Ingest {
+    /// Bundles, NDJSON files, archives or folders of them; synthetic transactions of 100 to 300 resources if none is given.
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// How many synthetic resources.
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=20_000_000), conflicts_with = "paths")]
+    resources: u32,
+    /// An empty folder for the databases, on the disk that is to be measured; a temporary one if not given.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// References that cannot be resolved: refused, or kept as logical references.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = References::Lenient)]
+    references: References,
+    /// How many writers at once.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+}
+
+/// Measures with writers whose transactions are due at fixed times (an open loop: a server that stalls is seen to stall) and
+/// readers that know what was acknowledged before they asked. The server runs in this process, over a new database; with
+/// --tokens, a running one is measured.
+#[derive(Debug, Args)]
+struct Freshness {
+    /// Transactions per second, of three resources each.
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 200.0, value_parser = super::demo::parse_rate)]
+    rate: f64,
+    /// How many transactions may be under way at once.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=512))]
+    writers: u16,
+    /// How many readers.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=512))]
+    readers: u16,
+    /// For how long, in seconds.
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+    /// Instead of a time: until so many answers have been checked on each interface.
+    #[arg(long, value_name = "N", conflicts_with = "seconds")]
+    reads: Option<u64>,
+    /// How many resources the database holds before.
+    #[arg(long, value_name = "RESOURCES", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(0..=20_000_000))]
+    load: u32,
+    /// An empty folder for the database, on the disk that is to be measured; a temporary one if not given.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The demo.json of a running server, with its tokens and permits: measures that one.
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    tokens: Option<PathBuf>,
+    /// The running server, if it is not where its demo.json says.
+    #[arg(long, value_name = "URL", requires = "tokens")]
+    server: Option<String>,
+}
+
 impl Bench {
     pub(super) fn run(self) -> Result<(), CliError> {
         let name = match self.what {
-            What::Ingest { .. } => "ingest",
-            What::Freshness { .. } => "freshness",
+            What::Ingest(options) => return ingest::run(&options.into()),
+            What::Freshness(options) => return freshness::run(&options.into()),
             What::Views => "views",
             What::Sql => "sql",
             What::Search => "search",
@@ -64,5 +112,33 @@ impl Bench {
             What::Fhir => "fhir",
         };
         Err(CliError::Failed(format!("`bench {name}` comes with a later release; nothing was measured")))
+    }
+}
+
+impl From<Ingest> for ingest::Options {
+    fn from(given: Ingest) -> Self {
+        Self {
+            paths: given.paths,
+            resources: given.resources as usize,
+            data: given.data,
+            handling: given.references.handling(),
+            jobs: usize::from(given.jobs),
+        }
+    }
+}
+
+impl From<Freshness> for freshness::Options {
+    fn from(given: Freshness) -> Self {
+        let until = given.reads.map_or(freshness::Until::Time(Duration::from_secs(given.seconds)), freshness::Until::Answers);
+        Self {
+            rate_per_s: given.rate,
+            writers: usize::from(given.writers),
+            readers: usize::from(given.readers),
+            until,
+            load: given.load as usize,
+            data: given.data,
+            tokens: given.tokens,
+            server: given.server,
+        }
     }
 }

@@ -34,7 +34,7 @@ pub struct Demo {
     pub duration: Option<u64>,
 }
 
-fn parse_rate(text: &str) -> Result<f64, String> {
+pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if (0.01..=100_000.0).contains(&rate) => Ok(rate),
         _ => Err("a number from 0.01 to 100000".to_owned()),

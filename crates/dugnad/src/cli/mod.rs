@@ -4,7 +4,7 @@ mod audit;
 mod bench;
 pub mod client;
 pub mod demo;
-mod ingest;
+pub(crate) mod ingest;
 pub mod local;
 mod query;
 pub mod serve;
@@ -167,6 +167,10 @@ mod tests {
             "dugnad audit prove --data d 7",
             "dugnad audit log --server http://127.0.0.1:1 --token T",
             "dugnad bench views",
+            "dugnad bench ingest --resources 1000 --data d",
+            "dugnad bench ingest bundles --references strict --jobs 2",
+            "dugnad bench freshness --rate 200 --writers 4 --readers 2 --for 30",
+            "dugnad bench freshness --reads 100000 --tokens demo.json --server http://127.0.0.1:1",
         ] {
             assert!(
                 Cli::try_parse_from(line.split(' ')).is_ok(),

@@ -1,16 +1,13 @@
 //! What the demo measures of itself.
 
+use crate::bench::Latency;
 use crate::feed::live::{Acknowledged, Report};
 use crate::web::demo::{Arrival, Freshness, LATEST, RECENT};
-use hdrhistogram::Histogram;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// The longest latency that is told apart, in microseconds.
-const LONGEST_US: u64 = 60_000_000;
 
 /// Counts and latencies, fed by the hospitals' threads and by the reader that looks for what they wrote.
 pub(super) struct Gauge {
@@ -30,8 +27,8 @@ struct Inner {
     latest: VecDeque<Arrival>,
     times: VecDeque<Instant>,
     newest: Option<(u64, Instant)>,
-    ack_us: Histogram<u64>,
-    fresh_us: Histogram<u64>,
+    acknowledged_after: Latency,
+    visible_after: Latency,
     recent_ms: VecDeque<f32>,
     reads: u64,
     stale: u64,
@@ -48,10 +45,6 @@ pub(super) struct Demand {
 
 impl Gauge {
     pub(super) fn new(hospitals: usize) -> Self {
-        let histogram = || {
-            #[expect(clippy::expect_used, reason = "the bounds are constants that the histogram takes")]
-            Histogram::new_with_bounds(1, LONGEST_US, 3).expect("1..60 s at three digits")
-        };
         Self {
             inner: Mutex::new(Inner {
                 began: Instant::now(),
@@ -64,8 +57,8 @@ impl Gauge {
                 latest: VecDeque::new(),
                 times: VecDeque::new(),
                 newest: None,
-                ack_us: histogram(),
-                fresh_us: histogram(),
+                acknowledged_after: Latency::default(),
+                visible_after: Latency::default(),
                 recent_ms: VecDeque::new(),
                 reads: 0,
                 stale: 0,
@@ -117,8 +110,7 @@ impl Gauge {
             return;
         }
         let after = demand.newest.1.elapsed();
-        let micros = u64::try_from(after.as_micros()).unwrap_or(LONGEST_US).clamp(1, LONGEST_US);
-        inner.fresh_us.saturating_record(micros);
+        inner.visible_after.record(after);
         if inner.recent_ms.len() == RECENT {
             inner.recent_ms.pop_front();
         }
@@ -137,9 +129,9 @@ impl Gauge {
         let freshness = Freshness {
             samples: inner.reads,
             stale: inner.stale,
-            p50_ms: ms(inner.fresh_us.value_at_quantile(0.5)),
-            p99_ms: ms(inner.fresh_us.value_at_quantile(0.99)),
-            max_ms: ms(inner.fresh_us.max()),
+            p50_ms: inner.visible_after.quantile_ms(0.5),
+            p99_ms: inner.visible_after.quantile_ms(0.99),
+            max_ms: inner.visible_after.max_ms(),
             recent_ms: inner.recent_ms.iter().copied().collect(),
         };
         (inner.hospitals.clone(), inner.latest.iter().cloned().collect(), rate, freshness)
@@ -149,15 +141,15 @@ impl Gauge {
     pub(super) fn summary(&self, checkpoint: &str) -> Summary {
         let inner = self.lock();
         let seconds = inner.began.elapsed().as_secs_f64();
-        let quantiles = |h: &Histogram<u64>| {
-            format!("p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms", ms(h.value_at_quantile(0.5)), ms(h.value_at_quantile(0.99)), ms(h.max()))
+        let quantiles = |l: &Latency| {
+            format!("p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms", l.quantile_ms(0.5), l.quantile_ms(0.99), l.max_ms())
         };
         let mut note = checkpoint.lines().skip(1);
         let hospitals = inner.hospitals.iter().filter(|n| **n > 0).count();
         let lines = vec![
             format!("treatments     {} ({} resources) by {hospitals} hospitals in {seconds:.0} s", inner.acknowledged, inner.resources),
-            format!("acknowledged   {} after they were due", quantiles(&inner.ack_us)),
-            format!("visible        {} from the acknowledgement to the first answer that holds it", quantiles(&inner.fresh_us)),
+            format!("acknowledged   {} after they were due", quantiles(&inner.acknowledged_after)),
+            format!("visible        {} from the acknowledgement to the first answer that holds it", quantiles(&inner.visible_after)),
             format!("stale answers  {} of {}", inner.stale, inner.reads),
             format!("not taken      {} failed, {} told to come back later", inner.failures, inner.busy),
             format!("audit log      {} entries, root {}", note.next().unwrap_or("0"), note.next().unwrap_or("-")),
@@ -177,8 +169,7 @@ impl Inner {
             self.newest = Some((acknowledged.commit, acknowledged.at));
         }
         self.times.push_back(acknowledged.at);
-        let micros = u64::try_from(acknowledged.latency.as_micros()).unwrap_or(LONGEST_US);
-        self.ack_us.saturating_record(micros.clamp(1, LONGEST_US));
+        self.acknowledged_after.record(acknowledged.latency);
         if self.latest.len() == LATEST {
             self.latest.pop_front();
         }
@@ -192,10 +183,6 @@ impl Inner {
             commit: acknowledged.commit,
         });
     }
-}
-
-fn ms(micros: u64) -> f64 {
-    micros as f64 / 1e3
 }
 
 /// The last lines of a demo.

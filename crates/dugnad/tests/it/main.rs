@@ -4,6 +4,10 @@
 
 mod api;
 mod commands;
+mod crash;
+mod freshness;
 mod hostile;
+mod limits;
+mod process;
 mod sql;
 mod support;

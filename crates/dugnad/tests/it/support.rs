@@ -14,7 +14,7 @@ pub struct Server {
     pub local: Local,
     pub router: Router,
     /// Removed with the server.
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 pub struct Answer {
@@ -45,7 +45,7 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let local = Local::open(dir.path(), None).unwrap();
         let router = api::router(local.app(Settings::default()), Router::new());
-        Self { local, router, _dir: dir }
+        Self { local, router, dir }
     }
 
     pub fn token(&self, role: Role, user: &str, holder: Option<&str>) -> String {
@@ -62,6 +62,10 @@ impl Server {
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
         Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     pub async fn get(&self, path: &str) -> Answer {

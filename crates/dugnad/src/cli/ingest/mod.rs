@@ -11,8 +11,9 @@ use crate::limits::INGEST_QUEUE;
 use clap::{Args, ValueEnum};
 use dugnad_kernel::database::Handling;
 use progress::Progress;
-use report::Report;
-use sink::{Server, Sink};
+pub(crate) use report::Report;
+use sink::Sink;
+pub(crate) use sink::{Folder, Server};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -41,7 +42,8 @@ pub struct Ingest {
     /// The health data holder (hospital) whose data it is. With --server the token decides: it must be that holder's.
     #[arg(long, value_name = "NAME")]
     holder: String,
-    /// Conditional references (`Practitioner?identifier=...`) that match nothing: refused, or kept as logical references.
+    /// References that cannot be resolved (`Practitioner?identifier=...` that matches nothing or several, `urn:uuid:...` of no
+    /// entry): refused, or kept as logical references.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = References::Strict)]
     references: References,
     /// How many writes at once [default: 8].
@@ -53,11 +55,21 @@ pub struct Ingest {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum References {
+pub(crate) enum References {
     /// Refused, as the FHIR specification says.
     Strict,
     /// Kept as `Reference.identifier`, with a warning.
     Lenient,
+}
+
+impl References {
+    /// As the database understands it.
+    pub(crate) fn handling(self) -> Handling {
+        match self {
+            References::Strict => Handling::Strict,
+            References::Lenient => Handling::Lenient,
+        }
+    }
 }
 
 impl Ingest {
@@ -66,12 +78,12 @@ impl Ingest {
         if files.passed_over > 0 {
             eprintln!("{} file(s) passed over: their names end in none of .json, .ndjson, .tar (.gz, .zst)", files.passed_over);
         }
-        let handling = if self.references == References::Lenient { Handling::Lenient } else { Handling::Strict };
+        let handling = self.references.handling();
         let report = match self.place.decide()? {
             At::Server(client) => take_in(&files, usize::from(self.jobs), &Server::new(client, handling)),
             At::Data(dir) => {
                 let local = super::local::Local::open(&dir, None)?;
-                let sink = sink::Folder::new(&local, &self.holder, handling)?;
+                let sink = Folder::new(&local, &self.holder, handling)?;
                 let report = take_in(&files, usize::from(self.jobs), &sink);
                 let recorded = sink.finish();
                 local.database.close();
@@ -87,8 +99,8 @@ impl Ingest {
     }
 }
 
-/// One thread reads, `jobs` threads prepare and write, this one shows how far they are.
-fn take_in(files: &Files, jobs: usize, sink: &dyn Sink) -> Report {
+/// Takes files in: one thread reads, `jobs` threads prepare and write, this one shows how far they are.
+pub(crate) fn take_in(files: &Files, jobs: usize, sink: &dyn Sink) -> Report {
     let read = Arc::new(AtomicU64::new(0));
     let report = Mutex::new(Report::default());
     let stop = AtomicBool::new(false);

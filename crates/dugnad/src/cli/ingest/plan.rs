@@ -49,10 +49,10 @@ fn document(origin: Arc<str>, bytes: Vec<u8>, sink: &dyn Sink) -> Result<Vec<Res
     let head = Head::of(&bytes);
     let kind = head.bundle_type().map(str::to_owned);
     match kind.as_deref() {
-        Some("transaction" | "batch") if !only_reads(&bytes) => {
-            let types = types_of(&bytes);
-            let (key, batch) = (key(&bytes), kind.as_deref() == Some("batch"));
-            let fate = if batch { sink.batch(bytes, key)? } else { sink.transaction(bytes, key)? };
+        Some(kind @ ("transaction" | "batch")) => {
+            let Some(types) = types_to_write(&bytes) else { return Ok(vec![single(origin, None, bytes, sink)?]) };
+            let key = key(&bytes);
+            let fate = if kind == "batch" { sink.batch(bytes, key)? } else { sink.transaction(bytes, key)? };
             Ok(vec![Result_ { origin, line: None, fate, types }])
         }
         _ => Ok(vec![single(origin, None, bytes, sink)?]),
@@ -156,22 +156,19 @@ struct Request<'a> {
     url: Option<Cow<'a, str>>,
 }
 
-/// Whether a Bundle asks for reads only: then it is kept, as the resource that it is.
-fn only_reads(bundle: &[u8]) -> bool {
-    let entries: Entries<'_> = serde_json::from_slice(bundle).unwrap_or_default();
+/// The types of a Bundle's entries. `None` if it asks for reads only: then it is kept, as the resource that it is.
+fn types_to_write(bundle: &[u8]) -> Option<Vec<String>> {
+    let Ok(Entries { entry }) = serde_json::from_slice(bundle) else { return Some(vec!["Bundle".to_owned()]) };
     let reads = |entry: &EntryHead<'_>| entry.request.as_ref().is_some_and(|r| matches!(r.method.as_deref(), Some("GET" | "HEAD")));
-    !entries.entry.is_empty() && entries.entry.iter().all(reads)
-}
-
-/// The types of a Bundle's entries.
-fn types_of(bundle: &[u8]) -> Vec<String> {
-    let Ok(Entries { entry }) = serde_json::from_slice(bundle) else { return vec!["Bundle".to_owned()] };
+    if !entry.is_empty() && entry.iter().all(reads) {
+        return None;
+    }
     let kind = |entry: EntryHead<'_>| {
         let of_resource = entry.resource.and_then(|r| r.resource_type).map(Cow::into_owned);
         let of_request = || entry.request.and_then(|r| r.url).and_then(|url| url.split(['/', '?']).next().map(str::to_owned));
         of_resource.or_else(of_request).unwrap_or_else(|| UNREADABLE.to_owned())
     };
-    entry.into_iter().map(kind).collect()
+    Some(entry.into_iter().map(kind).collect())
 }
 
 /// The interactions of a batch, for a sink that makes the commits itself.

@@ -109,6 +109,11 @@ impl Report {
         self.stopped.is_none() && self.total().refused == 0
     }
 
+    /// How many resources were taken.
+    pub fn taken(&self) -> u64 {
+        self.total().taken
+    }
+
     /// How many resources have been dealt with.
     pub fn resources(&self) -> u64 {
         let total = self.total();
@@ -138,7 +143,10 @@ impl Report {
     pub fn print(&self) {
         let _: io::Result<()> = io::stdout().write_all(self.table().as_bytes()); // nobody may be reading
         if self.warnings > 0 {
-            eprintln!("{} warning(s): references that match nothing were kept as logical references (Reference.identifier)", self.warnings);
+            eprintln!(
+                "{} warning(s): references that could not be resolved were kept as logical references (Reference.identifier)",
+                self.warnings
+            );
         }
         let (count, seconds) = (self.resources(), self.started.elapsed().as_secs_f64());
         eprintln!("{count} resources in {seconds:.1} s, {:.0} resources/s", count as f64 / seconds.max(0.001));
