@@ -351,9 +351,11 @@ fn live_tables_equal_a_rebuild_over_several_segments() {
 }
 
 #[test]
-fn ids_are_version_4_uuids() {
-    let id = random_id();
-    assert_eq!(id.len(), 36);
-    assert_eq!((&id[14..15], "89ab".contains(&id[19..20])), ("4", true));
-    assert_ne!(id, random_id());
+fn ids_are_version_7_uuids() {
+    let at = |micros: i64| time_ordered_id(Timestamp::from_microsecond(micros).unwrap());
+    let id = at(0x0190_0000_0000 * 1_000 + 500);
+    assert_eq!((id.len(), &id[..16]), (36, "01900000-0000-78"), "half a millisecond is half of 4096");
+    assert!(id[14..15] == *"7" && "89ab".contains(&id[19..20]));
+    assert_ne!(id, at(0x0190_0000_0000 * 1_000 + 500));
+    assert!(id < at(0x0190_0000_0000 * 1_000 + 501));
 }

@@ -11,6 +11,7 @@ pub(crate) use checkpoint::Checkpointer;
 pub(crate) use lookup::{Head, Lookup, Replayed};
 pub(crate) use writer::{NewVersion, Writer};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -40,6 +41,7 @@ pub(crate) fn open(path: &Path) -> Result<Writer, JournalError> {
         "PRAGMA page_size=8192; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;
          PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=OFF;",
     )?;
+    keep_plans(&connection)?;
     let made: bool = connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'meta')", [], |r| r.get(0))?;
     if !made {
         connection.execute_batch(&format!(
@@ -52,6 +54,13 @@ pub(crate) fn open(path: &Path) -> Result<Writer, JournalError> {
         return Err(JournalError::Format(format));
     }
     Writer::new(connection)
+}
+
+/// A statement's plan does not depend on the values of its parameters. Without this, SQLite parses and plans a statement anew
+/// at each run if it has compared one of its parameters with anything, and every look-up by id is such a statement.
+fn keep_plans(connection: &Connection) -> Result<(), JournalError> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 /// Makes the file, readable by its owner only; SQLite gives the files beside it the same rights.
@@ -91,6 +100,7 @@ impl Readers {
     fn connect(&self) -> Result<Connection, JournalError> {
         let connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.execute_batch("PRAGMA cache_size=-8192; PRAGMA mmap_size=268435456;")?;
+        keep_plans(&connection)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
     }
