@@ -36,7 +36,13 @@ pub(super) struct References<'r, 'a> {
 
 impl<'a> References<'_, 'a> {
     /// The resource with its references resolved; `at` is its place, for messages.
-    pub(super) fn rewrite(&mut self, resource: Value<'a>, at: &str, arena: &'a Bump, warnings: &mut Vec<Issue>) -> Result<Value<'a>, Unprepared> {
+    pub(super) fn rewrite(
+        &mut self,
+        resource: Value<'a>,
+        at: &str,
+        arena: &'a Bump,
+        warnings: &mut Vec<Issue>,
+    ) -> Result<Value<'a>, Unprepared> {
         let mut failed = None;
         let rewritten = reference::rewrite(resource, arena, &mut |text, place, in_reference| {
             if failed.is_some() {
