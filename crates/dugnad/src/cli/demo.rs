@@ -23,7 +23,7 @@ pub struct Demo {
     /// Where to keep the database; a temporary folder if not given, which is named and removed at the end.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// How many synthetic patients the history holds (about 39 resources each).
+    /// How many synthetic patients the history holds (about 33 resources each).
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub patients: u32,
     /// How many treatments the hospitals send per second.

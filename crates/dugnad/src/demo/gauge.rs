@@ -141,9 +141,8 @@ impl Gauge {
     pub(super) fn summary(&self, checkpoint: &str) -> Summary {
         let inner = self.lock();
         let seconds = inner.began.elapsed().as_secs_f64();
-        let quantiles = |l: &Latency| {
-            format!("p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms", l.quantile_ms(0.5), l.quantile_ms(0.99), l.max_ms())
-        };
+        let quantiles =
+            |l: &Latency| format!("p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms", l.quantile_ms(0.5), l.quantile_ms(0.99), l.max_ms());
         let mut note = checkpoint.lines().skip(1);
         let hospitals = inner.hospitals.iter().filter(|n| **n > 0).count();
         let lines = vec![

@@ -1,7 +1,7 @@
 //! Cancers, and how each is treated here.
 //!
 //! Shares, ages and regimens are *illustrative*: they have the order of magnitude of what the Cancer Registry of Norway
-//! publishes and no more. Nothing may be concluded from them. The codes are real ones.
+//! publishes and no more. Nothing may be concluded from them. The codes are written from general knowledge of the code systems and have not been checked one by one.
 
 use super::code::{Code, atc, icd10, icdo3, loinc, ncsp, nlk, snomed};
 

@@ -182,7 +182,8 @@ fn run(server: Process, token: &str, next: &AtomicU64, after: Duration) -> Vec<A
     let clients: Vec<Client> = (0..WRITERS).map(|_| server.client(token)).collect();
     std::thread::scope(|scope| {
         let (count, over) = (&count, &over);
-        let writers: Vec<_> = clients.iter().enumerate().map(|(w, client)| scope.spawn(move || write(client, w, next, count, over))).collect();
+        let writers: Vec<_> =
+            clients.iter().enumerate().map(|(w, client)| scope.spawn(move || write(client, w, next, count, over))).collect();
         let patience = Instant::now() + Duration::from_secs(20);
         while count.load(Ordering::Relaxed) == 0 && Instant::now() < patience {
             std::thread::sleep(Duration::from_micros(200));
@@ -200,7 +201,8 @@ fn live_tables_equal_a_rebuild(dir: &Path) {
     let database = open();
     let holder = database.holder("Haukeland").unwrap().id;
     for number in 0..200 {
-        let interaction = Interaction::Transaction { body: transaction(number as usize % WRITERS, 1 << 40 | number).to_string().into_bytes() };
+        let interaction =
+            Interaction::Transaction { body: transaction(number as usize % WRITERS, 1 << 40 | number).to_string().into_bytes() };
         database.write(WriteRequest { holder, interaction, handling: Handling::Strict, idempotency_key: None }).unwrap();
     }
     database.close();

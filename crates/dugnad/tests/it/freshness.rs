@@ -102,8 +102,7 @@ fn a_hundred_thousand_answers_are_fresh() {
     let (acknowledged, checks, stop) = (Acknowledged::default(), AtomicU64::new(0), AtomicBool::new(false));
     let (stale, written): (u64, u64) = std::thread::scope(|scope| {
         let (acknowledged, checks, stop) = (&acknowledged, &checks, &stop);
-        let writers: Vec<_> =
-            (0..WRITERS).map(|writer| scope.spawn(move || write(database, holder, writer, acknowledged, stop))).collect();
+        let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || write(database, holder, writer, acknowledged, stop))).collect();
         let readers: Vec<_> = (0..READERS).map(|_| scope.spawn(move || read(database, holder, acknowledged, checks))).collect();
         let stale = readers.into_iter().map(|r| r.join().unwrap()).sum();
         stop.store(true, Ordering::Relaxed);

@@ -1,7 +1,8 @@
 //! The committer: one thread that orders all commits.
 
 use super::Shared;
-use super::prepare::{Operation, Prepared, Preparer, STAMP_LEN, Stamped, Unprepared};
+use super::prepare::{Operation, Prepared, Preparer, Unprepared};
+use super::stamp::{STAMP_LEN, Stamped};
 use super::tables::{PreparedCell, PreparedRow, Tables};
 use super::write::{Outcome, WriteError, WriteRequest};
 use crate::fhir::json;

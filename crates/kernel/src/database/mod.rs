@@ -2,6 +2,8 @@
 
 mod commit;
 mod prepare;
+mod references;
+mod stamp;
 mod tables;
 mod write;
 
@@ -15,8 +17,9 @@ use crate::live::{LiveCell, Snapshot};
 use arc_swap::ArcSwap;
 use commit::{Committer, Reply, Work};
 use jiff::Timestamp;
-use prepare::{Operation, Prepared, Preparer, Stamped, Unprepared};
+use prepare::{Operation, Prepared, Preparer, Unprepared};
 use rand::RngExt;
+use stamp::Stamped;
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::Path;

@@ -3,14 +3,15 @@
 //! Runs outside the commit lock, on one read transaction of the journal, and records whatever it read there. The committer
 //! compares that with what has been committed since; if anything differs, the request is prepared again.
 
+use super::references::References;
+use super::stamp::{Stamped, same_but_stamp, stamped, with_id};
 use super::tables::{PreparedRow, Tables};
-use super::write::{EntryOutcome, Handling, Interaction, WriteError, WriteRequest};
+use super::write::{EntryOutcome, Interaction, WriteError, WriteRequest};
 use crate::fhir::bundle::{self, BundleKind, Entry, Interaction as Request, Target};
 use crate::fhir::criteria::{self, Criteria};
 use crate::fhir::definitions;
 use crate::fhir::issue::{Issue, IssueType};
 use crate::fhir::json::{self, Value};
-use crate::fhir::reference::{self, Rewrite};
 use crate::fhir::validate::validate;
 use crate::ids::HolderId;
 use crate::journal::{Head, JournalError, Lookup};
@@ -45,22 +46,12 @@ pub(super) struct Operation {
     pub(super) modified: bool,
 }
 
-/// A resource's JSON with room for `meta.lastUpdated`, which only the commit knows. A document has no such room.
-#[derive(Debug)]
-pub(super) struct Stamped {
-    pub(super) json: Vec<u8>,
-    pub(super) stamp_at: Option<usize>,
-}
-
 /// A criterion, and the ids that matched it.
 #[derive(Debug)]
 pub(super) struct Matched {
-    criteria: Criteria,
-    ids: Vec<String>,
+    pub(super) criteria: Criteria,
+    pub(super) ids: Vec<String>,
 }
-
-/// Length of `2026-11-21T19:31:46.123456Z`.
-pub(super) const STAMP_LEN: usize = 27;
 
 /// Where random ids come from.
 pub(super) type NewId<'n> = &'n dyn Fn() -> String;
@@ -87,21 +78,21 @@ impl From<JournalError> for Unprepared {
     }
 }
 
-fn refused(status: u16, issue: Issue) -> Unprepared {
+pub(super) fn refused(status: u16, issue: Issue) -> Unprepared {
     Unprepared::Refused(WriteError::Refused { status, issues: vec![issue] })
 }
 
 /// What will be at an entry's target once the transaction is done.
-struct Planned<'a> {
+pub(super) struct Planned<'a> {
     at: String,
-    resource_type: &'a str,
-    id: String,
+    pub(super) resource_type: &'a str,
+    pub(super) id: String,
     seen: Option<Head>,
     looked_up: bool,
-    action: Action<'a>,
+    pub(super) action: Action<'a>,
 }
 
-enum Action<'a> {
+pub(super) enum Action<'a> {
     Put(Value<'a>),
     Delete,
     /// A conditional create that found its match, a deletion of what is not there.
@@ -220,7 +211,7 @@ impl Preparer<'_> {
     }
 
     /// The ids that match now; one or none is what everybody wants.
-    fn matches(&self, holder: HolderId, criteria: &Criteria) -> Result<Vec<(String, Head)>, JournalError> {
+    pub(super) fn matches(&self, holder: HolderId, criteria: &Criteria) -> Result<Vec<(String, Head)>, JournalError> {
         let Some(kind) = self.lookup.kind(&criteria.resource_type)? else { return Ok(Vec::new()) };
         let candidates = match (&criteria.id, criteria.identifiers.first()) {
             (Some(id), _) => self.lookup.head(holder, kind, id)?.filter(Head::exists).map(|h| (id.clone(), h)).into_iter().collect(),
@@ -441,168 +432,4 @@ fn of_type<'a>(resource: Value<'a>, resource_type: &str) -> Result<Value<'a>, Un
     }
     let what = format!("`resourceType` must be `{resource_type}`, as the URL says");
     Err(refused(400, Issue::error(IssueType::Invalid, format!("{resource_type}.resourceType"), what)))
-}
-
-/// The resource as JSON: `resourceType`, `id` and `meta` first, with `versionId` and room for `lastUpdated`.
-fn stamped(resource: Value<'_>, id: &str, version: u64) -> Stamped {
-    let mut json = Vec::with_capacity(1024);
-    json.extend_from_slice(b"{\"resourceType\":");
-    json::write_string(resource.str("resourceType").unwrap_or_default(), &mut json);
-    json.extend_from_slice(b",\"id\":");
-    json::write_string(id, &mut json);
-    json.extend_from_slice(format!(",\"meta\":{{\"versionId\":\"{version}\",\"lastUpdated\":\"").as_bytes());
-    let stamp_at = json.len();
-    json.extend_from_slice(&[b'0'; STAMP_LEN]);
-    json.push(b'"');
-    let meta = resource.get("meta").map_or(&[][..], |m| m.members());
-    let rest = resource.members().iter().filter(|(n, _)| !matches!(*n, "resourceType" | "id" | "meta"));
-    write_members(meta.iter().filter(|(n, _)| !matches!(*n, "versionId" | "lastUpdated" | "_versionId" | "_lastUpdated")), &mut json);
-    json.push(b'}');
-    write_members(rest, &mut json);
-    json.push(b'}');
-    Stamped { json, stamp_at: Some(stamp_at) }
-}
-
-fn write_members<'m, 'a: 'm>(members: impl Iterator<Item = &'m (&'a str, Value<'a>)>, json: &mut Vec<u8>) {
-    for (name, value) in members {
-        json.push(b',');
-        json::write_string(name, json);
-        json.push(b':');
-        value.write(json);
-    }
-}
-
-fn same_but_stamp(new: &Stamped, current: &[u8]) -> bool {
-    let Some(at) = new.stamp_at else { return false };
-    new.json.len() == current.len()
-        && new.json.get(..at) == current.get(..at)
-        && new.json.get(at + STAMP_LEN..) == current.get(at + STAMP_LEN..)
-}
-
-/// The resource under the id that it is stored with: views read it there.
-fn with_id<'a>(resource: Value<'a>, id: &str, arena: &'a Bump) -> Value<'a> {
-    if resource.str("id") == Some(id) {
-        return resource;
-    }
-    let id = ("id", Value::String(arena.alloc_str(id)));
-    let others = resource.members().iter().filter(|(n, _)| *n != "id").copied();
-    let members: Vec<_> = std::iter::once(id).chain(others).collect();
-    Value::Object(arena.alloc_slice_copy(&members))
-}
-
-/// What a conditional reference matches.
-#[derive(Clone, Copy)]
-enum Match<'a> {
-    None,
-    /// The literal reference.
-    One(&'a str),
-    Several,
-}
-
-/// The system of identifiers that are URIs themselves (FHIR R4, 2.24.0.6).
-const URI_SYSTEM: &str = "urn:ietf:rfc:3986";
-
-/// Resolves the references of a request.
-struct References<'r, 'a> {
-    preparer: &'r Preparer<'r>,
-    request: &'r WriteRequest,
-    transaction: bool,
-    urls: HashMap<&'a str, &'a str>,
-    resolved: HashMap<&'a str, Match<'a>>,
-    planned: &'r [Planned<'a>],
-    matched: Vec<Matched>,
-}
-
-impl<'a> References<'_, 'a> {
-    fn rewrite(&mut self, resource: Value<'a>, at: &str, arena: &'a Bump, warnings: &mut Vec<Issue>) -> Result<Value<'a>, Unprepared> {
-        let mut failed = None;
-        let rewritten = reference::rewrite(resource, arena, &mut |text, place, in_reference| {
-            if failed.is_some() {
-                return Rewrite::Keep;
-            }
-            match self.decide(text, place, in_reference, at, arena, warnings) {
-                Ok(rewrite) => rewrite,
-                Err(error) => {
-                    failed = Some(error);
-                    Rewrite::Keep
-                }
-            }
-        });
-        failed.map_or(Ok(rewritten), Err)
-    }
-
-    fn decide(
-        &mut self,
-        text: &'a str,
-        place: &str,
-        in_reference: bool,
-        at: &str,
-        arena: &'a Bump,
-        warnings: &mut Vec<Issue>,
-    ) -> Result<Rewrite<'a>, Unprepared> {
-        if let Some(literal) = self.urls.get(text) {
-            return Ok(Rewrite::Literal(literal));
-        }
-        if !in_reference {
-            return Ok(Rewrite::Keep);
-        }
-        let here = |issue: Issue| issue.within(at);
-        if self.transaction && (text.starts_with("urn:uuid:") || text.starts_with("urn:oid:")) {
-            let what = "refers to no entry's fullUrl of this transaction";
-            if self.request.handling == Handling::Strict {
-                return Err(refused(422, here(Issue::error(IssueType::NotFound, place, what))));
-            }
-            let what = format!("{what} and is kept as a logical reference (Reference.identifier)");
-            warnings.push(here(Issue::warning(IssueType::NotFound, place, what)));
-            return Ok(Rewrite::Logical { resource_type: None, system: Some(URI_SYSTEM), value: text });
-        }
-        let Some((resource_type, query)) = text.split_once('?').filter(|(t, _)| definitions::is_resource_type(t)) else {
-            return Ok(Rewrite::Keep);
-        };
-        let criteria = Criteria::parse(resource_type, query)
-            .map_err(|i| refused(422, Issue { expression: Some(place.to_owned()), ..i }.within(at)))?;
-        let found = match self.resolved.get(text) {
-            Some(found) => *found,
-            None => {
-                let found = self.resolve(&criteria, arena)?;
-                self.resolved.insert(text, found);
-                found
-            }
-        };
-        let (code, what) = match found {
-            Match::One(literal) => return Ok(Rewrite::Literal(literal)),
-            Match::None => (IssueType::NotFound, "the conditional reference matches nothing"),
-            Match::Several => (IssueType::MultipleMatches, "the conditional reference matches several resources"),
-        };
-        if self.request.handling == Handling::Strict {
-            let remedy = if matches!(found, Match::None) { "send what it means first" } else { "say more exactly which is meant" };
-            let what = format!("{what}; {remedy}, or ask for `handling=lenient` to keep it as a logical reference");
-            return Err(refused(412, here(Issue::error(code, place, what))));
-        }
-        let what = format!("{what} and is kept as a logical reference (Reference.identifier)");
-        warnings.push(here(Issue::warning(code, place, what)));
-        Ok(criteria.identifiers.first().map_or(Rewrite::Keep, |i| Rewrite::Logical {
-            resource_type: Some(&*arena.alloc_str(resource_type)),
-            system: i.system.as_deref().filter(|s| !s.is_empty()).map(|s| &*arena.alloc_str(s)),
-            value: arena.alloc_str(&i.value),
-        }))
-    }
-
-    /// What a conditional reference matches: in the database, or among what this transaction writes.
-    fn resolve(&mut self, criteria: &Criteria, arena: &'a Bump) -> Result<Match<'a>, Unprepared> {
-        let stored = self.preparer.matches(self.request.holder, criteria)?;
-        let mut ids: Vec<String> = stored.into_iter().map(|(id, _)| id).collect();
-        self.matched.push(Matched { criteria: criteria.clone(), ids: ids.clone() });
-        for plan in self.planned.iter().filter(|p| p.resource_type == criteria.resource_type) {
-            let matches = matches!(plan.action, Action::Put(r) if criteria.matches(&r));
-            if matches && !ids.contains(&plan.id) {
-                ids.push(plan.id.clone());
-            }
-        }
-        Ok(match ids.as_slice() {
-            [] => Match::None,
-            [id] => Match::One(arena.alloc_str(&format!("{}/{id}", criteria.resource_type))),
-            _ => Match::Several,
-        })
-    }
 }

@@ -44,7 +44,7 @@ pub(super) fn page(state: &DemoState) -> Markup {
                 p {
                     "Counties: " span lang="nb" { (map::ATTRIBUTION) } ". Hospitals: public register, about 2019. "
                     "Patients, treatments and their "
-                    "frequencies are made up; the codes are real (ICD-10, NCSP, ATC, LOINC, NPU, SNOMED CT). What applicants wait today: "
+                    "frequencies are made up; codes as in ICD-10, NCSP, ATC, LOINC, NPU and SNOMED CT. What applicants wait today: "
                     a href="https://helsedata.no/" { "helsedata.no" } "."
                 }
                 p.links {
