@@ -196,7 +196,12 @@ fn read_archive(origin: &str, reader: Box<dyn Read + '_>, emit: &mut Emit<'_>) -
             return false;
         }
     }
-    true
+    // The zeros behind the last entry: read too, so that a checksum at the end of a compression is compared and progress ends
+    // at the file's size.
+    match io::copy(&mut archive.into_inner(), &mut io::sink()) {
+        Ok(_) => true,
+        Err(error) => emit(unreadable(origin, None, &error)),
+    }
 }
 
 fn read_document(origin: &str, reader: Box<dyn Read + '_>, emit: &mut Emit<'_>) -> bool {

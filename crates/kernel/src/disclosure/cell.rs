@@ -7,6 +7,16 @@ use std::fmt;
 
 /// The number of persons in a cell as it was counted. It implements neither `Debug`, `Display` nor `Serialize`, and has
 /// no accessor outside this module: the only way on is [`release`].
+///
+/// ```compile_fail
+/// println!("{:?}", dugnad_kernel::disclosure::Raw::nobody());
+/// ```
+/// ```compile_fail
+/// println!("{}", dugnad_kernel::disclosure::Raw::nobody().persons);
+/// ```
+/// ```compile_fail
+/// serde_json::to_string(&dugnad_kernel::disclosure::Raw::nobody());
+/// ```
 pub struct Raw {
     persons: u64,
 }
@@ -18,6 +28,14 @@ pub struct Method {
 }
 
 /// A cell as it may be shown. There is no public constructor: [`release`] makes it.
+///
+/// ```compile_fail
+/// let made_up = dugnad_kernel::disclosure::Released(7);
+/// ```
+/// ```
+/// use dugnad_kernel::disclosure::{Method, Raw, release};
+/// assert_eq!(release(Raw::nobody(), &Method::default()).to_string(), "< 5");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Released(Shown);
 

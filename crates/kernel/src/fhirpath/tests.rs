@@ -14,7 +14,7 @@ const PATIENT: &str = r##"{
   ],
   "deceasedBoolean": false,
   "multipleBirthInteger": 3,
-  "managingOrganization": {"reference": "http://example.org/fhir/Organization/o-1/_history/2"},
+  "managingOrganization": {"reference": "Organization/o-1/_history/2"},
   "generalPractitioner": [{"reference": "#gp"}, {"reference": "Practitioner/d1"}, {"reference": "urn:uuid:1"}],
   "contained": [{"resourceType": "Practitioner", "id": "gp"}],
   "extension": [
