@@ -6,15 +6,9 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemTable, SchemaProvider, TableProvider};
 use datafusion::error::Result;
+use dugnad_sql::{CATALOG, INFORMATION_SCHEMA, SCHEMA};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// The name of the one catalog.
-pub(super) const CATALOG: &str = "dugnad";
-/// The name of the schema that holds the permit's tables.
-pub(super) const SCHEMA: &str = "public";
-/// The name of the schema that describes them.
-pub(super) const INFORMATION_SCHEMA: &str = "information_schema";
 
 /// The tables of a schema, fixed when the session begins.
 #[derive(Debug, Default)]

@@ -1,17 +1,12 @@
-//! SQL under a permit. The only module that knows DataFusion.
+//! SQL under a permit. Only this room and the crate `dugnad_sql` know DataFusion.
 //!
 //! A question passes: a place ([`run::Gate`]); the permit, and with it the world that exists for it ([`permit`],
-//! [`world`]); a session over that world ([`session`], [`scan`], [`view`], [`catalog`]); the guard ([`guard`]); the
+//! [`world`]); a session over that world ([`session`], [`scan`], [`view`], [`catalog`]); the guard ([`dugnad_sql::guard`]); the
 //! record, durable before anything is read ([`record`]); the run, within its limits ([`run`]); and its bytes
 //! ([`format`]). Statistics take another way after the permit ([`statistics`]): no session is opened to them.
 
 mod catalog;
-mod dialect;
-mod error;
-mod expansion;
 pub mod format;
-mod functions;
-mod guard;
 mod keys;
 mod permit;
 mod record;
@@ -26,7 +21,7 @@ mod transform;
 mod view;
 mod world;
 
-pub use error::QueryError;
+pub use dugnad_sql::QueryError;
 pub use statistics::{Catalogue, CatalogueDimension, CatalogueTable};
 
 use crate::access::Principal;

@@ -1,6 +1,5 @@
 //! From a question's permit to the world that it opens.
 
-use super::error::QueryError;
 use super::keys::Keys;
 use super::source::{Source, Sources};
 use super::world::{Lens, World, whole};
@@ -14,6 +13,7 @@ use dugnad_kernel::ids::Commit;
 use dugnad_kernel::live::schema::ZONE;
 use dugnad_kernel::live::{RowFilter, Snapshot};
 use dugnad_kernel::permit::{CARE, Cadence, Permit, Population, StudyReference, TableGrant, Tables};
+use dugnad_sql::QueryError;
 use jiff::{Timestamp, ToSpan, Unit, Zoned, ZonedRound};
 use roaring::RoaringBitmap;
 use std::collections::{BTreeMap, HashSet};

@@ -1,11 +1,12 @@
 //! The record of a question: its intent is durable before anything is read, its completion before its last batch is
 //! handed out. If the log cannot be written, nothing is read, and what was read is not handed out.
 
-use super::error::QueryError;
 use super::{Basis, Question};
-use crate::limits::{MAX_SQL_BYTES, RECORDED_SQL_BYTES};
+use crate::limits::RECORDED_SQL_BYTES;
 use dugnad_kernel::audit::{Act, AuditError, Entry, Log};
 use dugnad_kernel::clock::Clock;
+use dugnad_sql::QueryError;
+use dugnad_sql::limits::MAX_SQL_BYTES;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 

@@ -1,6 +1,5 @@
 //! Running a planned question: on threads of its own, within its limits, on the record.
 
-use super::error::QueryError;
 use super::record::Intended;
 use super::session::Planned;
 use crate::limits::{BATCHES_WAITING, QUERY_STACK_BYTES, QUESTIONS_PER_CORE, QUESTIONS_WAITING, RETRY_AFTER_S};
@@ -8,6 +7,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use dugnad_sql::QueryError;
 use futures::{StreamExt, stream};
 use std::future::Future;
 use std::sync::Arc;

@@ -1,7 +1,6 @@
 //! SQLViews of a permit, such as `treatment`: published SQL over live tables, planned over the rows and keys of the same
 //! permit. The permit need not hold the tables behind it, only the view's columns.
 
-use super::error::QueryError;
 use super::session::Session;
 use super::transform;
 use super::world::{SqlView, World};
@@ -12,17 +11,16 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::sql::parser::{DFParser, Statement};
-use datafusion::sql::resolve::resolve_table_references;
 use dugnad_kernel::permit::{TableGrant, Transform};
+use dugnad_sql::{QueryError, engine};
 
 /// A view with the columns that the permit holds of it. Its plan carries the world's filter and keys in its scans.
 pub(super) async fn plan(world: &World, view: SqlView, grant: &TableGrant) -> Result<ViewTable, QueryError> {
     let (name, sql) = view;
     let broken = |what: String| QueryError::Internal(format!("the view {name} cannot be planned: {what}"));
-    let statement = parse(sql).map_err(|e| broken(e.to_string()))?;
-    let (references, _) = resolve_table_references(&statement, true).map_err(|e| broken(e.to_string()))?;
-    let behind = world.behind_views(references.iter().map(|r| r.table().to_owned()));
+    let statement = engine::trusted(sql).map_err(|e| broken(e.to_string()))?;
+    let tables = engine::tables_of(&statement).map_err(|e| broken(e.to_string()))?;
+    let behind = world.behind_views(tables);
     // A box, because a session may hold views and a view is planned in a session.
     let session = Box::pin(Session::open(&behind)).await?;
     let plan = session.logical(statement).await.map_err(|e| broken(e.to_string()))?;
@@ -37,11 +35,6 @@ pub(super) async fn plan(world: &World, view: SqlView, grant: &TableGrant) -> Re
         .collect();
     let plan = LogicalPlanBuilder::from(plan).project(shown).and_then(LogicalPlanBuilder::build);
     Ok(ViewTable::new(plan.map_err(|e| broken(e.to_string()))?, None))
-}
-
-fn parse(sql: &str) -> Result<Statement> {
-    let mut statements = DFParser::parse_sql(sql)?;
-    statements.pop_front().ok_or_else(|| datafusion::error::DataFusionError::Internal("it has no SQL".to_owned()))
 }
 
 fn transformed(column: Expr, transform: Transform) -> Expr {

@@ -9,10 +9,10 @@ mod text;
 mod wire;
 
 use super::Answer;
-use super::error::QueryError;
 use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
+use dugnad_sql::QueryError;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use std::str::FromStr;

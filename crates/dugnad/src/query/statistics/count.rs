@@ -1,7 +1,6 @@
 //! Counting the persons of a statistics table: one pass over the rows of an epoch, one bitmap per category.
 
 use super::{Basis, By, Table};
-use crate::query::error::QueryError;
 use crate::query::keys::Keys;
 use crate::query::session::Session;
 use crate::query::world::{Lens, World, whole};
@@ -12,6 +11,7 @@ use dugnad_kernel::disclosure::{self, Dimension, Raw, Tally};
 use dugnad_kernel::ids::PatientOrdinal;
 use dugnad_kernel::live::RowFilter;
 use dugnad_kernel::live::schema::ZONE;
+use dugnad_sql::QueryError;
 use futures::StreamExt;
 use jiff::civil::{Date, date};
 use std::collections::HashMap;

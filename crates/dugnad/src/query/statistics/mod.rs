@@ -7,7 +7,6 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-use super::error::QueryError;
 use super::source::Sources;
 use super::world::SqlView;
 use count::count;
@@ -17,6 +16,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use dugnad_kernel::disclosure::{Calendar, Dimension, Epoch, Method, Raw, Released, release};
 use dugnad_kernel::live::schema::ZONE;
 use dugnad_kernel::permit::Permit;
+use dugnad_sql::QueryError;
 pub(super) use request::Request;
 use serde::Serialize;
 use std::collections::HashMap;

@@ -2,13 +2,13 @@
 //! with the sentence that says what is admitted and where the rest can be run.
 
 use super::{By, Table};
-use crate::query::error::QueryError;
-use crate::query::guard;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, GroupByExpr, LimitClause, OrderByKind, Query, Select, SelectItem, SetExpr, Statement as SqlStatement,
     TableFactor, TableWithJoins, Value,
 };
+use dugnad_sql::QueryError;
+use dugnad_sql::guard;
 use std::fmt::Write;
 
 /// What is admitted, for the catalogue and for refusals.

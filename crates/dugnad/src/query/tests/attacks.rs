@@ -1,10 +1,10 @@
 //! What people try. Each is refused, with a sentence that names no value of the data and nothing outside the permit.
 
 use super::{Hospital, ask, block_on, grant, refusal, rows};
-use crate::limits::MAX_SQL_BYTES;
-use crate::query::error::QueryError;
-use crate::query::guard;
 use crate::query::world::World;
+use dugnad_sql::QueryError;
+use dugnad_sql::guard;
+use dugnad_sql::limits::MAX_SQL_BYTES;
 
 fn world() -> World {
     Hospital::new().of_patients("attacked", &["procedure", "patient", "medication_administration"], [1, 2, 3])

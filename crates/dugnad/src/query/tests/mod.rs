@@ -6,11 +6,11 @@ mod run;
 mod service;
 mod session;
 
-use super::error::QueryError;
 use super::session::Session;
 use super::world::World;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::util::pretty::pretty_format_batches;
+use dugnad_sql::QueryError;
 use futures::TryStreamExt;
 pub(super) use hospital::{Hospital, VIEW, codes, grant};
 

@@ -1,6 +1,5 @@
 use super::{Hospital, block_on};
 use crate::access::{Principal, Role};
-use crate::query::error::QueryError;
 use crate::query::record::{Record, Recorded};
 use crate::query::run::{Deadline, Gate, Threads, pump, start};
 use crate::query::session::Session;
@@ -8,6 +7,7 @@ use crate::query::{Basis, Question};
 use dugnad_kernel::audit::{Act, AuditError, Entry};
 use dugnad_kernel::clock::SystemClock;
 use dugnad_kernel::ids::Commit;
+use dugnad_sql::QueryError;
 use futures::StreamExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

@@ -2,13 +2,13 @@
 
 use super::block_on;
 use crate::access::{Principal, Role};
-use crate::query::error::QueryError;
 use crate::query::format::{Format, encode};
 use crate::query::{Answer, Basis, QueryService, Question};
 use dugnad_kernel::audit::{Act, Entry, Log};
 use dugnad_kernel::clock::{Clock, ManualClock};
 use dugnad_kernel::database::{Database, Handling, Interaction, WriteRequest};
 use dugnad_kernel::ids::{Commit, HolderId};
+use dugnad_sql::QueryError;
 use ed25519_dalek::SigningKey;
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};

@@ -15,7 +15,7 @@ use std::cell::Cell;
 
 /// The dialect of one question.
 #[derive(Debug)]
-pub(super) struct QuestionDialect {
+pub struct QuestionDialect {
     steps: Cell<u32>,
 }
 

@@ -2,8 +2,8 @@
 //! name things that a user has never heard of; so a message that comes out of a running query is replaced by a fixed
 //! sentence, and one that comes out of planning, where no data has been read, is cleaned.
 
-use super::catalog::{CATALOG, SCHEMA};
 use crate::limits::{MAX_SQL_NESTING, QUESTION_MEMORY};
+use crate::{CATALOG, SCHEMA};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
@@ -43,7 +43,7 @@ const MESSAGE_LENGTH: usize = 600;
 
 impl QueryError {
     /// What goes wrong before anything has been read. Its message may quote the question, and the permit's own tables.
-    pub(super) fn planning(error: DataFusionError) -> Self {
+    pub fn planning(error: DataFusionError) -> Self {
         match error {
             DataFusionError::SQL(error, _) => Self::Refused(syntax(*error)),
             DataFusionError::Plan(message) => Self::Refused(clean(&message)),
@@ -66,13 +66,13 @@ impl QueryError {
         }
     }
 
-    /// The error of an [`Answer`](super::Answer)'s stream.
+    /// The error of an answer's stream.
     pub fn of_stream(error: DataFusionError) -> Self {
         Self::running(error)
     }
 
     /// What goes wrong while rows are being read: nothing of DataFusion's message is passed on.
-    pub(super) fn running(error: DataFusionError) -> Self {
+    pub fn running(error: DataFusionError) -> Self {
         match error {
             DataFusionError::External(error) => match error.downcast::<QueryError>() {
                 Ok(error) => *error,
@@ -101,17 +101,19 @@ impl QueryError {
         }
     }
 
-    pub(super) fn memory() -> Self {
+    /// The question needs more memory than one may use.
+    pub fn memory() -> Self {
         let gib = QUESTION_MEMORY >> 30;
         Self::Limit(format!("the question needs more memory than the {gib} GiB that one may use; ask for fewer rows or groups"))
     }
 
-    pub(super) fn time(limit: std::time::Duration) -> Self {
+    /// The question has taken as long as one may.
+    pub fn time(limit: std::time::Duration) -> Self {
         Self::Limit(format!("the question took longer than the {} s that one may take; ask for less at a time", limit.as_secs_f64()))
     }
 
     /// A word for the audit log: which kind it is, without the message.
-    pub(super) fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::NoPermit(_) => "no permit",
             Self::Refused(_) => "refused",

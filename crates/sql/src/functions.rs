@@ -29,12 +29,12 @@ const REFUSED: &[(&[&str], &str)] = &[
 const SERIES: &[&str] = &["range", "generate_series"];
 
 /// Why a function is refused, if it is.
-pub(super) fn refusal(name: &str) -> Option<&'static str> {
+pub fn refusal(name: &str) -> Option<&'static str> {
     REFUSED.iter().find(|(names, _)| names.contains(&name)).map(|(_, reason)| *reason)
 }
 
 /// The scalar functions of a session.
-pub(super) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
+pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let refused = |name: &str| refusal(name).is_some() || SERIES.contains(&name);
     let mut functions = SessionStateDefaults::default_scalar_functions();
     functions.retain(|f| {
@@ -44,7 +44,7 @@ pub(super) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
 }
 
 /// The table functions of a session.
-pub(super) fn table_functions() -> HashMap<String, Arc<TableFunction>> {
+pub fn table_functions() -> HashMap<String, Arc<TableFunction>> {
     let series: [(&str, Arc<dyn TableFunctionImpl>); 2] =
         [("generate_series", Arc::new(GenerateSeriesFunc {})), ("range", Arc::new(RangeFunc {}))];
     let bounded = |(name, inner): (&str, Arc<dyn TableFunctionImpl>)| {

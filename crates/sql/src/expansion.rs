@@ -6,7 +6,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
 /// The number of expression nodes of a plan, written out; an upper bound that saturates.
-pub(super) fn size(plan: &LogicalPlan) -> u64 {
+pub fn size(plan: &LogicalPlan) -> u64 {
     let mut total = 0;
     columns(plan, &mut total);
     total

@@ -8,10 +8,10 @@
 //! | `SHOW TABLES`, `SHOW COLUMNS FROM t`, `DESCRIBE t`, `information_schema.{tables,columns,schemata}` | `SHOW` of settings and functions |
 //! | | `WITH RECURSIVE`, TABLESAMPLE, time travel in SQL (`as_of` beside the SQL does it), variables, parameters |
 
-use super::dialect::QuestionDialect;
-use super::error::QueryError;
-use super::expansion;
-use super::functions;
+use crate::dialect::QuestionDialect;
+use crate::error::QueryError;
+use crate::expansion;
+use crate::functions;
 use crate::limits::{
     MAX_EXPANDED_EXPRESSIONS, MAX_EXPRESSION_DEPTH, MAX_GROUPING_SETS, MAX_RELATIONS, MAX_SQL_BYTES, MAX_SQL_NESTING, MAX_SQL_TOKENS,
 };
@@ -28,7 +28,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 /// Parses a question and checks its syntax tree.
-pub(super) fn check(sql: &str) -> Result<Statement, QueryError> {
+pub fn check(sql: &str) -> Result<Statement, QueryError> {
     let statement = parse(sql)?;
     match &statement {
         Statement::Statement(statement) => check_statement(statement)?,
@@ -54,7 +54,7 @@ fn refuse<T>(why: &str) -> Result<T, QueryError> {
 }
 
 /// Exactly one statement, within the bounds on length, tokens and nesting.
-pub(super) fn parse(sql: &str) -> Result<Statement, QueryError> {
+pub fn parse(sql: &str) -> Result<Statement, QueryError> {
     if sql.len() > MAX_SQL_BYTES {
         return Err(QueryError::Refused(format!("the question has {} bytes; at most {MAX_SQL_BYTES} are read", sql.len())));
     }
@@ -268,7 +268,7 @@ fn table_function(name: &ObjectName) -> ControlFlow<QueryError> {
 
 /// Checks a logical plan before it is optimised: only nodes that read, no expression whose value is not a function of the
 /// data, and no more of them than can be optimised in time.
-pub(super) fn check_plan(plan: &LogicalPlan) -> Result<(), QueryError> {
+pub fn check_plan(plan: &LogicalPlan) -> Result<(), QueryError> {
     plan.apply_with_subqueries(|node| {
         if !reads(node) {
             return Err(DataFusionError::Plan(ONLY_SELECT.to_owned()));

@@ -1,0 +1,112 @@
+//! DataFusion over one catalogue, for one question.
+
+use crate::error::QueryError;
+use crate::functions;
+use crate::guard;
+use crate::limits::QUESTION_MEMORY;
+use crate::{CATALOG, SCHEMA};
+use datafusion::catalog::CatalogProviderList;
+use datafusion::config::Dialect;
+use datafusion::error::DataFusionError;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::{SendableRecordBatchStream, SessionStateDefaults};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::sql::resolve::resolve_table_references;
+use futures::future::BoxFuture;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// DataFusion over one catalogue.
+#[derive(Clone)]
+pub struct Engine {
+    state: SessionState,
+}
+
+impl Engine {
+    /// An engine in which `catalog` is all that exists. `now` is what `now()` returns, `zone` the zone of instants.
+    pub fn new(catalog: Arc<dyn CatalogProviderList>, now: SystemTime, zone: &str) -> Result<Self, QueryError> {
+        let config = config(zone);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(GreedyMemoryPool::new(QUESTION_MEMORY)))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+            .build_arc()
+            .map_err(QueryError::running)?;
+        let mut properties = ExecutionProps::new().with_query_execution_start_time(now.into());
+        properties.config_options = Some(config.options().clone());
+        let state = SessionStateBuilder::new()
+            .with_session_id("question".to_owned()) // the default is random
+            .with_config(config)
+            .with_runtime_env(runtime)
+            .with_execution_props(properties)
+            .with_catalog_list(catalog)
+            .with_expr_planners(SessionStateDefaults::default_expr_planners())
+            .with_scalar_functions(functions::scalar_functions())
+            .with_higher_order_functions(SessionStateDefaults::default_higher_order_functions())
+            .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
+            .with_window_functions(SessionStateDefaults::default_window_functions())
+            .with_table_functions(functions::table_functions())
+            .build();
+        Ok(Self { state })
+    }
+
+    /// The logical plan of a statement, as it is written.
+    pub fn logical(&self, statement: Statement) -> BoxFuture<'_, Result<LogicalPlan, QueryError>> {
+        Box::pin(async move { self.state.statement_to_plan(statement).await.map_err(QueryError::planning) })
+    }
+
+    /// Guards a logical plan and makes it ready to run.
+    pub fn physical<'a>(&'a self, logical: &'a LogicalPlan) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>, QueryError>> {
+        Box::pin(async move {
+            guard::check_plan(logical)?;
+            self.state.create_physical_plan(logical).await.map_err(QueryError::planning)
+        })
+    }
+
+    /// The tables that a statement names; names of common table expressions are not among them.
+    pub fn tables(&self, statement: &Statement) -> Result<Vec<String>, QueryError> {
+        let references = self.state.resolve_table_references(statement).map_err(QueryError::planning)?;
+        Ok(references.iter().map(|r| r.table().to_owned()).collect())
+    }
+
+    /// Starts a plan.
+    pub fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream, DataFusionError> {
+        execute_stream(plan, self.state.task_ctx())
+    }
+}
+
+/// Parses SQL of the program's own, which needs no guard.
+pub fn trusted(sql: &str) -> Result<Statement, DataFusionError> {
+    let mut statements = DFParser::parse_sql(sql)?;
+    statements.pop_front().ok_or_else(|| DataFusionError::Internal("it has no SQL".to_owned()))
+}
+
+/// The tables that a statement names.
+pub fn tables_of(statement: &Statement) -> Result<Vec<String>, DataFusionError> {
+    let (references, _) = resolve_table_references(statement, true)?;
+    Ok(references.iter().map(|r| r.table().to_owned()).collect())
+}
+
+fn config(zone: &str) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(CATALOG, SCHEMA)
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(false)
+        // One partition: sums of floating-point numbers depend on the order in which partial sums are added, and with
+        // several partitions that is the order in which threads finish.
+        .with_target_partitions(1);
+    let options = config.options_mut();
+    options.sql_parser.dialect = Dialect::Generic;
+    options.sql_parser.collect_spans = true;
+    options.execution.time_zone = Some(zone.to_owned());
+    options.execution.enable_recursive_ctes = false;
+    options.execution.collect_statistics = false;
+    options.explain.show_sizes = false;
+    config
+}
