@@ -9,6 +9,8 @@ pub struct Builtin {
     pub table: &'static str,
     /// One sentence for the catalogue.
     pub description: &'static str,
+    /// The ViewDefinition's JSON.
+    pub definition: &'static str,
     /// Compiled.
     pub view: View,
 }
@@ -41,9 +43,9 @@ definitions! {
 /// The built-in ViewDefinitions, compiled; `data/views/*.json`.
 #[expect(clippy::expect_used, reason = "the definitions are part of the program; a test compiles each")]
 pub fn builtin_views() -> Vec<Builtin> {
-    let compile = |&(table, description, definition): &(&'static str, &'static str, &str)| {
-        let definition = serde_json::from_str(definition).expect("a built-in view is JSON");
-        Builtin { table, description, view: View::compile(&definition).expect("a built-in view compiles") }
+    let compile = |&(table, description, definition): &(&'static str, &'static str, &'static str)| {
+        let parsed = serde_json::from_str(definition).expect("a built-in view is JSON");
+        Builtin { table, description, definition, view: View::compile(&parsed).expect("a built-in view compiles") }
     };
     DEFINITIONS.iter().map(compile).collect()
 }
