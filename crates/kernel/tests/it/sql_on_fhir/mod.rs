@@ -1,5 +1,6 @@
 //! The official SQL on FHIR suite on the library's runner.
 
+mod live;
 pub mod suite;
 
 use bumpalo::Bump;

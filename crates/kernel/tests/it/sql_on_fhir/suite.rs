@@ -150,13 +150,19 @@ impl Case {
         })
     }
 
+    /// Asserts that the message of an expected error says which element is wrong, and why.
+    #[track_caller]
+    pub fn check_error(&self, error: &str) {
+        self.said.iter().for_each(|said| assert!(error.contains(said), "{}: {said:?} is not in: {error}", self.name));
+    }
+
     /// Asserts that the rows (and their columns) or the error are those that the suite expects.
     #[track_caller]
     pub fn check(&self, outcome: Result<(Vec<String>, Vec<Value>), String>) {
         let name = &self.name;
         match (&self.rows, outcome) {
             (None, Ok((_, rows))) => panic!("{name}: an error was expected, and there were {} rows", rows.len()),
-            (None, Err(error)) => self.said.iter().for_each(|said| assert!(error.contains(said), "{name}: {said:?} is not in: {error}")),
+            (None, Err(error)) => self.check_error(&error),
             (Some(_), Err(error)) => panic!("{name}: {error}"),
             (Some(expected), Ok((columns, rows))) => {
                 assert_eq!(sorted(&rows), sorted(expected), "{name}: rows");
@@ -184,7 +190,7 @@ pub fn check_complete(listed: &[(&str, &[&str])]) {
 }
 
 /// A text that two rows share if they are the same row: names sorted, 5 and 5.0 one number.
-fn canonical(row: &Value) -> String {
+pub fn canonical(row: &Value) -> String {
     match row {
         Value::Object(members) => {
             let mut members: Vec<_> = members.iter().map(|(name, value)| format!("{name}:{}", canonical(value))).collect();
