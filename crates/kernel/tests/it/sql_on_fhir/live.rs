@@ -22,10 +22,7 @@ const VIEW: &str = "suite";
 fn check(case: &Case) {
     let dir = tempfile::tempdir().unwrap();
     let database = Database::open(dir.path(), Arc::new(SystemClock), &mut |_, _| {}).unwrap();
-    let outcome = register(&database, &case.view).map(|table| {
-        write(&database, case);
-        table
-    });
+    let outcome = register(&database, &case.view).inspect(|_| write(&database, case));
     let failure = database.view(VIEW).and_then(|view| view.last_failure);
     match (&case.rows, outcome, failure) {
         (None, Err(error), _) | (None, Ok(_), Some(error)) => case.check_error(&error),
@@ -76,8 +73,12 @@ fn register(database: &Database, definition: &Value) -> Result<String, String> {
 fn write(database: &Database, case: &Case) {
     let holder: HolderId = database.register_holder("Haukeland").unwrap().id;
     for resource in &case.resources {
-        let (resource_type, id) = (resource["resourceType"].as_str().unwrap().to_owned(), resource["id"].as_str().unwrap().to_owned());
-        let interaction = Interaction::Update { resource_type, id, body: resource.to_string().into_bytes(), if_match: None };
+        let resource_type = resource["resourceType"].as_str().unwrap().to_owned();
+        let body = resource.to_string().into_bytes();
+        let interaction = match resource["id"].as_str() {
+            Some(id) => Interaction::Update { resource_type, id: id.to_owned(), body, if_match: None },
+            None => Interaction::Create { resource_type, body, if_none_exist: None },
+        };
         let request = WriteRequest { holder, interaction, handling: Handling::Lenient, idempotency_key: None };
         database.write(request).unwrap_or_else(|e| panic!("{}: {resource}: {e:?}", case.name));
     }
