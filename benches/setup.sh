@@ -3,6 +3,7 @@
 # module (Debian: apt install python3-venv). Another Python: PYTHON=/path/to/python3 bash benches/setup.sh
 set -euo pipefail
 cd "$(dirname "$0")"
+PATH="$PATH:/sbin:/usr/sbin" # ldconfig
 
 "${PYTHON:-python3}" -m venv .venv
 .venv/bin/pip install --quiet --disable-pip-version-check pysof==0.2.6 duckdb==2.0.0
