@@ -4,3 +4,4 @@
 mod builtin_views;
 mod disclosure;
 mod sql_on_fhir;
+mod views_in_the_field;
