@@ -3,4 +3,5 @@
 
 mod builtin_views;
 mod disclosure;
+mod simulation;
 mod sql_on_fhir;
