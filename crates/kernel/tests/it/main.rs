@@ -3,5 +3,6 @@
 
 mod builtin_views;
 mod disclosure;
+mod faults;
 mod simulation;
 mod sql_on_fhir;

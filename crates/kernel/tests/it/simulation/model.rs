@@ -93,6 +93,16 @@ impl Model {
         self.commits.len() as u64
     }
 
+    /// The state at an older commit, with the holders that there were.
+    pub fn at(&self, commit: u64, holders: Vec<String>) -> Self {
+        let mut model = Self { holders, ..self.clone() };
+        model.commits.truncate(usize::try_from(commit).unwrap());
+        model.resources.values_mut().for_each(|versions| versions.retain(|v| v.commit <= commit));
+        model.resources.retain(|_, versions| !versions.is_empty());
+        model.keys.retain(|_, of| *of <= commit);
+        model
+    }
+
     /// When a commit that is made now is made: time does not go back.
     pub fn now(&self) -> Timestamp {
         self.commits.last().map_or(self.clock, |last| self.clock.max(*last))

@@ -5,9 +5,10 @@ use super::request::Request;
 use super::rows::{self, Names};
 use super::story::{Operation, Step, Write};
 use dugnad_kernel::clock::{Clock, ManualClock};
-use dugnad_kernel::database::{Database, Outcome, StoredVersion, WriteError};
+use dugnad_kernel::database::{Database, EntryOutcome, Outcome, StoredVersion, WriteError};
 use dugnad_kernel::ids::{Commit, HolderId};
 use jiff::{SignedDuration, Timestamp};
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,14 +24,51 @@ pub struct Failure {
     pub what: String,
 }
 
+/// Why a step did not end as the model says.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The database and the model differ.
+    Differs(String),
+    /// The database has stopped, or does not open; it says why. Without a fault of the disk that is a failure too.
+    Stopped(String),
+}
+
+impl From<String> for Trouble {
+    fn from(what: String) -> Self {
+        Self::Differs(what)
+    }
+}
+
+impl From<WriteError> for Trouble {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Stopped(_) => Self::Stopped(error.to_string()),
+            other => Self::Differs(other.to_string()),
+        }
+    }
+}
+
+impl Trouble {
+    pub fn what(self) -> String {
+        match self {
+            Self::Differs(what) => what,
+            Self::Stopped(why) => format!("stopped: {why}"),
+        }
+    }
+}
+
 /// A story that is being run.
 pub struct Run {
-    folder: TempDir,
+    folder: PathBuf,
     lives: u32,
     clock: Arc<ManualClock>,
-    database: Database,
-    model: Model,
+    pub database: Database,
+    pub model: Model,
+    /// With the write that was not answered, if there is one.
+    unanswered: Option<Model>,
     names: Names,
+    /// The commit at which the live tables were compared last.
+    compared: u64,
 }
 
 /// A folder for a database: in memory where the system has such a place, since what is tested here is not the disk.
@@ -59,31 +97,42 @@ pub fn copy(from: &Path, to: &Path) {
 
 /// The whole story: `Ok`, or the first step after which database and model differ.
 pub fn run(story: &[Step]) -> Result<(), Failure> {
-    let failed = |step: usize| move |what: String| Failure { step, what };
-    let mut run = Run::new().map_err(failed(0))?;
+    let failed = |step: usize| move |trouble: Trouble| Failure { step, what: trouble.what() };
+    let folder = folder();
+    let mut run = Run::begin(folder.path()).map_err(failed(0))?;
     for (i, step) in story.iter().enumerate() {
         run.step(step).map_err(failed(i + 1))?;
     }
-    run.restart(&Operation::Close).and_then(|()| run.compare_all()).map_err(failed(story.len()))
+    run.end().map_err(failed(story.len()))
 }
 
 impl Run {
-    fn new() -> Result<Self, String> {
-        let folder = folder();
+    /// Makes a database in the folder `0` of `folder`.
+    pub fn begin(folder: &Path) -> Result<Self, Trouble> {
         let start: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
-        let clock = Arc::new(ManualClock::new(start));
-        let database = open(&folder.path().join("0"), &clock)?;
-        let mut run = Self { folder, lives: 0, clock, database, model: Model::new(start), names: Names::default() };
+        let mut run = Self::resume(folder, |_| Model::new(start))?;
         run.register(0)?;
         run.register(1)?;
         Ok(run)
     }
 
-    fn dir(&self) -> PathBuf {
-        self.folder.path().join(self.lives.to_string())
+    /// Opens the database in the folder `0` of `folder`, of which the model is made.
+    pub fn resume(folder: &Path, model: impl FnOnce(&Database) -> Model) -> Result<Self, Trouble> {
+        let clock = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
+        let database = open(&folder.join("0"), &clock).map_err(Trouble::Stopped)?;
+        let model = model(&database);
+        clock.set(model.clock);
+        let (folder, names) = (folder.to_owned(), Names::default());
+        Ok(Self { folder, lives: 0, clock, database, model, unanswered: None, names, compared: 0 })
     }
 
-    fn step(&mut self, step: &Step) -> Result<(), String> {
+    /// The database's folder.
+    pub fn dir(&self) -> PathBuf {
+        self.folder.join(self.lives.to_string())
+    }
+
+    /// Does a step and compares.
+    pub fn step(&mut self, step: &Step) -> Result<(), Trouble> {
         match &step.operation {
             Operation::Write(write) => self.write(write)?,
             Operation::Batch(writes) => writes.iter().try_for_each(|write| self.write(write))?,
@@ -93,57 +142,117 @@ impl Run {
                 self.restart(&step.operation)?;
                 self.compare_all()?;
             }
+            Operation::Checkpoint(mode) => self.checkpoint(mode)?,
             Operation::Clock(seconds) => {
                 self.model.clock += SignedDuration::from_secs(i64::from(*seconds));
                 self.clock.set(self.model.clock);
             }
         }
-        self.compare(self.model.newest())?;
-        self.compare(self.model.newest() * u64::from(step.look_back) / 256)
-    }
-
-    fn register(&mut self, n: u8) -> Result<(), String> {
-        let name = format!("Hospital {n}");
-        let holder = self.database.register_holder(&name).map_err(|e| e.to_string())?;
-        if !self.model.holders.contains(&name) {
-            self.model.holders.push(name.clone());
+        if self.model.newest() > self.compared {
+            self.compared = self.model.newest();
+            self.compare(self.compared)?;
         }
+        Ok(step.look_back.map_or(Ok(()), |share| self.compare(self.model.newest() * u64::from(share) / 256))?)
+    }
+
+    /// Closes it, opens it and compares every commit.
+    pub fn end(&mut self) -> Result<(), Trouble> {
+        self.restart(&Operation::Close)?;
+        self.compare_all()?;
+        Ok((0..=self.model.newest()).try_for_each(|commit| self.compare(commit))?)
+    }
+
+    fn register(&mut self, n: u8) -> Result<(), Trouble> {
+        let name = format!("Hospital {n}");
+        let mut after = self.model.clone();
+        if !after.holders.contains(&name) {
+            after.holders.push(name.clone());
+        }
+        let holder = self.answered(|database| database.register_holder(&name), after)?;
         let number = self.model.holders.iter().position(|h| *h == name).map(|i| i + 1);
-        equal("the holder's number", &Some(usize::from(holder.id.0)), &number)
+        Ok(equal("the holder's number", &Some(usize::from(holder.id.0)), &number)?)
     }
 
-    fn put_document(&mut self, kind: &str, id: u8, content: u8) -> Result<(), String> {
+    fn put_document(&mut self, kind: &str, id: u8, content: u8) -> Result<(), Trouble> {
         let (id, content) = (format!("d{id}"), json!({"content": content}));
-        let commit = self.database.put_document(kind, &id, &content.to_string()).map_err(|e| e.to_string())?;
-        self.model.put_document(kind, &id, content);
+        let mut after = self.model.clone();
+        after.put_document(kind, &id, content.clone());
+        let commit = self.answered(|database| database.put_document(kind, &id, &content.to_string()), after)?;
         equal("the document's commit", &commit.0, &self.model.newest())?;
-        self.compare_history(HolderId::CENTRE, kind, &id)
+        Ok(self.compare_history(HolderId::CENTRE, kind, &id)?)
     }
 
-    fn write(&mut self, write: &Write) -> Result<(), String> {
+    /// Does what makes `after` of the model. Without an answer it is not known whether it has.
+    fn answered<T>(&mut self, work: impl Fn(&Database) -> Result<T, WriteError>, after: Model) -> Result<T, Trouble> {
+        match work(&self.database) {
+            Ok(done) => {
+                self.model = after;
+                Ok(done)
+            }
+            Err(error) => {
+                self.unanswered = Some(after);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn write(&mut self, write: &Write) -> Result<(), Trouble> {
         let request = Request::of(write, &self.model);
         if request.entries.is_empty() {
             return Ok(());
         }
         let result = self.database.write(request.write());
         let expected = self.model.expect(&request, &|entry| drawn(result.as_ref().ok(), entry));
-        match (&expected, &result) {
-            (Expected::Refused(wanted), Err(WriteError::Refused { status, .. })) if status == wanted => return Ok(()),
-            (Expected::Replayed(commit), Ok(outcome)) if outcome.replayed && outcome.commit.0 == *commit => return Ok(()),
+        match (&expected, result) {
+            (Expected::Refused(wanted), Err(WriteError::Refused { status, .. })) if status == *wanted => Ok(()),
+            (Expected::Replayed(commit), Ok(outcome)) if outcome.replayed && outcome.commit.0 == *commit => Ok(()),
             (Expected::Done(done), Ok(outcome)) if !outcome.replayed => {
                 let entries: Vec<_> = outcome.entries.iter().map(|e| (e.status, e.id.clone(), e.version)).collect();
                 equal("the entries", &entries, &done.entries)?;
                 self.model.apply(&request, done);
                 equal("the outcome's commit", &outcome.commit.0, &self.model.newest())?;
+                let compare = |entry: &EntryOutcome| self.compare_history(request.holder, &entry.resource_type, &entry.id);
+                Ok(outcome.entries.iter().try_for_each(compare)?)
             }
-            _ => return Err(format!("the database says\n  {result:?}\nthe model says\n  {expected:?}\nto\n  {request:?}")),
+            (_, Err(error @ WriteError::Stopped(_))) => {
+                let mut after = self.model.clone();
+                if let Expected::Done(done) = &expected {
+                    after.apply(&request, done);
+                }
+                self.unanswered = Some(after);
+                Err(error.into())
+            }
+            (_, result) => {
+                Err(Trouble::Differs(format!("the database says\n  {result:?}\nthe model says\n  {expected:?}\nto\n  {request:?}")))
+            }
         }
-        let ids = result.into_iter().flat_map(|outcome| outcome.entries);
-        ids.into_iter().try_for_each(|entry| self.compare_history(request.holder, &entry.resource_type, &entry.id))
+    }
+
+    /// From a connection of its own, as the checkpoint thread does, but when the story says so.
+    fn checkpoint(&self, mode: &str) -> Result<(), Trouble> {
+        let path = self.dir().join("journal.sqlite");
+        let done = Connection::open(path).and_then(|c| c.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())));
+        done.map_err(|e| Trouble::Stopped(e.to_string()))
+    }
+
+    /// Opens the database after a fault, and finds out what became of the write that was not answered: all or nothing.
+    pub fn recover(&mut self) -> Result<(), Trouble> {
+        self.database.close();
+        self.database = open(&self.dir(), &self.clock).map_err(Trouble::Stopped)?;
+        if let Some(after) = self.unanswered.take() {
+            let there = |model: &Model| {
+                let holders: Vec<String> = self.database.holders().into_iter().map(|h| h.name).collect();
+                self.database.snapshot().commit().0 == model.newest() && holders == model.holders
+            };
+            if there(&after) && !there(&self.model) {
+                self.model = after;
+            }
+        }
+        Ok(self.compare_all()?)
     }
 
     /// Opens the database again: closed before, or from the files that a killed process leaves.
-    fn restart(&mut self, how: &Operation) -> Result<(), String> {
+    fn restart(&mut self, how: &Operation) -> Result<(), Trouble> {
         let before = self.database.snapshot();
         if matches!(how, Operation::Close) {
             self.database.close();
@@ -152,8 +261,9 @@ impl Run {
             self.lives += 1;
             copy(&old, &self.dir());
         }
-        self.database = open(&self.dir(), &self.clock)?;
-        before.first_difference(&self.database.snapshot()).map_or(Ok(()), |d| Err(format!("after {how:?}: before, now: {d}")))
+        self.database = open(&self.dir(), &self.clock).map_err(Trouble::Stopped)?;
+        let difference = before.first_difference(&self.database.snapshot());
+        difference.map_or(Ok(()), |d| Err(Trouble::Differs(format!("after {how:?}: before, now: {d}"))))
     }
 
     /// The live tables at a commit.
@@ -180,12 +290,10 @@ impl Run {
         Ok(())
     }
 
-    /// Everything.
+    /// Everything but the rows of older commits.
     pub fn compare_all(&mut self) -> Result<(), String> {
         self.names.check(&self.database)?;
-        for commit in 0..=self.model.newest() {
-            self.compare(commit)?;
-        }
+        self.compare(self.model.newest())?;
         for (holder, kind, id) in self.model.resources.keys() {
             self.compare_history(HolderId(*holder), kind, id)?;
         }

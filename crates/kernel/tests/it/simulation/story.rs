@@ -20,15 +20,15 @@ pub struct Plot {
     pub operations: usize,
     /// Whether the server may draw ids. Not where a write may end without an answer: its ids would not be known.
     pub drawn_ids: bool,
-    /// Whether it may be closed, or crash, and be opened again.
-    pub restarts: bool,
+    /// Whether the process may be gone and its files be moved.
+    pub crashes: bool,
 }
 
-/// One operation, and how far back is looked after it: a share of all commits, of 256.
+/// One operation, and how far back is looked after it, if at all: a share of all commits, of 256.
 #[derive(Clone, Debug)]
 pub struct Step {
     pub operation: Operation,
-    pub look_back: u8,
+    pub look_back: Option<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub enum Operation {
     Crash,
     /// The clock jumps by so many seconds.
     Clock(i32),
+    /// SQLite's write-ahead log is moved into its file: as far as that goes, wholly, or wholly and emptied.
+    Checkpoint(&'static str),
 }
 
 /// A single interaction, or a transaction.
@@ -142,7 +144,9 @@ pub enum Reference {
 
 /// The story of a seed.
 pub fn story(rng: &mut impl Rng, plot: Plot) -> Vec<Step> {
-    (0..plot.operations).map(|_| Step { operation: Operation::any(rng, plot), look_back: rng.random() }).collect()
+    (0..plot.operations)
+        .map(|_| Step { operation: Operation::any(rng, plot), look_back: rng.random_bool(0.2).then(|| rng.random()) })
+        .collect()
 }
 
 impl Operation {
@@ -153,8 +157,9 @@ impl Operation {
             75..80 => Self::Batch((0..rng.random_range(1..4)).map(|_| Write::single(rng, plot)).collect()),
             80..83 => Self::Holder(rng.random_range(0..4)),
             83..88 => Self::Document { kind: rng.random_range(0..2), id: rng.random_range(0..3), content: rng.random_range(0..3) },
-            88..92 if plot.restarts => Self::Close,
-            92..96 if plot.restarts => Self::Crash,
+            88..91 => Self::Close,
+            91..94 if plot.crashes => Self::Crash,
+            94..97 => Self::Checkpoint(["PASSIVE", "RESTART", "TRUNCATE"][rng.random_range(0..3)]),
             _ => Self::Clock(rng.random_range(-100_000..200_000)),
         }
     }
