@@ -44,15 +44,8 @@ pub enum Fault {
     DoneButFailed,
 }
 
-/// From which change on which of them fail.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    /// The first that fails, counted from 0.
-    pub at: usize,
-    /// How many do.
-    pub count: usize,
-    pub fault: Fault,
-}
+/// Which changes fail: by their number from 0, their file and what they are.
+pub type Rule = Box<dyn Fn(usize, &str, &Change) -> Option<Fault> + Send>;
 
 #[derive(Default)]
 pub struct Disk(Mutex<State>);
@@ -61,7 +54,8 @@ pub struct Disk(Mutex<State>);
 struct State {
     log: Vec<Event>,
     changes: usize,
-    plan: Option<Plan>,
+    life: u32,
+    rule: Option<Rule>,
     failed: usize,
 }
 
@@ -70,9 +64,14 @@ impl Disk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next changes fail so; `None`: none does.
-    pub fn plan(&self, plan: Option<Plan>) {
-        self.state().plan = plan;
+    /// From now on changes fail so.
+    pub fn fail(&self, rule: impl Fn(usize, &str, &Change) -> Option<Fault> + Send + 'static) {
+        self.state().rule = Some(Box::new(rule));
+    }
+
+    /// From now on none does.
+    pub fn mend(&self) {
+        self.state().rule = None;
     }
 
     /// How many changes have failed.
@@ -88,12 +87,25 @@ impl Disk {
         self.state().log.clone()
     }
 
-    /// Makes a change, or fails it. `real` does it to the real file, wholly or (a write) by half.
-    pub fn change(&self, file: &str, change: Change, real: impl Fn(bool) -> c_int) -> c_int {
+    /// The process is killed: what it does from now on never happens.
+    pub fn kill(&self) {
+        self.state().life += 1;
+    }
+
+    /// How often the process has been killed.
+    pub fn life(&self) -> u32 {
+        self.state().life
+    }
+
+    /// Makes a change, or fails it, for a process of that life. `real` does it to the real file, wholly or (a write) by half.
+    pub fn change(&self, life: u32, file: &str, change: Change, real: impl Fn(bool) -> c_int) -> c_int {
         let mut state = self.state();
+        if state.life != life {
+            return real(true); // to files that nobody looks at any more
+        }
         let number = state.changes;
         state.changes += 1;
-        let fault = state.plan.filter(|p| (p.at..p.at.saturating_add(p.count)).contains(&number)).map(|p| p.fault);
+        let fault = state.rule.as_ref().and_then(|rule| rule(number, file, &change));
         let Some(fault) = fault else {
             let code = real(true);
             state.log.push(Event::Changed { file: file.to_owned(), change, succeeded: code == ffi::SQLITE_OK });

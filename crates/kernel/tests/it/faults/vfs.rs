@@ -27,12 +27,14 @@ static OPEN: Mutex<Option<HashMap<usize, File>>> = Mutex::new(None);
 #[derive(Clone)]
 struct File {
     disk: Arc<Disk>,
+    /// The life of the process that opened it.
+    life: u32,
     name: String,
     /// Its own methods.
     methods: &'static ffi::sqlite3_io_methods,
 }
 
-/// Watches the files in a folder until it is dropped.
+/// Watches the files in a folder, and in those in it, until it is dropped.
 pub struct Watch(PathBuf);
 
 impl Watch {
@@ -74,7 +76,7 @@ fn watched(path: *const c_char) -> Option<(Arc<Disk>, String)> {
     // SAFETY: SQLite gives a path that ends in 0.
     let path = Path::new(unsafe { CStr::from_ptr(path) }.to_str().ok()?);
     let disks = lock(&WATCHED);
-    let (_, disk) = disks.iter().find(|(folder, _)| path.parent() == Some(folder))?;
+    let (_, disk) = disks.iter().find(|(folder, _)| path.starts_with(folder))?;
     Some((Arc::clone(disk), path.file_name()?.to_str()?.to_owned()))
 }
 
@@ -93,7 +95,7 @@ unsafe extern "C" fn open(
             && let Some((disk, name)) = watched(path.cast())
         {
             let methods = &*(*file).pMethods;
-            lock(&OPEN).get_or_insert_default().insert(file as usize, File { disk, name, methods });
+            lock(&OPEN).get_or_insert_default().insert(file as usize, File { life: disk.life(), disk, name, methods });
             (*file).pMethods = replaced(methods);
         }
         code
@@ -121,27 +123,27 @@ fn file_at(file: *mut ffi::sqlite3_file) -> File {
 }
 
 unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, data: *const c_void, length: c_int, offset: i64) -> c_int {
-    let File { disk, name, methods } = file_at(file);
+    let File { disk, life, name, methods } = file_at(file);
     let real = methods.xWrite.expect("SQLite's own has it");
     // SAFETY: SQLite gives `length` bytes at `data`; the method is called with the file that it belongs to, and at most these bytes.
     unsafe {
         let bytes = std::slice::from_raw_parts(data.cast::<u8>(), usize::try_from(length).expect("a length"));
         let change = Change::Write { offset: usize::try_from(offset).expect("an offset"), bytes: bytes.to_vec() };
-        disk.change(&name, change, |whole| real(file, data, if whole { length } else { length / 2 }, offset))
+        disk.change(life, &name, change, |whole| real(file, data, if whole { length } else { length / 2 }, offset))
     }
 }
 
 unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> c_int {
-    let File { disk, name, methods } = file_at(file);
+    let File { disk, life, name, methods } = file_at(file);
     let change = Change::Truncate(usize::try_from(size).expect("a size"));
     // SAFETY: the method is called with the file that it belongs to.
-    disk.change(&name, change, |_| unsafe { methods.xTruncate.expect("SQLite's own has it")(file, size) })
+    disk.change(life, &name, change, |_| unsafe { methods.xTruncate.expect("SQLite's own has it")(file, size) })
 }
 
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
-    let File { disk, name, methods } = file_at(file);
+    let File { disk, life, name, methods } = file_at(file);
     // SAFETY: the method is called with the file that it belongs to.
-    disk.change(&name, Change::Sync, |_| unsafe { methods.xSync.expect("SQLite's own has it")(file, flags) })
+    disk.change(life, &name, Change::Sync, |_| unsafe { methods.xSync.expect("SQLite's own has it")(file, flags) })
 }
 
 unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
@@ -156,7 +158,7 @@ unsafe extern "C" fn delete(_: *mut ffi::sqlite3_vfs, path: *const c_char, sync_
     // SAFETY: the arguments are SQLite's.
     let real = || unsafe { (*original).xDelete.expect("SQLite's own has it")(original, path, sync_folder) };
     match watched(path) {
-        Some((disk, name)) => disk.change(&name, Change::Delete, |_| real()),
+        Some((disk, name)) => disk.change(disk.life(), &name, Change::Delete, |_| real()),
         None => real(),
     }
 }

@@ -236,9 +236,8 @@ impl Run {
     }
 
     /// Opens the database after a fault, and finds out what became of the write that was not answered: all or nothing.
-    pub fn recover(&mut self) -> Result<(), Trouble> {
-        self.database.close();
-        self.database = open(&self.dir(), &self.clock).map_err(Trouble::Stopped)?;
+    pub fn recover(&mut self, how: &Operation) -> Result<(), Trouble> {
+        self.reopen(how)?;
         if let Some(after) = self.unanswered.take() {
             let there = |model: &Model| {
                 let holders: Vec<String> = self.database.holders().into_iter().map(|h| h.name).collect();
@@ -251,9 +250,16 @@ impl Run {
         Ok(self.compare_all()?)
     }
 
-    /// Opens the database again: closed before, or from the files that a killed process leaves.
+    /// Opens the database again: what is there is what was there.
     fn restart(&mut self, how: &Operation) -> Result<(), Trouble> {
         let before = self.database.snapshot();
+        self.reopen(how)?;
+        let difference = before.first_difference(&self.database.snapshot());
+        difference.map_or(Ok(()), |d| Err(Trouble::Differs(format!("after {how:?}: before, now: {d}"))))
+    }
+
+    /// Opens the database again: closed before, or from the files that a killed process leaves.
+    fn reopen(&mut self, how: &Operation) -> Result<(), Trouble> {
         if matches!(how, Operation::Close) {
             self.database.close();
         } else {
@@ -262,8 +268,7 @@ impl Run {
             copy(&old, &self.dir());
         }
         self.database = open(&self.dir(), &self.clock).map_err(Trouble::Stopped)?;
-        let difference = before.first_difference(&self.database.snapshot());
-        difference.map_or(Ok(()), |d| Err(Trouble::Differs(format!("after {how:?}: before, now: {d}"))))
+        Ok(())
     }
 
     /// The live tables at a commit.
