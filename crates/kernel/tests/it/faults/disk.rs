@@ -16,12 +16,23 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const SECTOR: usize = 512;
 
 /// What happens to a file.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Change {
     Write { offset: usize, bytes: Vec<u8> },
     Truncate(usize),
     Sync,
     Delete,
+}
+
+impl std::fmt::Debug for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Write { offset, bytes } => write!(f, "write of {} bytes at {offset}", bytes.len()),
+            Self::Truncate(size) => write!(f, "truncate to {size}"),
+            Self::Sync => f.write_str("sync"),
+            Self::Delete => f.write_str("delete"),
+        }
+    }
 }
 
 /// An event of the disk's life, in order.

@@ -29,6 +29,7 @@ struct File {
     disk: Arc<Disk>,
     /// The life of the process that opened it.
     life: u32,
+    folder: PathBuf,
     name: String,
     /// Its own methods.
     methods: &'static ffi::sqlite3_io_methods,
@@ -69,12 +70,16 @@ fn install() -> Original {
     }
 }
 
-fn watched(path: *const c_char) -> Option<(Arc<Disk>, String)> {
+/// The path that SQLite gives; a temporary file has none.
+fn path_of(path: *const c_char) -> Option<PathBuf> {
     if path.is_null() {
-        return None; // a temporary file
+        return None;
     }
     // SAFETY: SQLite gives a path that ends in 0.
-    let path = Path::new(unsafe { CStr::from_ptr(path) }.to_str().ok()?);
+    Some(unsafe { CStr::from_ptr(path) }.to_str().ok()?.into())
+}
+
+fn watched(path: &Path) -> Option<(Arc<Disk>, String)> {
     let disks = lock(&WATCHED);
     let (_, disk) = disks.iter().find(|(folder, _)| path.starts_with(folder))?;
     Some((Arc::clone(disk), path.file_name()?.to_str()?.to_owned()))
@@ -92,10 +97,13 @@ unsafe extern "C" fn open(
     unsafe {
         let code = (*original).xOpen.expect("SQLite's own has it")(original, path, file, flags, out);
         if code == ffi::SQLITE_OK
-            && let Some((disk, name)) = watched(path.cast())
+            && let Some(path) = path_of(path)
+            && let Some((disk, name)) = watched(&path)
         {
             let methods = &*(*file).pMethods;
-            lock(&OPEN).get_or_insert_default().insert(file as usize, File { life: disk.life(), disk, name, methods });
+            lock(&OPEN)
+                .get_or_insert_default()
+                .insert(file as usize, File { life: disk.life(), disk, name, folder: path.with_file_name(""), methods });
             (*file).pMethods = replaced(methods);
         }
         code
@@ -123,7 +131,7 @@ fn file_at(file: *mut ffi::sqlite3_file) -> File {
 }
 
 unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, data: *const c_void, length: c_int, offset: i64) -> c_int {
-    let File { disk, life, name, methods } = file_at(file);
+    let File { disk, life, name, methods, .. } = file_at(file);
     let real = methods.xWrite.expect("SQLite's own has it");
     // SAFETY: SQLite gives `length` bytes at `data`; the method is called with the file that it belongs to, and at most these bytes.
     unsafe {
@@ -134,14 +142,14 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, data: *const c_void, le
 }
 
 unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> c_int {
-    let File { disk, life, name, methods } = file_at(file);
+    let File { disk, life, name, methods, .. } = file_at(file);
     let change = Change::Truncate(usize::try_from(size).expect("a size"));
     // SAFETY: the method is called with the file that it belongs to.
     disk.change(life, &name, change, |_| unsafe { methods.xTruncate.expect("SQLite's own has it")(file, size) })
 }
 
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
-    let File { disk, life, name, methods } = file_at(file);
+    let File { disk, life, name, methods, .. } = file_at(file);
     // SAFETY: the method is called with the file that it belongs to.
     disk.change(life, &name, Change::Sync, |_| unsafe { methods.xSync.expect("SQLite's own has it")(file, flags) })
 }
@@ -157,8 +165,10 @@ unsafe extern "C" fn delete(_: *mut ffi::sqlite3_vfs, path: *const c_char, sync_
     let original = ORIGINAL.get().expect("installed").0;
     // SAFETY: the arguments are SQLite's.
     let real = || unsafe { (*original).xDelete.expect("SQLite's own has it")(original, path, sync_folder) };
-    match watched(path) {
-        Some((disk, name)) => disk.change(disk.life(), &name, Change::Delete, |_| real()),
-        None => real(),
-    }
+    let Some(path) = path_of(path) else { return real() };
+    let Some((disk, name)) = watched(&path) else { return real() };
+    // What is deleted is not open, but the database that it belongs to is.
+    let folder = path.with_file_name("");
+    let life = lock(&OPEN).get_or_insert_default().values().find(|f| f.folder == folder).map(|f| f.life);
+    disk.change(life.unwrap_or(disk.life()), &name, Change::Delete, |_| real())
 }
