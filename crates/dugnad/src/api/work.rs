@@ -70,6 +70,7 @@ pub fn blank_entry(at: Timestamp, act: Act) -> Entry {
         request: None,
         commit: None,
         epoch: None,
+        timeline: None,
         tables: Vec::new(),
         rows: None,
         outcome: None,

@@ -8,7 +8,7 @@ use super::write::{Outcome, WriteError, WriteRequest};
 use crate::fhir::json;
 use crate::hash::HashMap;
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
-use crate::journal::{JournalError, NewVersion, Replayed, Writer};
+use crate::journal::{Head, JournalError, NewVersion, Replayed, Writer};
 use crate::limits::MAX_GROUP;
 use crate::live::{LiveCell, LiveTable, RowHead, Snapshot};
 use bumpalo::Bump;
@@ -22,6 +22,8 @@ pub(super) enum Work {
     Write { prepared: Box<Prepared>, request: Option<Box<WriteRequest>>, reply: SyncSender<Reply> },
     /// A holder's registration.
     Holder { name: String, reply: SyncSender<Result<HolderId, WriteError>> },
+    /// Something that is no member of a group: it has the committer and its connection to itself.
+    Alone(Box<dyn FnOnce(&mut Committer) -> Result<(), JournalError> + Send>),
     /// Stop after what is queued before this.
     Close,
 }
@@ -46,7 +48,7 @@ struct Change {
     holder: HolderId,
     resource: ResourceOrdinal,
     kind: String,
-    /// The commit that wrote the version before.
+    /// The commit that wrote the version before, if that has rows.
     previous: Option<Commit>,
     rows: Vec<(usize, Vec<LiveCell>)>,
     /// By how much it changes the number of current resources of its kind: 1, 0 or -1.
@@ -56,11 +58,11 @@ struct Change {
 
 /// The committer's state. `next` and `time_us` advance when a group is durable.
 pub(super) struct Committer {
-    shared: Arc<Shared>,
-    writer: Writer,
-    tables: Vec<LiveTable>,
-    newest: Commit,
-    time_us: i64,
+    pub(super) shared: Arc<Shared>,
+    pub(super) writer: Writer,
+    pub(super) tables: Vec<LiveTable>,
+    pub(super) newest: Commit,
+    pub(super) time_us: i64,
     remembered: HashMap<(HolderId, i64, Box<str>), Ordinals>,
 }
 
@@ -77,15 +79,25 @@ impl Committer {
 
     /// Commits what is queued, group by group, until it is told to close or the journal fails.
     pub(super) fn run(mut self, queue: &Receiver<Work>) {
-        while let Ok(first) = queue.recv() {
-            let mut group = vec![first];
-            while group.len() < MAX_GROUP
-                && let Ok(next) = queue.try_recv()
-            {
-                group.push(next);
-            }
-            let closing = group.iter().any(|w| matches!(w, Work::Close));
-            if let Err(error) = self.commit_group(group) {
+        let mut held = None;
+        while let Some(first) = held.take().or_else(|| queue.recv().ok()) {
+            let (closing, result) = match first {
+                Work::Alone(work) => (false, work(&mut self)),
+                first => {
+                    let mut group = vec![first];
+                    while group.len() < MAX_GROUP
+                        && held.is_none()
+                        && let Ok(next) = queue.try_recv()
+                    {
+                        match next {
+                            Work::Alone(_) => held = Some(next),
+                            next => group.push(next),
+                        }
+                    }
+                    (group.iter().any(|w| matches!(w, Work::Close)), self.commit_group(group))
+                }
+            };
+            if let Err(error) = result {
                 // A failed write or fsync: what SQLite or the disk made of it is unknown. Take nothing more; a restart finds out.
                 tracing::error!(%error, "the journal has stopped");
                 self.shared.stop(error.to_string());
@@ -111,7 +123,7 @@ impl Committer {
         let mut newest = self.newest;
         for work in group {
             match work {
-                Work::Close => {}
+                Work::Close | Work::Alone(_) => {}
                 Work::Holder { name, reply } => holders.push((self.holder(&name)?, name, reply)),
                 Work::Write { prepared, request, reply } => {
                     let answer = self.member(*prepared, request, Commit(newest.0 + 1), now_us, &mut changes)?;
@@ -172,9 +184,9 @@ impl Committer {
             prepared
         } else {
             let Some(request) = request else { return Ok(Reply::Stale) };
-            let lookup = self.writer.lookup();
-            let again = Preparer { lookup: &lookup, tables: &self.shared.tables, new_id: &*self.shared.new_id }.prepare(&request);
-            match again {
+            let (lookup, erased) = (self.writer.lookup(), self.shared.erased_of(request.holder));
+            let again = Preparer { lookup: &lookup, tables: &self.shared.tables, erased: &erased, new_id: &*self.shared.new_id };
+            match again.prepare(&request) {
                 Ok(prepared) => prepared,
                 Err(Unprepared::Refused(error)) => return Ok(Reply::Done(Err(error))),
                 Err(Unprepared::Journal(error)) => return Err(error),
@@ -205,7 +217,10 @@ impl Committer {
     /// Whether all that the request was prepared on is still so. What it saw is then what the open transaction sees: a
     /// resource that was absent may have been referred to in the meantime.
     fn fresh(&self, prepared: &mut Prepared) -> Result<bool, JournalError> {
-        let lookup = self.writer.lookup();
+        let (lookup, erased) = (self.writer.lookup(), self.shared.erased_of(prepared.holder));
+        if prepared.erasures != erased.known() {
+            return Ok(false);
+        }
         for operation in prepared.operations.iter_mut().filter(|o| o.looked_up) {
             let head = match lookup.kind(&operation.kind)? {
                 Some(kind) => lookup.head(prepared.holder, kind, &operation.id)?,
@@ -216,7 +231,7 @@ impl Committer {
             }
             operation.seen = head;
         }
-        let preparer = Preparer { lookup: &lookup, tables: &self.shared.tables, new_id: &*self.shared.new_id };
+        let preparer = Preparer { lookup: &lookup, tables: &self.shared.tables, erased: &erased, new_id: &*self.shared.new_id };
         for matched in &prepared.matched {
             if !preparer.still(prepared.holder, matched)? {
                 return Ok(false);
@@ -251,7 +266,7 @@ impl Committer {
             holder,
             resource,
             kind: operation.kind,
-            previous: operation.seen.filter(|h| h.version > 0).map(|h| h.commit),
+            previous: operation.seen.filter(Head::exists).map(|h| h.commit),
             rows,
             appeared: i64::from(json.is_some()) - i64::from(existed),
             modified: operation.modified,
@@ -341,7 +356,8 @@ impl Committer {
     pub(super) fn publish(&self) {
         let time = Timestamp::from_microsecond(self.time_us).unwrap_or(Timestamp::UNIX_EPOCH);
         let tables = self.tables.iter().map(|t| t.snapshot(self.newest)).collect();
-        self.shared.snapshot.store(Arc::new(Snapshot::new(self.newest, time, tables)));
+        let snapshot = Snapshot::new(self.newest, time, tables).hiding(&Arc::new(self.shared.erasures.load().to_hide()));
+        self.shared.snapshot.store(Arc::new(snapshot));
     }
 }
 
@@ -400,7 +416,7 @@ impl Committer {
             kind: kinds.get(&version.kind).cloned().unwrap_or_default(),
             previous: version.previous,
             rows: resolved,
-            appeared: i64::from(version.json.is_some()) - i64::from(version.previously_existed),
+            appeared: i64::from(version.json.is_some()) - i64::from(version.previous.is_some()),
             modified,
         })
     }

@@ -1,21 +1,31 @@
 //! The database: one journal, its live tables, and the one committer that keeps both at the same commit.
 
+mod backup;
 mod commit;
+mod erase;
+mod erased;
+mod erasure_list;
 mod prepare;
 mod references;
 mod stamp;
 mod tables;
 mod write;
 
+pub use backup::{JOURNAL, JournalState, copy_journal, copy_sqlite, inspect_journal, start_timeline};
+pub use erase::{EraseError, Erasure};
+pub use erasure_list::{ERASURE_LIST, ErasureListError};
 pub use write::{EntryOutcome, Handling, Interaction, Outcome, WriteError, WriteRequest};
 
 use crate::clock::Clock;
-use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
-use crate::journal::{self, Checkpointer, JournalError, Lookup, Readers};
+use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, Timeline};
+use crate::journal::{self, Checkpointer, JournalError, Lookup, Readers, StoredRow};
 use crate::limits::{COMMIT_QUEUE, OPTIMISTIC_TRIES};
 use crate::live::{LiveCell, Snapshot};
 use arc_swap::ArcSwap;
 use commit::{Committer, Reply, Work};
+use erase::Eraser;
+use erased::{About, Erasures, chain};
+use erasure_list::ErasureList;
 use jiff::Timestamp;
 use prepare::{Operation, Prepared, Preparer, Unprepared};
 use rand::RngExt;
@@ -39,6 +49,7 @@ pub struct Database {
 
 /// What lives until the database is closed.
 struct Running {
+    eraser: Eraser,
     committer: JoinHandle<()>,
     _checkpointer: Checkpointer,
     _lock: File,
@@ -53,6 +64,9 @@ struct Shared {
     snapshot: ArcSwap<Snapshot>,
     holders: RwLock<Vec<Holder>>,
     counters: Mutex<(BTreeMap<String, i64>, u64)>,
+    timeline: Timeline,
+    erasures: ArcSwap<Erasures>,
+    erasure_list: Mutex<ErasureList>,
     stopped: OnceLock<String>,
 }
 
@@ -87,6 +101,9 @@ pub enum OpenError {
         /// What is wrong with it.
         what: String,
     },
+    /// The list of erased persons cannot be used.
+    #[error(transparent)]
+    ErasureList(#[from] ErasureListError),
 }
 
 /// Reading failed: the journal's file cannot be read.
@@ -205,14 +222,22 @@ impl Database {
         }
         let path = dir.join("journal.sqlite");
         let failed = |e: JournalError| OpenError::Journal { path: path.display().to_string(), what: e.to_string() };
-        let (shared, committer) = recovered(&path, clock, progress).map_err(failed)?;
+        let (shared, mut committer) = recovered(dir, clock, progress)?;
+        committer.erase_listed(&shared.erasure_list.lock().unwrap_or_else(PoisonError::into_inner)).map_err(failed)?;
+        shared.list(shared.erasures.load().rows())?;
         committer.publish();
         let checkpointer = Checkpointer::start(&path).map_err(failed)?;
         let (queue, work) = sync_channel(COMMIT_QUEUE);
         let thread =
             std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run(&work)).map_err(|e| io(dir, e))?;
-        let running = Running { committer: thread, _checkpointer: checkpointer, _lock: lock };
+        let eraser = Eraser::start(Arc::clone(&shared), queue.clone(), path).map_err(|e| io(dir, e))?;
+        let running = Running { eraser, committer: thread, _checkpointer: checkpointer, _lock: lock };
         Ok(Self { shared, queue, committer: Arc::new(Mutex::new(Some(running))) })
+    }
+
+    /// Which history of commits this is: another one after each restore.
+    pub fn timeline(&self) -> Timeline {
+        self.shared.timeline
     }
 
     /// All live tables at the newest published commit.
@@ -291,7 +316,8 @@ impl Database {
             {
                 return Ok(Ok(Err(replayed_outcome(lookup, commit)?)));
             }
-            let preparer = Preparer { lookup, tables: &self.shared.tables, new_id: &*self.shared.new_id };
+            let erased = self.shared.erased_of(request.holder);
+            let preparer = Preparer { lookup, tables: &self.shared.tables, erased: &erased, new_id: &*self.shared.new_id };
             match preparer.prepare(request) {
                 Ok(prepared) => Ok(Ok(Ok(prepared))),
                 Err(Unprepared::Refused(error)) => Ok(Err(error)),
@@ -320,16 +346,28 @@ impl Database {
 
     /// The current version of a resource (a deletion is one), at the newest published commit.
     pub fn read(&self, holder: HolderId, resource_type: &str, id: &str) -> Result<Option<StoredVersion>, ReadError> {
-        Ok(self.versions(holder, resource_type, id, 1)?.pop())
+        self.read_at(holder, resource_type, id, self.shared.snapshot.load().commit())
+    }
+
+    /// The version of a resource that was current at `at`, a published commit.
+    pub fn read_at(&self, holder: HolderId, resource_type: &str, id: &str, at: Commit) -> Result<Option<StoredVersion>, ReadError> {
+        Ok(self.versions(holder, resource_type, id, at, 1)?.pop())
     }
 
     /// All versions of a resource, newest first.
     pub fn history(&self, holder: HolderId, resource_type: &str, id: &str) -> Result<Vec<StoredVersion>, ReadError> {
-        self.versions(holder, resource_type, id, usize::MAX)
+        self.history_at(holder, resource_type, id, self.shared.snapshot.load().commit())
     }
 
-    fn versions(&self, holder: HolderId, kind: &str, id: &str, count: usize) -> Result<Vec<StoredVersion>, ReadError> {
-        let published = self.shared.snapshot.load().commit();
+    /// The versions of a resource that were written up to `at`, a published commit; newest first.
+    pub fn history_at(&self, holder: HolderId, resource_type: &str, id: &str, at: Commit) -> Result<Vec<StoredVersion>, ReadError> {
+        self.versions(holder, resource_type, id, at, usize::MAX)
+    }
+
+    /// The newest `count` versions up to `at`. (What is durable but not yet published is not yet acknowledged either.) What is
+    /// about a person who was erased is not there, at whatever commit.
+    fn versions(&self, holder: HolderId, kind: &str, id: &str, at: Commit, count: usize) -> Result<Vec<StoredVersion>, ReadError> {
+        let erased = self.shared.erased_of(holder);
         self.shared.look(|lookup| {
             let head = match lookup.kind(kind)? {
                 Some(kind) => lookup.head(holder, kind, id)?,
@@ -341,10 +379,15 @@ impl Database {
                 let row = lookup.version(sequence)?;
                 let row = row.ok_or_else(|| JournalError::Inconsistent(format!("version {sequence} is missing")))?;
                 sequence = row.previous;
-                // What is durable but not yet published is not yet acknowledged either.
-                if row.commit <= published {
-                    let last_updated = timestamp(row.time_us);
-                    found.push(StoredVersion { version: row.number, commit: row.commit, last_updated, json: row.json });
+                if row.erased.is_some() || erased.about(kind, id, row.json.as_deref()) != About::Others {
+                    // Whether it is hidden depends on the other versions.
+                    let versions = chain(lookup, head.map_or(0, |h| h.sequence))?;
+                    let by = erased.among(kind, id, &versions);
+                    let seen = versions.into_iter().zip(by).filter(|(row, by)| row.commit <= at && by.is_none());
+                    return Ok(seen.take(count).map(|(row, _)| stored(row)).collect());
+                }
+                if row.commit <= at {
+                    found.push(stored(row));
                 }
             }
             Ok(found)
@@ -371,6 +414,7 @@ impl Database {
                 operations: vec![operation],
                 matched: Vec::new(),
                 entries: Vec::new(),
+                erasures: self.shared.erasures.load().len(),
             };
             if let Reply::Done(result) = self.submit(prepared, None)? {
                 return result.map(|outcome| outcome.commit);
@@ -439,11 +483,16 @@ impl Database {
             running.take()
         };
         let Some(running) = running else { return };
+        drop(running.eraser);
         let told = self.queue.send(Work::Close);
         if running.committer.join().is_err() || told.is_err() {
             tracing::warn!("the committer had ended before the database was closed");
         }
     }
+}
+
+fn stored(row: StoredRow) -> StoredVersion {
+    StoredVersion { version: row.number, commit: row.commit, last_updated: timestamp(row.time_us), json: row.json }
 }
 
 fn document(kind: &str, id: &str, version: StoredVersion) -> Option<Document> {
@@ -452,10 +501,15 @@ fn document(kind: &str, id: &str, version: StoredVersion) -> Option<Document> {
 }
 
 /// Opens the journal and fills the live tables from it.
-fn recovered(path: &Path, clock: Arc<dyn Clock>, progress: &mut dyn FnMut(u64, u64)) -> Result<(Arc<Shared>, Committer), JournalError> {
-    let writer = journal::open(path)?;
-    let (newest, time_us) = writer.lookup().newest()?.unwrap_or_default();
-    let holders = writer.lookup().holders()?.into_iter().map(|(id, name)| Holder { id, name }).collect();
+fn recovered(dir: &Path, clock: Arc<dyn Clock>, progress: &mut dyn FnMut(u64, u64)) -> Result<(Arc<Shared>, Committer), OpenError> {
+    let path = dir.join("journal.sqlite");
+    let failed = |e: JournalError| OpenError::Journal { path: path.display().to_string(), what: e.to_string() };
+    let writer = journal::open(&path).map_err(failed)?;
+    let (newest, time_us) = writer.lookup().newest().map_err(failed)?.unwrap_or_default();
+    let holders = writer.lookup().holders().map_err(failed)?.into_iter().map(|(id, name)| Holder { id, name }).collect();
+    let timeline = writer.lookup().timeline().map_err(failed)?;
+    let erasures = Erasures::load(&writer.lookup()).map_err(failed)?;
+    let erasure_list = ErasureList::open(&dir.join(ERASURE_LIST), &erasures.key_id())?;
     let tables = Tables::builtin();
     let live = tables.live_tables();
     let ids = Arc::clone(&clock);
@@ -464,14 +518,17 @@ fn recovered(path: &Path, clock: Arc<dyn Clock>, progress: &mut dyn FnMut(u64, u
         clock,
         new_id,
         tables,
-        readers: Readers::new(path),
+        readers: Readers::new(&path),
         snapshot: ArcSwap::from_pointee(Snapshot::new(Commit(0), Timestamp::UNIX_EPOCH, Arc::new([]))),
         holders: RwLock::new(holders),
         counters: Mutex::default(),
+        timeline,
+        erasures: ArcSwap::from_pointee(erasures),
+        erasure_list: Mutex::new(erasure_list),
         stopped: OnceLock::new(),
     });
     let mut committer = Committer::new(Arc::clone(&shared), writer, live, newest, time_us);
-    committer.recover(progress)?;
+    committer.recover(progress).map_err(failed)?;
     Ok((shared, committer))
 }
 

@@ -28,6 +28,8 @@ pub struct TableSnapshot {
     tail_len: usize,
     dictionaries: Arc<[DictionaryReader]>,
     at: Commit,
+    /// Patients whose rows nobody sees, at whatever commit.
+    hidden: Arc<RoaringBitmap>,
 }
 
 /// A part of a live table that is scanned in one go: at most [`crate::limits::SEGMENT_ROWS`] rows.
@@ -38,6 +40,7 @@ pub struct Part {
     dictionaries: Arc<[DictionaryReader]>,
     len: usize,
     at: Commit,
+    hidden: Arc<RoaringBitmap>,
 }
 
 /// Which rows a reader may see. Rows outside do not exist.
@@ -55,6 +58,13 @@ impl Snapshot {
     /// All live tables at `commit`, which was made at `time`.
     pub fn new(commit: Commit, time: Timestamp, tables: Arc<[TableSnapshot]>) -> Self {
         Self { commit, time, tables }
+    }
+
+    /// The same tables without the rows of these patients, at this and any older commit: they were erased.
+    #[must_use]
+    pub fn hiding(self, patients: &Arc<RoaringBitmap>) -> Self {
+        let tables = self.tables.iter().map(|t| TableSnapshot { hidden: Arc::clone(patients), ..t.clone() }).collect();
+        Self { tables, ..self }
     }
 
     /// The same tables as they were at an older commit.
@@ -130,7 +140,7 @@ impl TableSnapshot {
         dictionaries: Arc<[DictionaryReader]>,
         at: Commit,
     ) -> Self {
-        Self { schema, segments, tail_len, dictionaries, at }
+        Self { schema, segments, tail_len, dictionaries, at, hidden: Arc::default() }
     }
 
     /// Its schema.
@@ -152,6 +162,7 @@ impl TableSnapshot {
             dictionaries: Arc::clone(&self.dictionaries),
             len: if i == last { self.tail_len } else { segment.begins.slice().len() },
             at: self.at,
+            hidden: Arc::clone(&self.hidden),
         };
         // Segments that begin after the commit hold nothing of it.
         let begun = |p: &Part| p.segment.begins.slice().first().is_some_and(|b| *b <= self.at.0);
@@ -214,6 +225,11 @@ impl Part {
             Some((ordinals, valid)) => {
                 for ((keep, ordinal), valid) in mask.iter_mut().zip(ordinals).zip(valid) {
                     *keep &= if *valid { filter.patients.as_ref().is_none_or(|p| p.contains(*ordinal)) } else { filter.without_patient };
+                }
+                if !self.hidden.is_empty() {
+                    for ((keep, ordinal), valid) in mask.iter_mut().zip(ordinals).zip(valid) {
+                        *keep &= !(*valid && self.hidden.contains(*ordinal));
+                    }
                 }
             }
             None if !filter.without_patient => mask.fill(false),
