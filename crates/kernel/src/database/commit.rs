@@ -23,10 +23,13 @@ pub(super) enum Work {
     /// A holder's registration.
     Holder { name: String, reply: SyncSender<Result<HolderId, WriteError>> },
     /// Something that is no member of a group: it has the committer and its connection to itself.
-    Alone(Box<dyn FnOnce(&mut Committer) -> Result<(), JournalError> + Send>),
+    Alone(Alone),
     /// Stop after what is queued before this.
     Close,
 }
+
+/// Work for the committer alone.
+pub(super) type Alone = Box<dyn FnOnce(&mut Committer) -> Result<(), JournalError> + Send>;
 
 /// The committer's answer to a write.
 pub(super) enum Reply {

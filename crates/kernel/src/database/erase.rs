@@ -186,13 +186,16 @@ impl Committer {
 
     /// Marks the purge as done for `persons`, whose versions are overwritten in the file and gone from the log.
     fn finish(&mut self, persons: &[PersonHash]) -> Result<(), JournalError> {
-        let done_us = Some(self.shared.clock.now().as_microsecond());
+        let now_us = self.shared.clock.now().as_microsecond();
         let erasures = self.shared.erasures.load_full();
-        let done: Vec<ErasureRow> =
-            persons.iter().filter_map(|person| erasures.get(person)).map(|row| ErasureRow { done_us, ..row.clone() }).collect();
+        let done: Vec<ErasureRow> = persons
+            .iter()
+            .filter_map(|person| erasures.get(person))
+            .map(|row| ErasureRow { done_us: Some(now_us), ..row.clone() })
+            .collect();
         self.writer.begin()?;
         for row in &done {
-            self.writer.set_erased(&row.person, done_us.unwrap_or_default())?;
+            self.writer.set_erased(&row.person, now_us)?;
         }
         self.writer.commit()?;
         self.shared.erasures.store(Arc::new(erasures.with(done)));
