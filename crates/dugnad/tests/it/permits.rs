@@ -79,17 +79,3 @@ async fn what_is_no_decision_of_the_centre_is_refused() {
     centre.put("/permits/live", &not_allowed).await.expect(400);
     assert_eq!(centre.server.local.database.snapshot().commit().0, 0, "nothing was written");
 }
-
-#[tokio::test]
-async fn a_request_about_another_timeline_is_refused() {
-    let centre = Centre::open();
-    let hospital = centre.server.hospital("Haukeland");
-    let ours = centre.server.local.database.timeline().to_string();
-    let body = r#"{"resourceType":"Patient","id":"p1"}"#;
-    for (timeline, status) in [(ours.as_str(), 201), ("0123456789abcdef", 412), ("nonsense", 400)] {
-        let answer = hospital.send("PUT", "/fhir/Patient/p1", &[("Dugnad-Timeline", timeline)], body).await.expect(status);
-        assert_eq!(answer.header("dugnad-timeline").is_some(), status != 400);
-        assert_eq!(status == 201, answer.header("dugnad-commit").is_some());
-    }
-    assert_eq!(centre.server.local.database.snapshot().commit().0, 1);
-}

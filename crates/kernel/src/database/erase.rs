@@ -345,6 +345,9 @@ impl Drop for Eraser {
 
 /// One step; false if there is nothing to do now.
 fn advance(shared: &Shared, queue: &SyncSender<Work>, journal: &std::path::Path) -> Result<bool, JournalError> {
+    if shared.stopped.get().is_some() {
+        return Ok(false);
+    }
     match shared.next() {
         Next::Nothing => Ok(false),
         Next::Look(from, until, persons) => {

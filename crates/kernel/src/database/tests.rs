@@ -94,6 +94,18 @@ fn a_write_is_visible_when_it_is_answered() {
     assert_eq!(json["meta"]["lastUpdated"], "2026-11-21T12:00:00.000000Z");
 }
 
+/// A read took the published commit first and the newest version then, which could be of a later commit than was said.
+#[test]
+fn a_read_is_as_of_the_commit_that_it_names() {
+    let bench = bench();
+    for gender in ["female", "male", "other"] {
+        bench.put(&patient("p1", gender)).unwrap();
+    }
+    let version = |at| bench.database.read_at(bench.hospital, "Patient", "p1", Commit(at)).unwrap().map(|v| v.version);
+    assert_eq!([0, 1, 2, 3].map(version), [None, Some(1), Some(2), Some(3)]);
+    assert_eq!(bench.database.history_at(bench.hospital, "Patient", "p1", Commit(2)).unwrap().len(), 2);
+}
+
 #[test]
 fn an_update_ends_the_old_rows_and_an_old_commit_still_shows_them() {
     let bench = bench();
