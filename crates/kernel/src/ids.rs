@@ -50,6 +50,11 @@ impl fmt::Display for Timeline {
     }
 }
 
+/// A live table, numbered from 1 when it is built. A table that is built anew, because its view has changed, gets a new number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TableId(pub u32);
+
 impl fmt::Display for Commit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

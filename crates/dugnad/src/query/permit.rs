@@ -158,7 +158,7 @@ pub(super) fn enrolled(table: &dyn Source, studies: &HashSet<u64>) -> RoaringBit
     let Some(columns) = columns else { return patients };
     let everyone = RowFilter { patients: None, without_patient: false, holder: None };
     for part in 0..table.parts() {
-        let batch = table.scan(part, &columns, &everyone);
+        let Ok(batch) = table.scan(part, &columns, &everyone) else { continue };
         let [patient, study, status] = batch.columns() else { continue };
         let (Some(patient), Some(study)) = (patient.as_primitive_opt::<UInt32Type>(), study.as_primitive_opt::<UInt64Type>()) else {
             continue;

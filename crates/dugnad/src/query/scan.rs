@@ -21,7 +21,9 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
 };
+use dugnad_kernel::live::Damaged;
 use dugnad_kernel::live::schema::{Storage, TableSchema};
+use dugnad_sql::QueryError;
 use futures::{Stream, stream};
 use std::fmt;
 use std::sync::Arc;
@@ -109,10 +111,10 @@ impl PermitScan {
     /// A part's rows, as the permit shows them.
     fn part(&self, part: usize) -> Result<RecordBatch> {
         if self.columns.is_empty() {
-            return Ok(rows_only(self.source.scan(part, &[0], &self.lens.filter).num_rows()));
+            return Ok(rows_only(self.source.scan(part, &[0], &self.lens.filter).map_err(damaged)?.num_rows()));
         }
         let positions: Vec<usize> = self.columns.iter().map(|c| c.position).collect();
-        let stored = self.source.scan(part, &positions, &self.lens.filter);
+        let stored = self.source.scan(part, &positions, &self.lens.filter).map_err(damaged)?;
         let shown: Result<Vec<ArrayRef>> =
             self.columns.iter().zip(stored.columns()).map(|(grant, column)| self.lens.show(grant, column)).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(stored.num_rows()));
@@ -124,6 +126,12 @@ impl PermitScan {
         let state = State { scan: self, part: 0, rest: None, left: limit };
         stream::try_unfold(state, |mut state| async move { Ok(state.next()?.map(|batch| (batch, state))) })
     }
+}
+
+/// A file of the live tables is damaged.
+fn damaged(damaged: Damaged) -> DataFusionError {
+    tracing::error!(%damaged, "a question was not answered");
+    QueryError::Internal("a stored part of a table is damaged; it is built anew when the server is started again".to_owned()).into()
 }
 
 /// Where a scan is.

@@ -3,7 +3,7 @@
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::Schema;
 use dugnad_kernel::live::schema::TableSchema;
-use dugnad_kernel::live::{Part, RowFilter, Snapshot, TableSnapshot};
+use dugnad_kernel::live::{Damaged, Part, RowFilter, Snapshot, TableSnapshot};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(super) trait Source: Debug + Send + Sync {
     fn parts(&self) -> usize;
 
     /// The visible rows of a part that pass `filter`, with the columns at `projection` in that order.
-    fn scan(&self, part: usize, projection: &[usize], filter: &RowFilter) -> RecordBatch;
+    fn scan(&self, part: usize, projection: &[usize], filter: &RowFilter) -> Result<RecordBatch, Damaged>;
 }
 
 /// All tables at one commit, by name.
@@ -48,10 +48,10 @@ impl Source for Live {
         self.parts.len()
     }
 
-    fn scan(&self, part: usize, projection: &[usize], filter: &RowFilter) -> RecordBatch {
+    fn scan(&self, part: usize, projection: &[usize], filter: &RowFilter) -> Result<RecordBatch, Damaged> {
         match self.parts.get(part) {
             Some(part) => part.scan(projection, filter),
-            None => RecordBatch::new_empty(Arc::new(Schema::empty())),
+            None => Ok(RecordBatch::new_empty(Arc::new(Schema::empty()))),
         }
     }
 }

@@ -301,6 +301,9 @@ fn a_journal_that_is_older_than_the_log_is_refused() {
     server.kill();
     open(&site.dir("db")).close();
     std::fs::write(&journal, old).unwrap();
+    let live = refused(&["serve", "--listen", "127.0.0.1:0", "--data", &site.path("db")]);
+    assert!(live.contains("the journal is an older one") && live.contains("dugnad restore"), "{live}");
+    std::fs::remove_dir_all(site.dir("db").join("live")).unwrap();
     let said = refused(&["serve", "--listen", "127.0.0.1:0", "--data", &site.path("db")]);
     assert!(said.contains("ahead of the journal") && said.contains("commit 2") && said.contains("dugnad restore"), "{said}");
 }

@@ -4,18 +4,20 @@
 //!    there, and writes that name the Patient are refused.
 //! 2. It is put on the erasure list, which no backup replaces.
 //! 3. The purge overwrites the JSON of all versions that are about the person, a few at a time between the writes of others, and
-//!    ends their rows before they began. It goes on after a restart where it was.
-//! 4. When all are done, the write-ahead log is emptied, and the erasure is marked as done.
+//!    marks their rows as erased. After a restart it begins again: what was overwritten stays so.
+//! 4. Files of live tables with such rows are written anew without them, and the logs emptied. Then the erasure is done.
 
 use super::commit::{Committer, Work};
 use super::erased::{About, ErasedOf, chain, hex};
 use super::erasure_list::{ErasureList, ErasureListError, Listed};
+use super::recover::Kinds;
 use super::{Database, Shared, WriteError, timestamp};
 use crate::fhir::criteria;
 use crate::fhir::json;
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
 use crate::journal::{self, ErasureRow, JournalError, Lookup, PersonHash, Purged, identifier_hashes};
 use crate::limits::{MAX_PURGE_LOOK, MAX_PURGE_VERSIONS};
+use crate::live::{Change, Cleaning, LiveTable};
 use bumpalo::Bump;
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
@@ -99,6 +101,12 @@ impl Shared {
     }
 }
 
+/// An erasure in the tail log of the live tables, which wants every commit: it changes no row.
+fn no_change(commit: Commit) -> Change {
+    let (holder, resource, kind) = (HolderId::CENTRE, ResourceOrdinal(0), "erasure".to_owned());
+    Change { commit, holder, resource, kind, previous: None, rows: Vec::new(), appeared: 0, modified: false }
+}
+
 impl Committer {
     /// One erasure as one commit, alone in its group: whatever is committed after it was checked against it.
     fn erase(&mut self, holder: HolderId, patient: &str, reason: String) -> Result<Made, JournalError> {
@@ -136,6 +144,9 @@ impl Committer {
         self.shared.erasures.store(Arc::new(self.shared.erasures.load().with(rows.iter().cloned())));
         (self.newest, self.time_us) = (commit, time_us);
         self.publish();
+        if let Some(store) = &self.store {
+            store.changed(vec![no_change(commit)]);
+        }
         Ok(rows)
     }
 
@@ -160,39 +171,54 @@ impl Committer {
 
     /// Overwrites a step's versions. The order: journal, fsync, then their rows and counters.
     fn purge(&mut self, step: Step) -> Result<(), JournalError> {
-        let erasures = self.shared.erasures.load_full();
-        self.writer.begin()?;
-        for version in &step.versions {
-            self.writer.purge(version)?;
-        }
-        for person in &step.persons {
-            self.writer.set_purged(person, step.upto)?;
-        }
-        self.writer.commit()?;
-        let kinds: HashMap<i64, String> = self.writer.lookup().kinds()?.into_iter().collect();
-        for version in &step.versions {
-            let kind = kinds.get(&version.kind).map_or("", String::as_str);
-            for table in self.shared.tables.of_type(kind).iter().filter_map(|t| self.tables.get(*t)) {
-                // Ended when it began: visible at no commit.
-                table.end(version.resource, version.commit, version.commit);
+        if step.versions.iter().any(|version| version.len.is_some()) {
+            self.writer.begin()?;
+            for version in &step.versions {
+                self.writer.purge(version)?;
             }
-            self.shared.count(kind, -i64::from(version.is_head), false);
+            self.writer.commit()?;
         }
-        let moved = step.persons.iter().filter_map(|person| erasures.get(person));
+        let (kinds, tables) = (Kinds::read(&self.writer.lookup())?, self.shared.tables.load());
+        for version in &step.versions {
+            let kind = kinds.name(version.kind);
+            for view in tables.of_type(kind) {
+                if let Some(table) = self.tables.iter_mut().find(|t| t.info().id == view.info.id) {
+                    table.erase(version.resource, version.commit);
+                }
+            }
+            if version.is_head && version.len.is_some() {
+                self.shared.count(kind, -1, false);
+            }
+        }
+        let erasures = self.shared.erasures.load_full();
+        let moved = step.persons.iter().filter_map(|person| erasures.get(person)).filter(|row| row.purged == step.from);
         let moved = moved.map(|row| ErasureRow { purged: step.upto, ..row.clone() });
         self.shared.erasures.store(Arc::new(erasures.with(moved)));
         Ok(())
     }
 
-    /// Marks the purge as done for `persons`, whose versions are overwritten in the file and gone from the log.
+    /// Has the store write anew what holds erased rows, as far as it can now. Whether no file holds any, and the number of the
+    /// checkpoint that was begun when no table did.
+    fn clean(&mut self, clean: Option<u64>) -> (bool, Option<u64>) {
+        let Some(store) = &self.store else { return (true, clean) };
+        let dirty = self.tables.iter().any(LiveTable::holds_erased);
+        let clean = clean.filter(|_| !dirty);
+        match store.cleaning(&self.tables, clean) {
+            Cleaning::Done => (true, clean),
+            Cleaning::Waits => (false, clean),
+            Cleaning::Needs => {
+                store.checkpoint(self.newest, self.shared.counted(), &mut self.tables);
+                (false, (!dirty).then(|| store.begun()))
+            }
+        }
+    }
+
+    /// Marks the purge as done for those of `persons` whose versions and rows are gone from all files.
     fn finish(&mut self, persons: &[PersonHash]) -> Result<(), JournalError> {
         let now_us = self.shared.clock.now().as_microsecond();
         let erasures = self.shared.erasures.load_full();
-        let done: Vec<ErasureRow> = persons
-            .iter()
-            .filter_map(|person| erasures.get(person))
-            .map(|row| ErasureRow { done_us: Some(now_us), ..row.clone() })
-            .collect();
+        let done = persons.iter().filter_map(|person| erasures.get(person)).filter(|row| row.purged >= row.until);
+        let done: Vec<ErasureRow> = done.map(|row| ErasureRow { done_us: Some(now_us), ..row.clone() }).collect();
         self.writer.begin()?;
         for row in &done {
             self.writer.set_erased(&row.person, now_us)?;
@@ -208,7 +234,8 @@ impl Committer {
 struct Step {
     /// For whom.
     persons: Vec<PersonHash>,
-    /// Up to which row of `version` this looks.
+    /// After which row of `version` this looks, and up to which.
+    from: i64,
     upto: i64,
     versions: Vec<Purged>,
 }
@@ -239,16 +266,17 @@ impl Shared {
 
     fn look_for(&self, from: i64, until: i64, persons: Vec<PersonHash>) -> Result<Step, JournalError> {
         self.readers.look(|lookup| {
-            let kinds: HashMap<i64, String> = lookup.kinds()?.into_iter().collect();
-            let mut search = Search { shared: self, lookup, holders: HashMap::new(), latest: HashMap::new(), arena: Bump::new() };
+            let kinds = Kinds::read(lookup)?;
+            let under_way = self.erasures.load().rows().filter(|row| row.done_us.is_none()).map(|row| row.commit).collect();
+            let (holders, latest, arena) = (HashMap::new(), HashMap::new(), Bump::new());
+            let mut search = Search { shared: self, lookup, holders, latest, under_way, arena };
             let (mut versions, mut looked) = (Vec::new(), 0_u32);
             let upto = lookup.each_version(from, until, |candidate| {
                 looked += 1;
-                let kind = kinds.get(&candidate.kind).map_or("", String::as_str);
-                versions.extend(search.judge(kind, candidate)?);
+                versions.extend(search.judge(kinds.name(candidate.kind), candidate)?);
                 Ok(versions.len() < MAX_PURGE_VERSIONS && looked < MAX_PURGE_LOOK)
             })?;
-            Ok(Step { persons, upto, versions })
+            Ok(Step { persons, from, upto, versions })
         })
     }
 }
@@ -260,11 +288,19 @@ struct Search<'s> {
     holders: HashMap<HolderId, ErasedOf>,
     /// The latest erasure of any version of a resource that has versions about nobody.
     latest: HashMap<ResourceOrdinal, Option<Commit>>,
+    /// The commits of erasures that are not done.
+    under_way: Vec<Commit>,
     arena: Bump,
 }
 
 impl Search<'_> {
     fn judge(&mut self, kind: &str, version: &journal::Candidate<'_>) -> Result<Option<Purged>, JournalError> {
+        let (is_head, sequence, resource, commit) = (version.head == version.sequence, version.sequence, version.resource, version.commit);
+        let purged = |by, len, identifiers| Purged { sequence, resource, commit, kind: version.kind, len, by, is_head, identifiers };
+        if let Some(by) = version.erased.filter(|by| self.under_way.contains(by)) {
+            // Overwritten before a restart; whether its rows were gone from the files then is not known.
+            return Ok(Some(purged(by, None, Vec::new())));
+        }
         let Some(stored) = version.json else { return Ok(None) };
         let erased = self.holders.entry(version.holder).or_insert_with(|| self.shared.erased_of(version.holder));
         let by = match erased.about(kind, version.id, Some(stored)) {
@@ -281,15 +317,13 @@ impl Search<'_> {
             }
         };
         let Some(by) = by else { return Ok(None) };
-        let is_head = version.head == version.sequence;
         let mut identifiers = self.identifiers(version.holder, version.kind, stored)?;
         if !is_head && let Some(head) = self.lookup.version(version.head)?.and_then(|head| head.json) {
             // The index leads to the newest version; what that is found under stays.
             let kept = self.identifiers(version.holder, version.kind, &head)?;
             identifiers.retain(|hash| !kept.contains(hash));
         }
-        let (sequence, resource, commit) = (version.sequence, version.resource, version.commit);
-        Ok(Some(Purged { sequence, resource, commit, kind: version.kind, len: stored.len(), by, is_head, identifiers }))
+        Ok(Some(purged(by, Some(stored.len()), identifiers)))
     }
 
     fn identifiers(&mut self, holder: HolderId, kind: i64, stored: &[u8]) -> Result<Vec<i64>, JournalError> {
@@ -305,6 +339,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// How often it is looked whether somebody was erased, and whether the log can be emptied.
 const INTERVAL: Duration = Duration::from_millis(500);
 
+/// The longest pause between two looks at files that somebody is reading: each look makes a checkpoint.
+const LONGEST: Duration = Duration::from_secs(16);
+
 /// The thread that purges until it is dropped.
 pub(super) struct Eraser {
     stop: Arc<AtomicBool>,
@@ -315,16 +352,14 @@ impl Eraser {
     pub(super) fn start(shared: Arc<Shared>, queue: SyncSender<Work>, journal: PathBuf) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
+        let mut work = Purge { shared, queue, journal, clean: None, pause: INTERVAL };
         let thread = std::thread::Builder::new().name("eraser".to_owned()).spawn(move || {
             while !stopping.load(Ordering::Acquire) {
-                match advance(&shared, &queue, &journal) {
-                    Ok(true) => std::thread::sleep(PAUSE),
-                    Ok(false) => std::thread::park_timeout(INTERVAL),
-                    Err(error) => {
-                        tracing::error!(%error, "a purge cannot go on; it is taken up again");
-                        std::thread::park_timeout(INTERVAL * 20);
-                    }
-                }
+                let pause = work.advance().unwrap_or_else(|error| {
+                    tracing::error!(%error, "a purge cannot go on; it is taken up again");
+                    LONGEST
+                });
+                std::thread::park_timeout(pause);
             }
         })?;
         Ok(Self { stop, thread: Some(thread) })
@@ -343,35 +378,62 @@ impl Drop for Eraser {
     }
 }
 
-/// One step; false if there is nothing to do now.
-fn advance(shared: &Shared, queue: &SyncSender<Work>, journal: &std::path::Path) -> Result<bool, JournalError> {
-    if shared.stopped.get().is_some() {
-        return Ok(false);
-    }
-    match shared.next() {
-        Next::Nothing => Ok(false),
-        Next::Look(from, until, persons) => {
-            let step = shared.look_for(from, until, persons)?;
-            Ok(alone(queue, move |committer| committer.purge(step)))
-        }
-        Next::Finish(persons) => {
-            if !journal::truncate(journal)? {
-                return Ok(false);
-            }
-            Ok(alone(queue, move |committer| committer.finish(&persons)))
-        }
-    }
+/// The thread's state.
+struct Purge {
+    shared: Arc<Shared>,
+    queue: SyncSender<Work>,
+    journal: PathBuf,
+    /// The checkpoint of the live tables that was begun when none of them held erased rows any more.
+    clean: Option<u64>,
+    /// How long to wait before it is looked again whether the files are clean.
+    pause: Duration,
 }
 
-/// Has the committer do a piece of work, and waits for it; false if it has ended.
-fn alone(queue: &SyncSender<Work>, work: impl FnOnce(&mut Committer) -> Result<(), JournalError> + Send + 'static) -> bool {
-    let (reply, answer) = sync_channel(1);
-    let work = Work::Alone(Box::new(move |committer| {
-        work(committer)?;
-        let _ = reply.send(()); // nobody may be waiting
-        Ok(())
-    }));
-    queue.send(work).is_ok() && answer.recv().is_ok()
+impl Purge {
+    /// One step, and how long to pause after it.
+    fn advance(&mut self) -> Result<Duration, JournalError> {
+        if self.shared.stopped.get().is_some() {
+            return Ok(INTERVAL);
+        }
+        match self.shared.next() {
+            Next::Nothing => Ok(INTERVAL),
+            Next::Look(from, until, persons) => {
+                (self.clean, self.pause) = (None, PAUSE);
+                let step = self.shared.look_for(from, until, persons)?;
+                Ok(self.alone(move |committer| committer.purge(step)).map_or(INTERVAL, |()| PAUSE))
+            }
+            Next::Finish(persons) => {
+                let done = self.finish(persons)?;
+                self.pause = if done { PAUSE } else { (self.pause * 2).min(LONGEST) };
+                Ok(self.pause)
+            }
+        }
+    }
+
+    /// The files of the live tables, the write-ahead log, and then the mark that all is done; false if it could not be done now.
+    fn finish(&mut self, persons: Vec<PersonHash>) -> Result<bool, JournalError> {
+        let before = self.clean;
+        let Some((clean, number)) = self.alone(move |committer| Ok(committer.clean(before))) else { return Ok(false) };
+        self.clean = number;
+        // Who builds a table may have read versions before they were overwritten: its rows are looked at when it is there.
+        let shared = Arc::clone(&self.shared);
+        let Ok(_nobody_builds) = shared.building.try_lock() else { return Ok(false) };
+        if !clean || !journal::truncate(&self.journal)? {
+            return Ok(false);
+        }
+        Ok(self.alone(move |committer| committer.finish(&persons)).is_some())
+    }
+
+    /// Has the committer do a piece of work, and waits for it; `None` if it has ended.
+    fn alone<T: Send + 'static>(&self, work: impl FnOnce(&mut Committer) -> Result<T, JournalError> + Send + 'static) -> Option<T> {
+        let (reply, answer) = sync_channel(1);
+        let work = Work::Alone(Box::new(move |committer| {
+            let _ = reply.send(work(committer)?); // nobody may be waiting
+            Ok(())
+        }));
+        self.queue.send(work).ok()?;
+        answer.recv().ok()
+    }
 }
 
 #[cfg(test)]

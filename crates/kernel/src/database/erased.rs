@@ -51,6 +51,12 @@ impl Erasures {
         Self { key: self.key, rows: all }
     }
 
+    /// The same, with all purges that are under way to be begun again.
+    pub(super) fn begun_again(&self) -> Self {
+        let rows = self.rows.values().filter(|row| row.done_us.is_none());
+        self.with(rows.map(|row| ErasureRow { purged: 0, ..row.clone() }).collect::<Vec<_>>())
+    }
+
     /// The patients whose rows still stand in live tables. Once a purge is done, no row of theirs is visible at any commit.
     pub(super) fn to_hide(&self) -> RoaringBitmap {
         self.rows.values().filter(|row| row.done_us.is_none()).filter_map(|row| row.patient).map(|patient| patient.0).collect()

@@ -1,26 +1,30 @@
 //! The database: one journal, its live tables, and the one committer that keeps both at the same commit.
 
 mod backup;
+mod build;
 mod commit;
 mod erase;
 mod erased;
 mod erasure_list;
 mod prepare;
+mod recover;
 mod references;
 mod stamp;
 mod tables;
+mod views;
 mod write;
 
 pub use backup::{JOURNAL, JournalState, copy_journal, copy_sqlite, inspect_journal, start_timeline};
 pub use erase::{EraseError, Erasure};
 pub use erasure_list::{ERASURE_LIST, ErasureListError};
+pub use views::{ViewRefused, ViewState, ViewStatus};
 pub use write::{EntryOutcome, Handling, Interaction, Outcome, WriteError, WriteRequest};
 
 use crate::clock::Clock;
-use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, Timeline};
+use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId, Timeline};
 use crate::journal::{self, Checkpointer, JournalError, Lookup, Readers, StoredRow};
 use crate::limits::{COMMIT_QUEUE, OPTIMISTIC_TRIES};
-use crate::live::{LiveCell, Snapshot};
+use crate::live::{self, LiveCell, SegmentFiles, Snapshot, TableInfo};
 use arc_swap::ArcSwap;
 use commit::{Committer, Reply, Work};
 use erase::Eraser;
@@ -30,13 +34,15 @@ use jiff::Timestamp;
 use prepare::{Operation, Prepared, Preparer, Unprepared};
 use rand::RngExt;
 use stamp::Stamped;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use tables::Tables;
+use tables::{Tables, Wanted};
+use views::Views;
 
 /// An open database. Clone it freely: clones share everything. Call [`Database::close`] before the process ends; what is
 /// not closed is recovered, as after a crash.
@@ -47,27 +53,48 @@ pub struct Database {
     committer: Arc<Mutex<Option<Running>>>,
 }
 
-/// What lives until the database is closed.
+/// What lives until the database is closed, or its last clone is gone.
 struct Running {
-    eraser: Eraser,
-    committer: JoinHandle<()>,
+    shared: Arc<Shared>,
+    eraser: Option<Eraser>,
+    committer: Option<JoinHandle<()>>,
     _checkpointer: Checkpointer,
     _lock: File,
+}
+
+impl Drop for Running {
+    /// Nobody can queue anything any more. The committer's thread ends, and with it the store of the live tables; only then
+    /// may somebody else have the folder.
+    fn drop(&mut self) {
+        self.shared.closing.store(true, Ordering::Relaxed);
+        drop(self.eraser.take());
+        if self.committer.take().is_some_and(|c| c.join().is_err()) {
+            tracing::error!("the committer ended in a panic; the database is recovered when it is opened again");
+        }
+    }
 }
 
 /// What readers, writers and the committer share.
 struct Shared {
     clock: Arc<dyn Clock>,
     new_id: Box<dyn Fn() -> String + Send + Sync>,
-    tables: Tables,
+    tables: ArcSwap<Tables>,
     readers: Readers,
     snapshot: ArcSwap<Snapshot>,
     holders: RwLock<Vec<Holder>>,
-    counters: Mutex<(BTreeMap<String, i64>, u64)>,
+    counters: Mutex<live::Counters>,
     timeline: Timeline,
     erasures: ArcSwap<Erasures>,
     erasure_list: Mutex<ErasureList>,
     stopped: OnceLock<String>,
+    next_table: AtomicU32,
+    files: OnceLock<Arc<SegmentFiles>>,
+    views: Views,
+    /// Held by whoever builds a table.
+    building: Mutex<()>,
+    /// Tables of which a file is damaged and that are being built anew.
+    damaged: Mutex<HashSet<TableId>>,
+    closing: AtomicBool,
 }
 
 /// A hospital as it is registered.
@@ -93,6 +120,21 @@ pub enum OpenError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The live tables are of a later time than the journal, which has been put back or exchanged.
+    #[error(
+        "{folder} holds commit {live}, the journal ends at commit {journal}: the journal is an older one. Put the newer journal back, or restore a backup with `dugnad restore`"
+    )]
+    Ahead {
+        /// The folder of the live tables.
+        folder: String,
+        /// The commit that they are at.
+        live: Commit,
+        /// The newest commit of the journal.
+        journal: Commit,
+    },
+    /// The list of erased persons cannot be used.
+    #[error(transparent)]
+    ErasureList(#[from] ErasureListError),
     /// The journal cannot be read.
     #[error("the journal {path} cannot be read: {what}")]
     Journal {
@@ -101,9 +143,6 @@ pub enum OpenError {
         /// What is wrong with it.
         what: String,
     },
-    /// The list of erased persons cannot be used.
-    #[error(transparent)]
-    ErasureList(#[from] ErasureListError),
 }
 
 /// Reading failed: the journal's file cannot be read.
@@ -183,13 +222,17 @@ impl Shared {
     }
 
     fn count(&self, kind: &str, appeared: i64, modified: bool) {
-        let (by_kind, kept_out) = &mut *self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by_kind.get_mut(kind) {
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counters.kinds.get_mut(kind) {
             *count += appeared;
         } else {
-            by_kind.insert(kind.to_owned(), appeared);
+            counters.kinds.insert(kind.to_owned(), appeared);
         }
-        *kept_out += u64::from(modified);
+        counters.modified += u64::from(modified);
+    }
+
+    fn counted(&self) -> live::Counters {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn look<T>(&self, look: impl FnOnce(&Lookup<'_>) -> Result<T, JournalError>) -> Result<T, ReadError> {
@@ -222,17 +265,18 @@ impl Database {
         }
         let path = dir.join("journal.sqlite");
         let failed = |e: JournalError| OpenError::Journal { path: path.display().to_string(), what: e.to_string() };
-        let (shared, mut committer) = recovered(dir, clock, progress)?;
+        let (shared, mut committer) = recovered(dir, &path, clock, progress)?;
         committer.erase_listed(&shared.erasure_list.lock().unwrap_or_else(PoisonError::into_inner)).map_err(failed)?;
         shared.list(shared.erasures.load().rows())?;
-        committer.publish();
         let checkpointer = Checkpointer::start(&path).map_err(failed)?;
         let (queue, work) = sync_channel(COMMIT_QUEUE);
         let thread =
             std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run(&work)).map_err(|e| io(dir, e))?;
-        let eraser = Eraser::start(Arc::clone(&shared), queue.clone(), path).map_err(|e| io(dir, e))?;
-        let running = Running { eraser, committer: thread, _checkpointer: checkpointer, _lock: lock };
-        Ok(Self { shared, queue, committer: Arc::new(Mutex::new(Some(running))) })
+        let eraser = Some(Eraser::start(Arc::clone(&shared), queue.clone(), path).map_err(|e| io(dir, e))?);
+        let running = Running { shared: Arc::clone(&shared), eraser, committer: Some(thread), _checkpointer: checkpointer, _lock: lock };
+        let database = Self { shared, queue, committer: Arc::new(Mutex::new(Some(running))) };
+        database.build_what_lacks();
+        Ok(database)
     }
 
     /// Which history of commits this is: another one after each restore.
@@ -316,8 +360,8 @@ impl Database {
             {
                 return Ok(Ok(Err(replayed_outcome(lookup, commit)?)));
             }
-            let erased = self.shared.erased_of(request.holder);
-            let preparer = Preparer { lookup, tables: &self.shared.tables, erased: &erased, new_id: &*self.shared.new_id };
+            let (tables, erased) = (self.shared.tables.load(), self.shared.erased_of(request.holder));
+            let preparer = Preparer { lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id };
             match preparer.prepare(request) {
                 Ok(prepared) => Ok(Ok(Ok(prepared))),
                 Err(Unprepared::Refused(error)) => Ok(Err(error)),
@@ -396,6 +440,11 @@ impl Database {
 
     /// Writes a document of the centre as one commit.
     pub fn put_document(&self, kind: &str, id: &str, json: &str) -> Result<Commit, WriteError> {
+        self.write_document(kind, id, Some(json))
+    }
+
+    /// A new version of a document, or its deletion.
+    fn write_document(&self, kind: &str, id: &str, json: Option<&str>) -> Result<Commit, WriteError> {
         for _ in 0..=OPTIMISTIC_TRIES {
             let seen = self.shared.readers.look(|l| l.kind(kind)?.map_or(Ok(None), |k| l.head(HolderId::CENTRE, k, id)));
             let operation = Operation {
@@ -403,13 +452,14 @@ impl Database {
                 id: id.to_owned(),
                 seen: seen.map_err(|e| WriteError::Stopped(e.to_string()))?,
                 looked_up: true,
-                json: Some(Stamped { json: json.as_bytes().to_vec(), stamp_at: None }),
+                json: json.map(|json| Stamped { json: json.as_bytes().to_vec(), stamp_at: None }),
                 rows: Vec::new(),
                 identifiers: Vec::new(),
                 modified: false,
             };
             let prepared = Prepared {
                 holder: HolderId::CENTRE,
+                generation: self.shared.tables.load().generation,
                 idempotency_key: None,
                 operations: vec![operation],
                 matched: Vec::new(),
@@ -464,9 +514,9 @@ impl Database {
 
     /// What is in it.
     pub fn counters(&self) -> Counters {
-        let counters = self.shared.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        let resources = counters.0.iter().filter(|(_, n)| **n > 0).map(|(k, n)| (k.clone(), n.unsigned_abs())).collect();
-        Counters { resources, modified: counters.1 }
+        let counters = self.shared.counted();
+        let resources = counters.kinds.into_iter().filter(|(_, n)| *n > 0).map(|(kind, n)| (kind, n.unsigned_abs())).collect();
+        Counters { resources, modified: counters.modified }
     }
 
     /// Rebuilds the live tables from the journal in `dir`, which must be closed, and compares them with the ones that
@@ -482,12 +532,13 @@ impl Database {
             let mut running: MutexGuard<'_, Option<Running>> = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
             running.take()
         };
-        let Some(running) = running else { return };
-        drop(running.eraser);
-        let told = self.queue.send(Work::Close);
-        if running.committer.join().is_err() || told.is_err() {
+        let Some(mut running) = running else { return };
+        drop(running.eraser.take());
+        self.shared.closing.store(true, Ordering::Relaxed);
+        if self.queue.send(Work::Close).is_err() {
             tracing::warn!("the committer had ended before the database was closed");
         }
+        drop(running);
     }
 }
 
@@ -500,35 +551,88 @@ fn document(kind: &str, id: &str, version: StoredVersion) -> Option<Document> {
     Some(Document { kind: kind.to_owned(), id: id.to_owned(), version: version.version, commit: version.commit, json })
 }
 
-/// Opens the journal and fills the live tables from it.
-fn recovered(dir: &Path, clock: Arc<dyn Clock>, progress: &mut dyn FnMut(u64, u64)) -> Result<(Arc<Shared>, Committer), OpenError> {
-    let path = dir.join("journal.sqlite");
+/// Opens the journal and the live tables, and brings them to the journal's newest commit.
+fn recovered(
+    dir: &Path,
+    path: &Path,
+    clock: Arc<dyn Clock>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(Arc<Shared>, Committer), OpenError> {
     let failed = |e: JournalError| OpenError::Journal { path: path.display().to_string(), what: e.to_string() };
-    let writer = journal::open(&path).map_err(failed)?;
+    let live_dir = dir.join("live");
+    let io = |source| OpenError::Io { path: live_dir.display().to_string(), source };
+    let writer = journal::open(path).map_err(failed)?;
     let (newest, time_us) = writer.lookup().newest().map_err(failed)?.unwrap_or_default();
     let holders = writer.lookup().holders().map_err(failed)?.into_iter().map(|(id, name)| Holder { id, name }).collect();
     let timeline = writer.lookup().timeline().map_err(failed)?;
     let erasures = Erasures::load(&writer.lookup()).map_err(failed)?;
     let erasure_list = ErasureList::open(&dir.join(ERASURE_LIST), &erasures.key_id())?;
-    let tables = Tables::builtin();
-    let live = tables.live_tables();
+    let builtin = Wanted::builtin();
+    let (views, registered) = Views::read(&writer.lookup()).map_err(failed)?;
+
+    let wanted: Vec<Wanted> = builtin.iter().chain(registered.iter().map(|(_, wanted)| wanted)).cloned().collect();
+    let mut opened = live::store::open(&live_dir, &wanted.iter().map(Wanted::named).collect::<Vec<_>>()).map_err(io)?;
+    if !builtin.iter().all(|w| opened.tables.iter().any(|t| t.schema().name == w.schema.name)) {
+        opened.start_anew(); // a new database, another program version, or damage
+    }
+    if opened.commit > newest {
+        return Err(OpenError::Ahead { folder: live_dir.display().to_string(), live: opened.commit, journal: newest });
+    }
+
+    let next_table = AtomicU32::new(opened.next_table);
+    let mut tables = std::mem::take(&mut opened.tables);
+    let mut live_views = Vec::new();
+    for wanted in wanted {
+        let name = &wanted.schema.name;
+        let id = match tables.iter().find(|t| t.schema().name == *name) {
+            Some(table) => table.info().id,
+            // Registered views are built beside the running tables.
+            None if !wanted.builtin => continue,
+            None => {
+                let id = TableId(next_table.fetch_add(1, Ordering::Relaxed));
+                let info = TableInfo { id, fingerprint: wanted.fingerprint.clone(), schema: Arc::clone(&wanted.schema) };
+                tables.push(live::LiveTable::new(Arc::new(info)));
+                id
+            }
+        };
+        if !wanted.builtin {
+            views.is_live(name, opened.commit);
+        }
+        live_views.push(wanted.numbered(id));
+    }
+
     let ids = Arc::clone(&clock);
-    let new_id = Box::new(move || time_ordered_id(ids.now()));
     let shared = Arc::new(Shared {
         clock,
-        new_id,
-        tables,
-        readers: Readers::new(&path),
+        new_id: Box::new(move || time_ordered_id(ids.now())),
+        tables: ArcSwap::from_pointee(Tables::new(1, live_views)),
+        readers: Readers::new(path),
         snapshot: ArcSwap::from_pointee(Snapshot::new(Commit(0), Timestamp::UNIX_EPOCH, Arc::new([]))),
         holders: RwLock::new(holders),
-        counters: Mutex::default(),
+        counters: Mutex::new(opened.counters.clone()),
         timeline,
         erasures: ArcSwap::from_pointee(erasures),
         erasure_list: Mutex::new(erasure_list),
         stopped: OnceLock::new(),
+        next_table,
+        files: OnceLock::new(),
+        views,
+        building: Mutex::default(),
+        damaged: Mutex::default(),
+        closing: AtomicBool::new(false),
     });
-    let mut committer = Committer::new(Arc::clone(&shared), writer, live, newest, time_us);
-    committer.recover(progress).map_err(failed)?;
+    let mut committer = Committer::new(Arc::clone(&shared), writer, tables, opened.commit, time_us);
+    let logged = opened.replay(&live_dir, &mut |changes| changes.iter().for_each(|change| committer.apply(change))).map_err(io)?;
+    if logged > newest {
+        return Err(OpenError::Ahead { folder: live_dir.display().to_string(), live: logged, journal: newest });
+    }
+    let store = opened.start(&live_dir, &committer.tables).map_err(io)?;
+    let _ = shared.files.set(store.files()); // nobody has set it before
+    committer.store = Some(store);
+    committer.newest = logged;
+    committer.recover(logged, progress).map_err(failed)?;
+    committer.newest = newest;
+    committer.publish();
     Ok((shared, committer))
 }
 

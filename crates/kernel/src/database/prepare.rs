@@ -24,6 +24,8 @@ use std::collections::HashMap;
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) holder: HolderId,
+    /// The [`Tables::generation`] whose views gave the rows.
+    pub(super) generation: u64,
     pub(super) idempotency_key: Option<String>,
     pub(super) operations: Vec<Operation>,
     pub(super) matched: Vec<Matched>,
@@ -280,6 +282,7 @@ impl Preparer<'_> {
             References { preparer: self, request, transaction, urls, resolved: HashMap::new(), planned: &planned, matched };
         let mut prepared = Prepared {
             holder: request.holder,
+            generation: self.tables.generation,
             idempotency_key: request.idempotency_key.clone(),
             operations: Vec::with_capacity(planned.len()),
             matched: Vec::new(),

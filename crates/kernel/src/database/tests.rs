@@ -53,7 +53,7 @@ fn rows(snapshot: &Snapshot, table: &str, columns: &[&str]) -> Vec<RecordBatch> 
     let table = snapshot.table(table).unwrap();
     let projection: Vec<usize> = columns.iter().map(|c| table.schema().index_of(c).unwrap()).collect();
     let filter = RowFilter { without_patient: true, ..RowFilter::default() };
-    table.parts().iter().map(|p| p.scan(&projection, &filter)).collect()
+    table.parts().iter().map(|p| p.scan(&projection, &filter).unwrap()).collect()
 }
 
 pub(super) fn count(snapshot: &Snapshot, table: &str) -> usize {
@@ -304,7 +304,7 @@ fn two_hospitals_with_the_same_ids_are_two_patients() {
     assert_eq!(count(&snapshot, "patient"), 2);
     let table = snapshot.table("patient").unwrap();
     let mine = RowFilter { holder: Some(other), ..RowFilter::default() };
-    assert_eq!(table.parts().iter().map(|p| p.scan(&[], &mine).num_rows()).sum::<usize>(), 1);
+    assert_eq!(table.parts().iter().map(|p| p.scan(&[], &mine).unwrap().num_rows()).sum::<usize>(), 1);
 }
 
 #[test]

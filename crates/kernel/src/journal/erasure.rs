@@ -23,7 +23,7 @@ pub(crate) struct ErasureRow {
     pub(crate) reason: String,
     /// The highest row of `version` when it was made: nothing about the person is taken afterwards.
     pub(crate) until: i64,
-    /// Up to which row versions have been looked at.
+    /// Up to which row versions have been looked at since the database was opened; in memory only.
     pub(crate) purged: i64,
     /// When the purge was done, in microseconds.
     pub(crate) done_us: Option<i64>,
@@ -42,6 +42,8 @@ pub(crate) struct Candidate<'r> {
     pub(crate) head: i64,
     /// `None`: a deletion, or erased already.
     pub(crate) json: Option<&'r [u8]>,
+    /// The erasure that took the JSON away.
+    pub(crate) erased: Option<Commit>,
 }
 
 /// A version to be purged.
@@ -51,8 +53,8 @@ pub(crate) struct Purged {
     pub(crate) resource: ResourceOrdinal,
     pub(crate) commit: Commit,
     pub(crate) kind: i64,
-    /// Bytes of its JSON.
-    pub(crate) len: usize,
+    /// Bytes of its JSON; `None`: it has been overwritten before, and only its rows are to go.
+    pub(crate) len: Option<usize>,
     /// The commit of the erasure.
     pub(crate) by: Commit,
     /// Whether it is the newest version of its resource.
@@ -84,7 +86,7 @@ impl Lookup<'_> {
 
     /// All erasures, by commit.
     pub(crate) fn erasures(&self) -> Result<Vec<ErasureRow>, JournalError> {
-        let sql = "SELECT person, patient, commit_number, reason, until, purged, done_us FROM erasure ORDER BY commit_number, person";
+        let sql = "SELECT person, patient, commit_number, reason, until, done_us FROM erasure ORDER BY commit_number, person";
         self.all(sql, [], |r| {
             Ok(ErasureRow {
                 person: r.get(0)?,
@@ -92,8 +94,8 @@ impl Lookup<'_> {
                 commit: Commit(r.get(2)?),
                 reason: r.get(3)?,
                 until: r.get(4)?,
-                purged: r.get(5)?,
-                done_us: r.get(6)?,
+                purged: 0,
+                done_us: r.get(5)?,
             })
         })
     }
@@ -131,6 +133,7 @@ impl Lookup<'_> {
                 id: row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?,
                 head: row.get(7)?,
                 json: if let ValueRef::Blob(json) = row.get_ref(8)? { Some(json) } else { None },
+                erased: if let ValueRef::Text(mark) = row.get_ref(8)? { Some(erased_by(&String::from_utf8_lossy(mark))) } else { None },
             };
             if !show(&candidate)? {
                 last = candidate.sequence;
@@ -149,26 +152,22 @@ pub(crate) fn identifier_hashes<'v>(holder: HolderId, kind: i64, values: impl It
 impl Writer {
     pub(crate) fn add_erasure(&self, row: &ErasureRow) -> Result<(), JournalError> {
         self.run(
-            "INSERT INTO erasure (person, patient, commit_number, reason, until, purged, done_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            params![row.person, row.patient.map(|p| p.0), row.commit.0, row.reason, row.until, row.purged, row.done_us],
+            "INSERT INTO erasure (person, patient, commit_number, reason, until, done_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![row.person, row.patient.map(|p| p.0), row.commit.0, row.reason, row.until, row.done_us],
         )
     }
 
     /// Overwrites the JSON of a version, and takes its identifiers out of the index.
     pub(crate) fn purge(&self, version: &Purged) -> Result<(), JournalError> {
+        let Some(len) = version.len else { return Ok(()) };
         self.run(
             "UPDATE version SET json = ?2 WHERE sequence = ?1 AND typeof(json) = 'blob'",
-            params![version.sequence, mark(version.by, version.len)],
+            params![version.sequence, mark(version.by, len)],
         )?;
         for hash in &version.identifiers {
             self.run("DELETE FROM identifier WHERE hash = ?1 AND resource = ?2", params![hash, version.resource.0])?;
         }
         Ok(())
-    }
-
-    /// The purge for a person has come to a row of `version`.
-    pub(crate) fn set_purged(&self, person: &PersonHash, purged: i64) -> Result<(), JournalError> {
-        self.run("UPDATE erasure SET purged = ?2 WHERE person = ?1", params![person, purged])
     }
 
     /// The purge for a person is done, the write-ahead log included.

@@ -12,7 +12,7 @@ pub(super) const FORMAT: &str = "2";
 const SECOND: &str = "
     CREATE TABLE erasure (
         person BLOB PRIMARY KEY, patient INTEGER, commit_number INTEGER NOT NULL, reason TEXT NOT NULL, until INTEGER NOT NULL,
-        purged INTEGER NOT NULL, done_us INTEGER
+        done_us INTEGER
     ) WITHOUT ROWID;";
 
 /// Makes the tables, or brings them from format 1 to 2. Any other format is refused.

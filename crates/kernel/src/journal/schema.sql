@@ -33,6 +33,5 @@ CREATE TABLE erasure (
     commit_number INTEGER NOT NULL,
     reason TEXT NOT NULL,
     until INTEGER NOT NULL,         -- highest sequence of version at the erasure
-    purged INTEGER NOT NULL,        -- sequence up to which the purge has come
-    done_us INTEGER                 -- when the purge was done, NULL: it is under way
+    done_us INTEGER                 -- when its last trace was overwritten, NULL: that is under way
 ) WITHOUT ROWID;

@@ -45,7 +45,7 @@ impl Source for Rows {
         self.parts.len()
     }
 
-    fn scan(&self, part: usize, projection: &[usize], filter: &RowFilter) -> RecordBatch {
+    fn scan(&self, part: usize, projection: &[usize], filter: &RowFilter) -> Result<RecordBatch, dugnad_kernel::live::Damaged> {
         let batch = &self.parts[part];
         let patients = self.schema.patient_column().map(|c| batch.column(c).as_primitive::<UInt32Type>().clone());
         let holders =
@@ -65,7 +65,7 @@ impl Source for Rows {
             person && holder
         });
         let visible: BooleanArray = visible.map(Some).collect();
-        filter_record_batch(batch, &visible).unwrap().project(projection).unwrap()
+        Ok(filter_record_batch(batch, &visible).unwrap().project(projection).unwrap())
     }
 }
 

@@ -68,8 +68,11 @@ fn others(database: &Database, patient: u32, until: u64) -> Vec<String> {
 fn shown(snapshot: &Snapshot, filter: &RowFilter) -> String {
     let tables = snapshot.tables().iter().map(|table| {
         let all: Vec<usize> = (0..table.schema().columns.len()).collect();
-        let batches: Vec<_> = table.parts().iter().map(|p| p.scan(&all, filter)).filter(|b| b.num_rows() > 0).collect();
-        format!("{}\n{}", table.schema().name, pretty_format_batches(&batches).unwrap())
+        let batches: Vec<_> = table.parts().iter().map(|p| p.scan(&all, filter).unwrap()).filter(|b| b.num_rows() > 0).collect();
+        let text = pretty_format_batches(&batches).unwrap().to_string();
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_unstable(); // a merge takes ended rows out of the order of commits
+        format!("{}\n{}", table.schema().name, lines.join("\n"))
     });
     tables.collect()
 }
@@ -126,14 +129,14 @@ fn an_erased_person_is_in_no_answer_and_then_in_no_file() {
     let gone = |bench: &Bench, at: &str| {
         for commit in 0..=newest + 1 {
             let snapshot = bench.database.snapshot_at(Commit(commit)).unwrap().unwrap();
-            let rows: usize = snapshot.tables().iter().flat_map(|t| t.parts()).map(|p| p.scan(&[], &only).num_rows()).sum();
+            let rows: usize = snapshot.tables().iter().flat_map(|t| t.parts()).map(|p| p.scan(&[], &only).unwrap().num_rows()).sum();
             assert_eq!(rows, 0, "{at}: no row of the person at commit {commit}");
         }
         for (kind, id) in [("Patient", "p1"), ("Observation", "a0"), ("Observation", "a1"), ("Observation", "a2"), ("RelatedPerson", "r1")]
         {
             assert_eq!((bench.read(kind, id), bench.versions(kind, id)), (None, vec![]), "{at}: {kind}/{id} is as if it had never been");
         }
-        assert_eq!(others(&bench.database, patient, newest), before, "{at}: nobody else's rows have changed");
+        assert!(others(&bench.database, patient, newest) == before, "{at}: nobody else's rows have changed");
         assert_eq!(reads(bench), read_before, "{at}: nobody else's resources have changed");
     };
     gone(&bench, "at once");
@@ -242,7 +245,7 @@ fn a_purge_goes_on_after_a_restart() {
     }
     bench.erase("p1");
     let bench = bench.reopened();
-    assert!(bench.database.shared.erasures.load().rows().all(|row| row.purged < row.until), "the restart came before its end");
+    assert!(bench.database.erasures().iter().all(|e| e.purged_at.is_none()), "the restart came before its end");
     assert_eq!(count(&bench.database.snapshot(), "observation"), 0, "hidden after a restart too");
     bench.put(&named_patient("p2", "Other")).unwrap();
     bench.purged();
@@ -266,6 +269,7 @@ fn the_list_erases_again_what_an_older_journal_brings_back() {
     let list = std::fs::read_to_string(bench.dir.path().join(ERASURE_LIST)).unwrap();
     assert!(list.lines().count() == 3 && !list.contains("p9") && !list.contains("asked"), "{list}");
     std::fs::write(bench.dir.path().join(JOURNAL), &old).unwrap();
+    std::fs::remove_dir_all(bench.dir.path().join("live")).unwrap();
     let bench = bench.reopened();
     assert_eq!((bench.database.erasures().len(), count(&bench.database.snapshot(), "patient")), (2, 0));
     assert_eq!(bench.read("Patient", "p1"), None);
