@@ -13,3 +13,4 @@ mod permits;
 mod process;
 mod sql;
 mod support;
+mod view_run;
