@@ -11,5 +11,5 @@ mod table;
 
 pub use column::LiveCell;
 pub use segment::RowHead;
-pub use snapshot::{Part, RowFilter, Snapshot, TableSnapshot};
+pub use snapshot::{Part, RowFilter, Snapshot, TableSnapshot, Visible};
 pub use table::LiveTable;

@@ -4,7 +4,8 @@ use super::column::DictionaryReader;
 use super::schema::TableSchema;
 use super::segment::Segment;
 use crate::ids::{Commit, HolderId};
-use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::FilterBuilder;
 use arrow::datatypes::{Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -38,6 +39,17 @@ pub struct Part {
     dictionaries: Arc<[DictionaryReader]>,
     len: usize,
     at: Commit,
+}
+
+/// Which rows of a part a reader sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Visible {
+    /// None.
+    Nothing,
+    /// Every row.
+    All,
+    /// Those whose bit is set: some and not all.
+    Rows(BooleanBuffer),
 }
 
 /// Which rows a reader may see. Rows outside do not exist.
@@ -170,56 +182,100 @@ impl Part {
         self.len == 0
     }
 
+    /// Which rows are visible and pass `filter`. It costs next to nothing where every row has begun, none has ended and the
+    /// filter lets everyone through.
+    pub fn visible(&self, filter: &RowFilter) -> Visible {
+        let column = self.schema.patient_column().and_then(|i| self.segment.columns.get(i));
+        let patients = column.and_then(|c| c.patients());
+        if patients.is_none() && !filter.without_patient {
+            return Visible::Nothing;
+        }
+        let mut mask = self.standing();
+        if let Some(holder) = filter.holder {
+            let holders = self.segment.holders.slice();
+            mask.keep(self.len, |row| holders.get(row) == Some(&holder.0));
+        }
+        if let Some((ordinals, valid)) = patients {
+            let valid = valid.get(..self.len).unwrap_or(valid);
+            if !filter.without_patient && valid.contains(&false) {
+                mask.keep(self.len, |row| valid.get(row) == Some(&true));
+            }
+            if let Some(patients) = &filter.patients {
+                let within = |row: usize| ordinals.get(row).is_some_and(|ordinal| patients.contains(*ordinal));
+                mask.keep(self.len, |row| valid.get(row) != Some(&true) || within(row));
+            }
+        }
+        mask.simplified()
+    }
+
+    /// All cells of the column at `position` (in [`TableSchema::columns`]), visible or not, typed as
+    /// [`super::schema::Storage::arrow`] says and not copied. `None` if there is no such column.
+    ///
+    /// Who shows or computes on it looks at visible rows only. A dictionary's values are also those of hidden rows.
+    pub fn column(&self, position: usize) -> Option<ArrayRef> {
+        let (reader, dictionary) = (self.segment.columns.get(position)?, self.dictionaries.get(position)?);
+        Some(reader.array(self.len, dictionary))
+    }
+
     /// The visible rows that pass `filter`, with the columns at `projection` (positions in
     /// [`TableSchema::columns`]) in that order, typed as [`super::schema::Storage::arrow`] says.
     pub fn scan(&self, projection: &[usize], filter: &RowFilter) -> RecordBatch {
-        let visible: Vec<bool> = (0..self.len).map(|row| self.visible(row)).collect();
-        let mask = self.apply(filter, visible);
-        let mut fields = Vec::with_capacity(projection.len());
-        let mut arrays = Vec::with_capacity(projection.len());
-        let columns = self.schema.columns.iter().zip(&self.segment.columns).zip(self.dictionaries.iter());
-        let columns: Vec<_> = columns.collect();
-        for index in projection {
-            if let Some(((column, reader), dictionary)) = columns.get(*index) {
-                fields.push(Field::new(&column.name, column.storage.arrow(), true));
-                arrays.push(reader.array(self.len, dictionary));
-            }
-        }
-        let mask = BooleanArray::from(mask);
-        let schema = Arc::new(Schema::new(fields));
+        let columns = projection.iter().filter_map(|p| self.schema.columns.get(*p).zip(self.column(*p)));
+        let (fields, arrays): (Vec<_>, Vec<_>) =
+            columns.map(|(column, array)| (Field::new(&column.name, column.storage.arrow(), true), array)).unzip();
         let options = RecordBatchOptions::new().with_row_count(Some(self.len));
-        let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), arrays, &options);
-        let filtered = batch.and_then(|b| {
-            let predicate = FilterBuilder::new(&mask).optimize().build();
-            if predicate.count() == b.num_rows() { Ok(b) } else { predicate.filter_record_batch(&b) }
+        let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options);
+        let filtered = batch.and_then(|b| match self.visible(filter) {
+            Visible::All => Ok(b),
+            Visible::Nothing => Ok(b.slice(0, 0)),
+            Visible::Rows(mask) => FilterBuilder::new(&BooleanArray::new(mask, None)).optimize().build().filter_record_batch(&b),
         });
         #[expect(clippy::expect_used, reason = "the arrays are as long as the part and typed as the schema says, by construction")]
         filtered.expect("the arrays of a part have its length and its types")
     }
 
-    /// begin <= t < end.
-    fn visible(&self, row: usize) -> bool {
-        let begun = self.segment.begins.slice().get(row).is_some_and(|b| *b <= self.at.0);
-        begun && self.segment.end(row).is_none_or(|e| e > self.at.0)
+    /// Which rows stand at the commit: begin <= t < end.
+    fn standing(&self) -> Visible {
+        let begins = self.segment.begins.slice();
+        let begins = begins.get(..self.len).unwrap_or(begins);
+        let begun = begins.partition_point(|b| *b <= self.at.0);
+        let ended = |row: usize| self.segment.end(row).is_some_and(|e| e <= self.at.0);
+        if begun == self.len && !(0..begun).any(ended) {
+            return Visible::All;
+        }
+        Visible::Rows(BooleanBuffer::collect_bool(self.len, |row| row < begun && !ended(row)))
+    }
+}
+
+impl Visible {
+    /// How many of `rows` rows.
+    pub fn count(&self, rows: usize) -> usize {
+        match self {
+            Visible::Nothing => 0,
+            Visible::All => rows,
+            Visible::Rows(mask) => mask.count_set_bits(),
+        }
     }
 
-    fn apply(&self, filter: &RowFilter, mut mask: Vec<bool>) -> Vec<bool> {
-        if let Some(holder) = filter.holder {
-            for (keep, h) in mask.iter_mut().zip(self.segment.holders.slice()) {
-                *keep &= *h == holder.0;
-            }
+    /// Of `rows` rows, those that are in it and that `which` says too.
+    fn keep(&mut self, rows: usize, which: impl Fn(usize) -> bool) {
+        let which = BooleanBuffer::collect_bool(rows, which);
+        match self {
+            Visible::Nothing => {}
+            Visible::All => *self = Visible::Rows(which),
+            Visible::Rows(mask) => *self = Visible::Rows(&*mask & &which),
         }
-        let column = self.schema.patient_column().and_then(|i| self.segment.columns.get(i));
-        match column.and_then(|c| c.patients()) {
-            Some((ordinals, valid)) => {
-                for ((keep, ordinal), valid) in mask.iter_mut().zip(ordinals).zip(valid) {
-                    *keep &= if *valid { filter.patients.as_ref().is_none_or(|p| p.contains(*ordinal)) } else { filter.without_patient };
-                }
-            }
-            None if !filter.without_patient => mask.fill(false),
-            None => {}
+    }
+
+    fn simplified(self) -> Self {
+        match self {
+            Visible::Rows(mask) => match mask.count_set_bits() {
+                0 => Visible::Nothing,
+                set if set == mask.len() => Visible::All,
+                _ => Visible::Rows(mask),
+            },
+            other => other,
         }
-        mask
     }
 }
 
