@@ -6,6 +6,7 @@ pub mod ingest;
 mod latency;
 mod loopback;
 mod machine;
+pub mod sql;
 #[cfg(test)]
 mod tests;
 

@@ -2,7 +2,7 @@
 
 use super::CliError;
 use super::ingest::References;
-use crate::bench::{freshness, ingest};
+use crate::bench::{freshness, ingest, sql};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +18,8 @@ Examples:
   dugnad bench ingest                                 200,000 synthetic resources
   dugnad bench ingest bundles/ --data ./bench-db      your own bundles, on the disk that matters
   dugnad bench freshness --rate 1000 --writers 16 --for 60
-  dugnad bench freshness --reads 100000 > figures.ndjson")]
+  dugnad bench freshness --reads 100000 > figures.ndjson
+  dugnad bench sql --resources 1000000                next to DuckDB, if Python has it")]
 pub struct Bench {
     #[command(subcommand)]
     what: What,
@@ -32,8 +33,8 @@ enum What {
     Freshness(Freshness),
     /// The view runner, resources per second (comes with a later release).
     Views,
-    /// SQL under a permit (comes with a later release).
-    Sql,
+    /// SQL under a permit, next to DuckDB on the same rows.
+    Sql(Sql),
     /// FHIR search (comes with a later release).
     Search,
     /// Restart after a kill (comes with a later release).
@@ -99,13 +100,34 @@ struct Freshness {
     server: Option<String>,
 }
 
+/// Asks what analysts ask, under a permit over everyone, and asks DuckDB the same of the same rows: once in tables of its own, once
+/// in Parquet files that this program wrote. Answers are compared. Without DuckDB only this program is measured.
+#[derive(Debug, Args)]
+struct Sql {
+    /// About how many resources the database holds.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=20_000_000))]
+    resources: u32,
+    /// How often each question is asked; medians are shown.
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    rounds: u16,
+    /// A Python with the module `duckdb`.
+    #[arg(long, value_name = "FILE", default_value = "benches/.venv/bin/python")]
+    python: PathBuf,
+    /// An empty folder for the database; a temporary one if not given.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Only questions whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+}
+
 impl Bench {
     pub(super) fn run(self) -> Result<(), CliError> {
         let name = match self.what {
             What::Ingest(options) => return ingest::run(&options.into()),
             What::Freshness(options) => return freshness::run(&options.into()),
+            What::Sql(options) => return sql::run(&options.into()),
             What::Views => "views",
-            What::Sql => "sql",
             What::Search => "search",
             What::Restart => "restart",
             What::Attacks => "attacks",
@@ -139,6 +161,18 @@ impl From<Freshness> for freshness::Options {
             data: given.data,
             tokens: given.tokens,
             server: given.server,
+        }
+    }
+}
+
+impl From<Sql> for sql::Options {
+    fn from(given: Sql) -> Self {
+        Self {
+            resources: given.resources as usize,
+            rounds: usize::from(given.rounds),
+            python: given.python,
+            data: given.data,
+            only: given.only,
         }
     }
 }

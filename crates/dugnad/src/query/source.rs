@@ -1,9 +1,11 @@
 //! Where rows come from: a live table at one commit. A small trait, so that scans can be tested on rows made by hand.
 
-use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::filter;
 use datafusion::arrow::datatypes::Schema;
+use datafusion::error::{DataFusionError, Result};
 use dugnad_kernel::live::schema::TableSchema;
-use dugnad_kernel::live::{Part, RowFilter, Snapshot, TableSnapshot};
+use dugnad_kernel::live::{Part, RowFilter, Snapshot, TableSnapshot, Visible};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -15,8 +17,34 @@ pub(super) trait Source: Debug + Send + Sync {
     /// How many parts it has.
     fn parts(&self) -> usize;
 
-    /// The visible rows of a part that pass `filter`, with the columns at `projection` in that order.
-    fn scan(&self, part: usize, projection: &[usize], filter: &RowFilter) -> RecordBatch;
+    /// How many rows a part has, visible or not.
+    fn rows(&self, part: usize) -> usize;
+
+    /// Which of them are visible and pass `filter`.
+    fn visible(&self, part: usize, filter: &RowFilter) -> Visible;
+
+    /// All cells of one of its columns, also those of rows that are not visible.
+    fn column(&self, part: usize, position: usize) -> Option<ArrayRef>;
+}
+
+/// A column of a part, or the error that there is none.
+pub(super) fn whole_column(source: &dyn Source, part: usize, position: usize) -> Result<ArrayRef> {
+    let missing = || DataFusionError::Internal(format!("{} has no column {position}", source.schema().name));
+    source.column(part, position).ok_or_else(missing)
+}
+
+/// The columns at `positions` of the rows of a part that pass `filter`, as they are stored.
+pub(super) fn stored(source: &dyn Source, part: usize, positions: &[usize], rows: &RowFilter) -> Result<Vec<ArrayRef>> {
+    let mask = match source.visible(part, rows) {
+        Visible::All => None,
+        Visible::Nothing => Some(BooleanArray::from(vec![false; source.rows(part)])),
+        Visible::Rows(mask) => Some(BooleanArray::new(mask, None)),
+    };
+    let column = |position: &usize| {
+        let column = whole_column(source, part, *position)?;
+        Ok(mask.as_ref().map_or(Ok(column.clone()), |mask| filter(&column, mask))?)
+    };
+    positions.iter().map(column).collect()
 }
 
 /// All tables at one commit, by name.
@@ -48,11 +76,16 @@ impl Source for Live {
         self.parts.len()
     }
 
-    fn scan(&self, part: usize, projection: &[usize], filter: &RowFilter) -> RecordBatch {
-        match self.parts.get(part) {
-            Some(part) => part.scan(projection, filter),
-            None => RecordBatch::new_empty(Arc::new(Schema::empty())),
-        }
+    fn rows(&self, part: usize) -> usize {
+        self.parts.get(part).map_or(0, Part::len)
+    }
+
+    fn visible(&self, part: usize, filter: &RowFilter) -> Visible {
+        self.parts.get(part).map_or(Visible::Nothing, |part| part.visible(filter))
+    }
+
+    fn column(&self, part: usize, position: usize) -> Option<ArrayRef> {
+        self.parts.get(part)?.column(position)
     }
 }
 
