@@ -25,6 +25,9 @@ pub const MAX_GROUP: usize = 256;
 /// How many rows a segment of a live table holds.
 pub const SEGMENT_ROWS: usize = 65_536;
 
+/// How long the tail log of the live tables becomes before a checkpoint: what a restart reads at most, some 400,000 rows.
+pub const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
+
 /// How often a write is prepared again because what it read has changed, before it is prepared under the commit lock.
 pub const OPTIMISTIC_TRIES: usize = 3;
 
@@ -49,6 +52,12 @@ pub const MAX_ROWS_PER_RESOURCE: usize = 1_000_000;
 
 /// How many columns a view may have.
 pub const MAX_VIEW_COLUMNS: usize = 1_000;
+
+/// How many views may be registered: each is evaluated on every resource of its type that is written.
+pub const MAX_VIEWS: usize = 200;
+
+/// The longest ViewDefinition that is registered, in bytes of JSON.
+pub const MAX_VIEW_BYTES: usize = 1 << 20;
 
 /// How deep the selects of a view may nest; its compiler and its runner recurse.
 pub const MAX_SELECT_DEPTH: usize = 20;

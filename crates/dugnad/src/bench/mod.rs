@@ -6,9 +6,11 @@ pub mod ingest;
 mod latency;
 mod loopback;
 mod machine;
+mod peer;
 pub mod sql;
 #[cfg(test)]
 mod tests;
+pub mod views;
 
 pub use latency::Latency;
 

@@ -11,6 +11,7 @@ pub mod format;
 mod keys;
 mod lens;
 mod permit;
+mod pruning;
 mod reading;
 mod record;
 mod run;

@@ -5,7 +5,7 @@
 //! its failure would tell.
 
 use super::dictionary::compact;
-use super::source::{Source, rows_only, whole_column};
+use super::source::{Source, damaged, rows_only};
 use super::transform;
 use super::world::{ColumnGrant, Lens};
 use datafusion::arrow::array::{
@@ -16,8 +16,8 @@ use datafusion::arrow::compute::{FilterBuilder, FilterPredicate};
 use datafusion::arrow::datatypes::{DataType, SchemaRef, UInt32Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_expr::PhysicalExpr;
-use dugnad_kernel::live::Visible;
 use dugnad_kernel::live::schema::Storage;
+use dugnad_kernel::live::{Condition, Visible};
 use dugnad_sql::numbers::Kind;
 use std::sync::Arc;
 
@@ -30,6 +30,8 @@ pub(super) struct Filter {
     pub schema: SchemaRef,
     /// On [`Self::schema`].
     pub predicate: Arc<dyn PhysicalExpr>,
+    /// What every row that passes meets; parts without such a row are not read.
+    pub conditions: Arc<[Condition]>,
     /// As the question has it.
     pub shown: String,
 }
@@ -49,8 +51,12 @@ pub(super) struct Reading {
 impl Reading {
     /// The first `most` rows of a part that the permit shows and that pass the filters.
     pub fn part(&self, part: usize, most: usize) -> Result<RecordBatch> {
+        let met = |condition: &Condition| self.source.may_meet(part, condition);
+        if !self.filters.iter().flat_map(|filter| filter.conditions.iter()).all(met) {
+            return Ok(if self.columns.is_empty() { rows_only(0) } else { RecordBatch::new_empty(self.schema.clone()) });
+        }
         let rows = self.source.rows(part);
-        let mut selection = Selection::of(self.source.visible(part, &self.lens.filter), rows);
+        let mut selection = Selection::of(self.source.visible(part, &self.lens.filter).map_err(damaged)?, rows);
         for filter in self.filters.iter().take_while(|_| most > 0) {
             if selection.count == 0 {
                 break;
@@ -74,7 +80,7 @@ impl Reading {
     /// Which of the selected rows pass a filter.
     fn passed(&self, filter: &Filter, part: usize, selection: &Selection) -> Result<BooleanBuffer> {
         let rows = selection.predicate();
-        let column = |position: &usize| selected(&whole_column(self.source.as_ref(), part, *position)?, rows.as_ref());
+        let column = |position: &usize| selected(&self.source.column(part, *position).map_err(damaged)?, rows.as_ref());
         let columns: Result<Vec<ArrayRef>> = filter.positions.iter().map(column).collect();
         let mut columns = columns?;
         for column in columns.iter_mut().filter(|c| matches!(c.data_type(), DataType::Dictionary(_, _))) {
@@ -91,7 +97,7 @@ impl Reading {
 
     /// A column of the selected rows as the permit shows it: number, key or transform.
     fn shown(&self, grant: &ColumnGrant, part: usize, rows: Option<&FilterPredicate>) -> Result<ArrayRef> {
-        let stored = selected(&whole_column(self.source.as_ref(), part, grant.position)?, rows)?;
+        let stored = selected(&self.source.column(part, grant.position).map_err(damaged)?, rows)?;
         if self.numbers
             && let Some(kind) = self.lens.kind(grant)
         {

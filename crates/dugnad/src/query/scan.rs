@@ -1,6 +1,7 @@
 //! A permit's view of one live table: its columns, after transforms, of its persons. Nothing else can be reached
 //! through it, and nothing about rows outside it shows: no statistics, no part counts, no metrics.
 
+use super::pruning::conditions;
 use super::reading::{Filter, Reading};
 use super::source::Source;
 use super::world::{ColumnGrant, Lens};
@@ -74,8 +75,9 @@ impl PermitTable {
         let columns: Vec<&ColumnGrant> = names.iter().filter_map(|name| self.columns.iter().find(|c| c.name == *name)).collect();
         let fields: Vec<Field> = columns.iter().map(|c| Field::new(&c.name, c.storage.arrow(), true)).collect();
         let schema = Arc::new(Schema::new(fields));
+        let (positions, conditions) = (columns.iter().map(|c| c.position).collect(), conditions(&stored, &columns).into());
         let predicate = session.create_physical_expr(stored, &DFSchema::try_from(schema.clone())?)?;
-        Ok(Filter { positions: columns.iter().map(|c| c.position).collect(), schema, predicate, shown: shown.human_display().to_string() })
+        Ok(Filter { positions, schema, predicate, conditions, shown: shown.human_display().to_string() })
     }
 }
 

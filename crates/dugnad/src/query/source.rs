@@ -5,7 +5,8 @@ use datafusion::arrow::compute::filter;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::error::{DataFusionError, Result};
 use dugnad_kernel::live::schema::TableSchema;
-use dugnad_kernel::live::{Part, RowFilter, Snapshot, TableSnapshot, Visible};
+use dugnad_kernel::live::{Condition, Damaged, Part, RowFilter, Snapshot, TableSnapshot, Visible};
+use dugnad_sql::QueryError;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -21,27 +22,30 @@ pub(super) trait Source: Debug + Send + Sync {
     fn rows(&self, part: usize) -> usize;
 
     /// Which of them are visible and pass `filter`.
-    fn visible(&self, part: usize, filter: &RowFilter) -> Visible;
+    fn visible(&self, part: usize, filter: &RowFilter) -> std::result::Result<Visible, Damaged>;
 
     /// All cells of one of its columns, also those of rows that are not visible.
-    fn column(&self, part: usize, position: usize) -> Option<ArrayRef>;
+    fn column(&self, part: usize, position: usize) -> std::result::Result<ArrayRef, Damaged>;
+
+    /// Whether a row of a part can meet a condition, as far as is known without reading it.
+    fn may_meet(&self, part: usize, condition: &Condition) -> bool;
 }
 
-/// A column of a part, or the error that there is none.
-pub(super) fn whole_column(source: &dyn Source, part: usize, position: usize) -> Result<ArrayRef> {
-    let missing = || DataFusionError::Internal(format!("{} has no column {position}", source.schema().name));
-    source.column(part, position).ok_or_else(missing)
+/// The error of a question that meets a damaged file of the live tables.
+pub(super) fn damaged(damaged: Damaged) -> DataFusionError {
+    tracing::error!(%damaged, "a question was not answered");
+    QueryError::Internal("a stored part of a table is damaged; it is built anew when the server is started again".to_owned()).into()
 }
 
 /// The columns at `positions` of the rows of a part that pass `filter`, as they are stored.
 pub(super) fn stored(source: &dyn Source, part: usize, positions: &[usize], rows: &RowFilter) -> Result<Vec<ArrayRef>> {
-    let mask = match source.visible(part, rows) {
+    let mask = match source.visible(part, rows).map_err(damaged)? {
         Visible::All => None,
         Visible::Nothing => Some(BooleanArray::from(vec![false; source.rows(part)])),
         Visible::Rows(mask) => Some(BooleanArray::new(mask, None)),
     };
     let column = |position: &usize| {
-        let column = whole_column(source, part, *position)?;
+        let column = source.column(part, *position).map_err(damaged)?;
         Ok(mask.as_ref().map_or(Ok(column.clone()), |mask| filter(&column, mask))?)
     };
     positions.iter().map(column).collect()
@@ -80,12 +84,17 @@ impl Source for Live {
         self.parts.get(part).map_or(0, Part::len)
     }
 
-    fn visible(&self, part: usize, filter: &RowFilter) -> Visible {
-        self.parts.get(part).map_or(Visible::Nothing, |part| part.visible(filter))
+    fn visible(&self, part: usize, filter: &RowFilter) -> std::result::Result<Visible, Damaged> {
+        self.parts.get(part).map_or(Ok(Visible::Nothing), |part| part.visible(filter))
     }
 
-    fn column(&self, part: usize, position: usize) -> Option<ArrayRef> {
-        self.parts.get(part)?.column(position)
+    fn column(&self, part: usize, position: usize) -> std::result::Result<ArrayRef, Damaged> {
+        let nowhere = || Damaged { file: self.schema.name.clone(), what: format!("there is no part {part}") };
+        self.parts.get(part).ok_or_else(nowhere)?.column(position)
+    }
+
+    fn may_meet(&self, part: usize, condition: &Condition) -> bool {
+        self.parts.get(part).is_some_and(|part| part.may_meet(condition))
     }
 }
 

@@ -63,7 +63,7 @@ fn scan_is_stale(database: &Database, acknowledged: &Acknowledged) -> bool {
     let filter = RowFilter { without_patient: true, ..RowFilter::default() };
     let mut found: Vec<Vec<u64>> = vec![Vec::new(); WRITERS * SLOTS];
     for part in table.parts() {
-        let batch = part.scan(&[column], &filter);
+        let batch = part.scan(&[column], &filter).unwrap();
         for value in batch.column(0).as_primitive::<Float64Type>().values().iter().map(|v| *v as u64) {
             found[value as usize % (WRITERS * SLOTS)].push(value / (WRITERS * SLOTS) as u64);
         }

@@ -2,16 +2,15 @@
 
 use super::Shared;
 use super::prepare::{Operation, Prepared, Preparer, Unprepared};
+use super::recover::{Kinds, evaluate};
 use super::stamp::{STAMP_LEN, Stamped};
-use super::tables::{PreparedCell, PreparedRow, Tables};
+use super::tables::{LiveView, PreparedCell, PreparedRow, Tables};
 use super::write::{Outcome, WriteError, WriteRequest};
-use crate::fhir::json;
 use crate::hash::HashMap;
-use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
-use crate::journal::{JournalError, NewVersion, Replayed, Writer};
+use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId};
+use crate::journal::{JournalError, NewVersion, Writer};
 use crate::limits::MAX_GROUP;
-use crate::live::{LiveCell, LiveTable, RowHead, Snapshot};
-use bumpalo::Bump;
+use crate::live::{Change, LiveCell, LiveTable, RowHead, Snapshot, Store};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -20,6 +19,13 @@ use std::sync::mpsc::{Receiver, SyncSender};
 pub(super) enum Work {
     /// A prepared write. With `request`, one that has been overtaken too often: if it is stale again, it is prepared here.
     Write { prepared: Box<Prepared>, request: Option<Box<WriteRequest>>, reply: SyncSender<Reply> },
+    /// Ordinals for what rows of a table that is being built mention and nobody has mentioned before.
+    Mention { keys: Vec<Key>, reply: SyncSender<()> },
+    /// A table that has been built up to `after`, a sequence of the journal: switch it on, or, if too much has come since, say
+    /// so and give it back.
+    Install { built: Box<Built>, reply: SyncSender<Result<Commit, Box<Built>>> },
+    /// The view of this table is no longer wanted.
+    Remove { table: TableId, reply: SyncSender<()> },
     /// A holder's registration.
     Holder { name: String, reply: SyncSender<Result<HolderId, WriteError>> },
     /// Stop after what is queued before this.
@@ -34,34 +40,38 @@ pub(super) enum Reply {
     Stale,
 }
 
+/// The key of a resource: holder, type, logical id, and whether it is a Patient.
+pub(super) type Key = (HolderId, &'static str, Box<str>, bool);
+
+/// A table that has been built beside the running ones.
+pub(super) struct Built {
+    pub(super) view: LiveView,
+    pub(super) table: LiveTable,
+    /// The last version of the journal that is in it.
+    pub(super) after: i64,
+    /// The table whose place it takes.
+    pub(super) replaces: Option<TableId>,
+}
+
 /// The ordinals of a resource; a Patient has both.
 type Ordinals = (ResourceOrdinal, Option<PatientOrdinal>);
 
 /// How many resources' ordinals are remembered, so that a reference to a recent encounter needs no look-up. About 100 bytes each.
-const MAX_REMEMBERED: usize = 200_000;
+pub(super) const MAX_REMEMBERED: usize = 200_000;
 
-/// What a new version does to the live tables, once it is durable.
-struct Change {
-    commit: Commit,
-    holder: HolderId,
-    resource: ResourceOrdinal,
-    kind: String,
-    /// The commit that wrote the version before.
-    previous: Option<Commit>,
-    rows: Vec<(usize, Vec<LiveCell>)>,
-    /// By how much it changes the number of current resources of its kind: 1, 0 or -1.
-    appeared: i64,
-    modified: bool,
-}
+/// How many versions a table that has been built may lack when it is switched on: the committer evaluates them, and meanwhile
+/// no write is made. A thousand take some 10 ms.
+const MAX_BEHIND: i64 = 1_000;
 
 /// The committer's state. `next` and `time_us` advance when a group is durable.
 pub(super) struct Committer {
-    shared: Arc<Shared>,
-    writer: Writer,
-    tables: Vec<LiveTable>,
-    newest: Commit,
+    pub(super) shared: Arc<Shared>,
+    pub(super) writer: Writer,
+    pub(super) tables: Vec<LiveTable>,
+    pub(super) store: Option<Store>,
+    pub(super) newest: Commit,
     time_us: i64,
-    remembered: HashMap<(HolderId, i64, Box<str>), Ordinals>,
+    pub(super) remembered: HashMap<(HolderId, i64, Box<str>), Ordinals>,
 }
 
 /// One member of a group, after it has been written to the journal's open transaction.
@@ -72,7 +82,7 @@ struct Member {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, writer: Writer, tables: Vec<LiveTable>, newest: Commit, time_us: i64) -> Self {
-        Self { shared, writer, tables, newest, time_us, remembered: HashMap::default() }
+        Self { shared, writer, tables, store: None, newest, time_us, remembered: HashMap::default() }
     }
 
     /// Commits what is queued, group by group, until it is told to close or the journal fails.
@@ -85,7 +95,7 @@ impl Committer {
                 group.push(next);
             }
             let closing = group.iter().any(|w| matches!(w, Work::Close));
-            if let Err(error) = self.commit_group(group) {
+            if let Err(error) = self.commit_group(group).and_then(|()| self.look_after_tables(closing)) {
                 // A failed write or fsync: what SQLite or the disk made of it is unknown. Take nothing more; a restart finds out.
                 tracing::error!(%error, "the journal has stopped");
                 self.shared.stop(error.to_string());
@@ -105,13 +115,17 @@ impl Committer {
         if self.remembered.len() >= MAX_REMEMBERED {
             self.remembered.clear(); // only between groups: see `ordinal`
         }
+        let group = self.serve_builders(group)?;
+        if group.is_empty() {
+            return Ok(());
+        }
         self.writer.begin()?;
         let now_us = self.shared.clock.now().as_microsecond().max(self.time_us);
         let (mut members, mut holders, mut changes) = (Vec::with_capacity(group.len()), Vec::new(), Vec::new());
         let mut newest = self.newest;
         for work in group {
             match work {
-                Work::Close => {}
+                Work::Close | Work::Mention { .. } | Work::Install { .. } | Work::Remove { .. } => {}
                 Work::Holder { name, reply } => holders.push((self.holder(&name)?, name, reply)),
                 Work::Write { prepared, request, reply } => {
                     let answer = self.member(*prepared, request, Commit(newest.0 + 1), now_us, &mut changes)?;
@@ -132,7 +146,7 @@ impl Committer {
         for (id, name, _) in &holders {
             self.shared.add_holder(*id, name);
         }
-        for change in changes {
+        for change in &changes {
             self.apply(change);
         }
         if newest > self.newest {
@@ -145,7 +159,96 @@ impl Committer {
         for member in members {
             let _ = member.reply.send(member.answer); // nobody may be waiting
         }
+        if let Some(store) = &self.store
+            && !changes.is_empty()
+        {
+            store.changed(changes);
+        }
         Ok(())
+    }
+
+    /// After a group, when everybody has been answered: full segments go to the store, what it has made takes its place, and a
+    /// checkpoint is begun if one is due, or if the database is being closed.
+    pub(super) fn look_after_tables(&mut self, closing: bool) -> Result<(), JournalError> {
+        let Some(store) = &self.store else { return Ok(()) };
+        for table in &mut self.tables {
+            store.full(table);
+        }
+        if store.put_in_place(&mut self.tables) {
+            self.publish(); // the same rows, so that those that have a file leave the memory
+        }
+        let Some(store) = &self.store else { return Ok(()) };
+        if closing || store.checkpoint_is_due() {
+            store.checkpoint(self.newest, self.shared.counted(), &mut self.tables);
+        }
+        Ok(())
+    }
+
+    /// Takes what builders of tables want out of a group and does it.
+    fn serve_builders(&mut self, group: Vec<Work>) -> Result<Vec<Work>, JournalError> {
+        let mut rest = Vec::with_capacity(group.len());
+        for work in group {
+            match work {
+                Work::Mention { keys, reply } => {
+                    self.writer.begin()?;
+                    for (holder, kind, id, patient) in keys {
+                        let kind = self.writer.kind(kind)?;
+                        self.ordinal(holder, kind, id, patient)?;
+                    }
+                    self.writer.commit()?;
+                    let _ = reply.send(()); // nobody may be waiting
+                }
+                Work::Install { built, reply } => {
+                    let outcome = self.install(*built)?;
+                    let _ = reply.send(outcome); // nobody may be waiting
+                }
+                Work::Remove { table, reply } => {
+                    self.replace_views(Some(table), None);
+                    self.tables.retain(|t| t.info().id != table);
+                    self.publish();
+                    let _ = reply.send(()); // nobody may be waiting
+                }
+                other => rest.push(other),
+            }
+        }
+        Ok(rest)
+    }
+
+    /// Switches a table on at the newest commit, if what it lacks is little.
+    fn install(&mut self, built: Built) -> Result<Result<Commit, Box<Built>>, JournalError> {
+        let Built { view, mut table, after, replaces } = built;
+        let kinds = Kinds::read(&self.writer.lookup())?;
+        let (_, _, newest) = self.writer.lookup().highest()?;
+        if newest - after > MAX_BEHIND {
+            return Ok(Err(Box::new(Built { view, table, after, replaces })));
+        }
+        let kind = kinds.number(view.view.resource_type());
+        let (_, lacking) = self.writer.lookup().replay_of(kind, after, u32::MAX)?;
+        let alone = Tables::new(0, vec![view.clone()]);
+        let rows = evaluate(&alone, &kinds, &lacking)?;
+        self.writer.begin()?;
+        for (version, (rows, modified)) in lacking.into_iter().zip(rows) {
+            let change = self.change_of(version, rows, modified, &kinds)?;
+            apply_to(&mut table, &change, &self.shared.holder_cell(change.holder));
+        }
+        self.writer.commit()?;
+        match self.tables.iter_mut().find(|t| Some(t.info().id) == replaces) {
+            Some(present) => *present = table,
+            None => self.tables.push(table),
+        }
+        self.replace_views(replaces, Some(view));
+        self.publish();
+        if let Some(store) = &self.store {
+            store.checkpoint(self.newest, self.shared.counted(), &mut self.tables);
+        }
+        Ok(Ok(self.newest))
+    }
+
+    /// Publishes another set of views; what has been prepared with the present one is prepared again.
+    fn replace_views(&self, out: Option<TableId>, new: Option<LiveView>) {
+        let present = self.shared.tables.load();
+        let views = present.views().iter().filter(|v| Some(v.info.id) != out).cloned().chain(new).collect();
+        self.shared.tables.store(Arc::new(Tables::new(present.generation + 1, views)));
     }
 
     fn holder(&mut self, name: &str) -> Result<HolderId, JournalError> {
@@ -173,7 +276,7 @@ impl Committer {
         } else {
             let Some(request) = request else { return Ok(Reply::Stale) };
             let lookup = self.writer.lookup();
-            let again = Preparer { lookup: &lookup, tables: &self.shared.tables, new_id: &*self.shared.new_id }.prepare(&request);
+            let again = Preparer { lookup: &lookup, tables: &self.shared.tables.load(), new_id: &*self.shared.new_id }.prepare(&request);
             match again {
                 Ok(prepared) => prepared,
                 Err(Unprepared::Refused(error)) => return Ok(Reply::Done(Err(error))),
@@ -216,7 +319,11 @@ impl Committer {
             }
             operation.seen = head;
         }
-        let preparer = Preparer { lookup: &lookup, tables: &self.shared.tables, new_id: &*self.shared.new_id };
+        let tables = self.shared.tables.load();
+        if prepared.generation != tables.generation {
+            return Ok(false);
+        }
+        let preparer = Preparer { lookup: &lookup, tables: &tables, new_id: &*self.shared.new_id };
         for matched in &prepared.matched {
             if !preparer.still(prepared.holder, matched)? {
                 return Ok(false);
@@ -259,7 +366,7 @@ impl Committer {
     }
 
     /// A row with its keys resolved to ordinals, which are given out at the first mention of a resource.
-    fn resolve(&mut self, holder: HolderId, row: PreparedRow) -> Result<Vec<LiveCell>, JournalError> {
+    pub(super) fn resolve(&mut self, holder: HolderId, row: PreparedRow) -> Result<Vec<LiveCell>, JournalError> {
         let mut cells = Vec::with_capacity(row.cells.len());
         for cell in row.cells {
             cells.push(match cell {
@@ -317,22 +424,17 @@ impl Committer {
     }
 
     /// Brings the live tables to a commit that is durable.
-    fn apply(&mut self, change: Change) {
-        let tables = self.shared.tables.of_type(&change.kind);
-        if let Some(previous) = change.previous {
-            for table in tables.iter().filter_map(|t| self.tables.get(*t)) {
-                table.end(change.resource, previous, change.commit);
-            }
-        }
+    pub(super) fn apply(&mut self, change: &Change) {
         self.shared.count(&change.kind, change.appeared, change.modified);
-        if change.rows.is_empty() {
+        let tables = self.shared.tables.load();
+        let mut views = tables.of_type(&change.kind).peekable();
+        if views.peek().is_none() {
             return;
         }
         let holder = self.shared.holder_cell(change.holder);
-        let head = RowHead { begin: change.commit, resource: change.resource, holder: change.holder };
-        for (table, cells) in change.rows {
-            if let Some(table) = self.tables.get_mut(table) {
-                table.begin(head, &cells, &holder);
+        for view in views {
+            if let Some(table) = self.tables.iter_mut().find(|t| t.info().id == view.info.id) {
+                apply_to(table, change, &holder);
             }
         }
     }
@@ -345,6 +447,18 @@ impl Committer {
     }
 }
 
+/// Ends the rows of the version before in a table, and begins the new one's.
+pub(super) fn apply_to(table: &mut LiveTable, change: &Change, holder: &LiveCell) {
+    if let Some(previous) = change.previous {
+        table.end(change.resource, previous, change.commit);
+    }
+    let head = RowHead { begin: change.commit, resource: change.resource, holder: change.holder };
+    let id = table.info().id;
+    for (_, cells) in change.rows.iter().filter(|(table, _)| *table == id) {
+        table.begin(head, cells, holder);
+    }
+}
+
 /// The JSON with the commit's time as `meta.lastUpdated`.
 fn stamp(stamped: Stamped, time: &Timestamp) -> Vec<u8> {
     let mut json = stamped.json;
@@ -352,97 +466,4 @@ fn stamp(stamped: Stamped, time: &Timestamp) -> Vec<u8> {
         place.copy_from_slice(format!("{time:.6}").as_bytes());
     }
     json
-}
-
-/// Filling the live tables from the journal, when a database is opened.
-impl Committer {
-    /// Brings the live tables to the journal's newest commit. `progress` is told (versions done, versions in all).
-    pub(super) fn recover(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), JournalError> {
-        let (_, _, in_all) = self.writer.lookup().highest()?;
-        let in_all = u64::try_from(in_all).unwrap_or_default();
-        let kinds: HashMap<i64, String> = self.writer.lookup().kinds()?.into_iter().collect();
-        let mut after = 0;
-        loop {
-            let (last, versions) = self.writer.lookup().replay(after, REPLAY_CHUNK)?;
-            if versions.is_empty() {
-                break;
-            }
-            after = last;
-            let rows = evaluate(&self.shared.tables, &kinds, &versions)?;
-            for (version, (rows, modified)) in versions.into_iter().zip(rows) {
-                let change = self.replayed_change(version, rows, modified, &kinds)?;
-                self.apply(change);
-            }
-            if self.remembered.len() >= MAX_REMEMBERED {
-                self.remembered.clear();
-            }
-            progress(u64::try_from(after).unwrap_or_default(), in_all);
-        }
-        self.publish();
-        Ok(())
-    }
-
-    fn replayed_change(
-        &mut self,
-        version: Replayed,
-        rows: Vec<PreparedRow>,
-        modified: bool,
-        kinds: &HashMap<i64, String>,
-    ) -> Result<Change, JournalError> {
-        let mut resolved = Vec::with_capacity(rows.len());
-        for row in rows {
-            resolved.push((row.table, self.resolve(version.holder, row)?));
-        }
-        Ok(Change {
-            commit: version.commit,
-            holder: version.holder,
-            resource: version.resource,
-            kind: kinds.get(&version.kind).cloned().unwrap_or_default(),
-            previous: version.previous,
-            rows: resolved,
-            appeared: i64::from(version.json.is_some()) - i64::from(version.previously_existed),
-            modified,
-        })
-    }
-}
-
-/// How many versions recovery holds in memory at once.
-const REPLAY_CHUNK: u32 = 8_192;
-
-/// The rows of each version, evaluated on all processors.
-fn evaluate(tables: &Tables, kinds: &HashMap<i64, String>, versions: &[Replayed]) -> Result<Vec<(Vec<PreparedRow>, bool)>, JournalError> {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let share = versions.len().div_ceil(threads).max(1);
-    let run = |versions: &[Replayed]| {
-        let mut arena = Bump::new();
-        let mut rows = Vec::with_capacity(versions.len());
-        for version in versions {
-            rows.push(rows_of(tables, kinds, version, &arena)?);
-            arena.reset();
-        }
-        Ok(rows)
-    };
-    let shares: Vec<Result<Vec<_>, JournalError>> = std::thread::scope(|scope| {
-        let workers: Vec<_> = versions.chunks(share).map(|chunk| scope.spawn(move || run(chunk))).collect();
-        let panicked = || Err(JournalError::Inconsistent("a view panicked on a stored resource".to_owned()));
-        workers.into_iter().map(|w| w.join().unwrap_or_else(|_| panicked())).collect()
-    });
-    let mut rows = Vec::with_capacity(versions.len());
-    for share in shares {
-        rows.extend(share?);
-    }
-    Ok(rows)
-}
-
-fn rows_of(
-    tables: &Tables,
-    kinds: &HashMap<i64, String>,
-    version: &Replayed,
-    arena: &Bump,
-) -> Result<(Vec<PreparedRow>, bool), JournalError> {
-    let kind = kinds.get(&version.kind).map_or("", String::as_str);
-    let Some(stored) = version.json.as_deref().filter(|_| !tables.of_type(kind).is_empty()) else { return Ok((Vec::new(), false)) };
-    let resource =
-        json::parse(stored, arena).map_err(|e| JournalError::Inconsistent(format!("version at commit {}: {e}", version.commit)))?;
-    Ok(tables.rows(kind, resource, arena))
 }

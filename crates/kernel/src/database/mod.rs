@@ -1,32 +1,38 @@
 //! The database: one journal, its live tables, and the one committer that keeps both at the same commit.
 
+mod build;
 mod commit;
 mod prepare;
+mod recover;
 mod references;
 mod stamp;
 mod tables;
+mod views;
 mod write;
 
+pub use views::{ViewRefused, ViewState, ViewStatus};
 pub use write::{EntryOutcome, Handling, Interaction, Outcome, WriteError, WriteRequest};
 
 use crate::clock::Clock;
-use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
+use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId};
 use crate::journal::{self, Checkpointer, JournalError, Lookup, Readers};
 use crate::limits::{COMMIT_QUEUE, OPTIMISTIC_TRIES};
-use crate::live::{LiveCell, Snapshot};
+use crate::live::{self, LiveCell, SegmentFiles, Snapshot, Tuning};
 use arc_swap::ArcSwap;
 use commit::{Committer, Reply, Work};
 use jiff::Timestamp;
 use prepare::{Operation, Prepared, Preparer, Unprepared};
 use rand::RngExt;
 use stamp::Stamped;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use tables::Tables;
+use tables::{Tables, Wanted};
+use views::Views;
 
 /// An open database. Clone it freely: clones share everything. Call [`Database::close`] before the process ends; what is
 /// not closed is recovered, as after a crash.
@@ -37,23 +43,44 @@ pub struct Database {
     committer: Arc<Mutex<Option<Running>>>,
 }
 
-/// What lives until the database is closed.
+/// What lives until the database is closed, or its last clone is gone.
 struct Running {
-    committer: JoinHandle<()>,
+    shared: Arc<Shared>,
+    committer: Option<JoinHandle<()>>,
     _checkpointer: Checkpointer,
     _lock: File,
+}
+
+impl Drop for Running {
+    /// Nobody can queue anything any more. The committer's thread ends, and with it the store of the live tables; only then
+    /// may somebody else have the folder.
+    fn drop(&mut self) {
+        self.shared.closing.store(true, Ordering::Relaxed);
+        if self.committer.take().is_some_and(|c| c.join().is_err()) {
+            tracing::error!("the committer ended in a panic; the database is recovered when it is opened again");
+        }
+    }
 }
 
 /// What readers, writers and the committer share.
 struct Shared {
     clock: Arc<dyn Clock>,
     new_id: Box<dyn Fn() -> String + Send + Sync>,
-    tables: Tables,
+    tables: ArcSwap<Tables>,
     readers: Readers,
     snapshot: ArcSwap<Snapshot>,
     holders: RwLock<Vec<Holder>>,
-    counters: Mutex<(BTreeMap<String, i64>, u64)>,
+    counters: Mutex<live::Counters>,
     stopped: OnceLock<String>,
+    tuning: Tuning,
+    next_table: AtomicU32,
+    files: OnceLock<Arc<SegmentFiles>>,
+    views: Views,
+    /// Held by whoever builds a table.
+    building: Mutex<()>,
+    /// Tables of which a file is damaged and that are being built anew.
+    damaged: Mutex<HashSet<TableId>>,
+    closing: AtomicBool,
 }
 
 /// A hospital as it is registered.
@@ -78,6 +105,18 @@ pub enum OpenError {
         path: String,
         /// What the system says.
         source: std::io::Error,
+    },
+    /// The live tables are of a later time than the journal, which has been put back or exchanged.
+    #[error(
+        "{folder} holds commit {live}, the journal ends at commit {journal}: the journal is an older one. Put the newer journal back, or restore a backup with `dugnad restore`"
+    )]
+    Ahead {
+        /// The folder of the live tables.
+        folder: String,
+        /// The commit that they are at.
+        live: Commit,
+        /// The newest commit of the journal.
+        journal: Commit,
     },
     /// The journal cannot be read.
     #[error("the journal {path} cannot be read: {what}")]
@@ -166,13 +205,17 @@ impl Shared {
     }
 
     fn count(&self, kind: &str, appeared: i64, modified: bool) {
-        let (by_kind, kept_out) = &mut *self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by_kind.get_mut(kind) {
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counters.kinds.get_mut(kind) {
             *count += appeared;
         } else {
-            by_kind.insert(kind.to_owned(), appeared);
+            counters.kinds.insert(kind.to_owned(), appeared);
         }
-        *kept_out += u64::from(modified);
+        counters.modified += u64::from(modified);
+    }
+
+    fn counted(&self) -> live::Counters {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn look<T>(&self, look: impl FnOnce(&Lookup<'_>) -> Result<T, JournalError>) -> Result<T, ReadError> {
@@ -194,6 +237,11 @@ impl Database {
     /// Opens the database in `dir`, making it if the folder is empty or absent: takes the folder's lock, opens the
     /// journal, and fills the live tables from it. `progress` is told (versions done, versions in all).
     pub fn open(dir: &Path, clock: Arc<dyn Clock>, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, OpenError> {
+        Self::open_tuned(dir, clock, Tuning::default(), progress)
+    }
+
+    /// The same, with segments and checkpoints of another size: tests make them small.
+    pub fn open_tuned(dir: &Path, clock: Arc<dyn Clock>, tuning: Tuning, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, OpenError> {
         let io = |path: &Path, source| OpenError::Io { path: path.display().to_string(), source };
         std::fs::create_dir_all(dir).map_err(|e| io(dir, e))?;
         let lock_path = dir.join("lock");
@@ -205,14 +253,15 @@ impl Database {
         }
         let path = dir.join("journal.sqlite");
         let failed = |e: JournalError| OpenError::Journal { path: path.display().to_string(), what: e.to_string() };
-        let (shared, committer) = recovered(&path, clock, progress).map_err(failed)?;
-        committer.publish();
+        let (shared, committer) = recovered(dir, &path, clock, tuning, progress)?;
         let checkpointer = Checkpointer::start(&path).map_err(failed)?;
         let (queue, work) = sync_channel(COMMIT_QUEUE);
         let thread =
             std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run(&work)).map_err(|e| io(dir, e))?;
-        let running = Running { committer: thread, _checkpointer: checkpointer, _lock: lock };
-        Ok(Self { shared, queue, committer: Arc::new(Mutex::new(Some(running))) })
+        let running = Running { shared: Arc::clone(&shared), committer: Some(thread), _checkpointer: checkpointer, _lock: lock };
+        let database = Self { shared, queue, committer: Arc::new(Mutex::new(Some(running))) };
+        database.build_what_lacks();
+        Ok(database)
     }
 
     /// All live tables at the newest published commit.
@@ -291,7 +340,7 @@ impl Database {
             {
                 return Ok(Ok(Err(replayed_outcome(lookup, commit)?)));
             }
-            let preparer = Preparer { lookup, tables: &self.shared.tables, new_id: &*self.shared.new_id };
+            let preparer = Preparer { lookup, tables: &self.shared.tables.load(), new_id: &*self.shared.new_id };
             match preparer.prepare(request) {
                 Ok(prepared) => Ok(Ok(Ok(prepared))),
                 Err(Unprepared::Refused(error)) => Ok(Err(error)),
@@ -353,6 +402,11 @@ impl Database {
 
     /// Writes a document of the centre as one commit.
     pub fn put_document(&self, kind: &str, id: &str, json: &str) -> Result<Commit, WriteError> {
+        self.write_document(kind, id, Some(json))
+    }
+
+    /// A new version of a document, or its deletion.
+    fn write_document(&self, kind: &str, id: &str, json: Option<&str>) -> Result<Commit, WriteError> {
         for _ in 0..=OPTIMISTIC_TRIES {
             let seen = self.shared.readers.look(|l| l.kind(kind)?.map_or(Ok(None), |k| l.head(HolderId::CENTRE, k, id)));
             let operation = Operation {
@@ -360,13 +414,14 @@ impl Database {
                 id: id.to_owned(),
                 seen: seen.map_err(|e| WriteError::Stopped(e.to_string()))?,
                 looked_up: true,
-                json: Some(Stamped { json: json.as_bytes().to_vec(), stamp_at: None }),
+                json: json.map(|json| Stamped { json: json.as_bytes().to_vec(), stamp_at: None }),
                 rows: Vec::new(),
                 identifiers: Vec::new(),
                 modified: false,
             };
             let prepared = Prepared {
                 holder: HolderId::CENTRE,
+                generation: self.shared.tables.load().generation,
                 idempotency_key: None,
                 operations: vec![operation],
                 matched: Vec::new(),
@@ -420,9 +475,9 @@ impl Database {
 
     /// What is in it.
     pub fn counters(&self) -> Counters {
-        let counters = self.shared.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        let resources = counters.0.iter().filter(|(_, n)| **n > 0).map(|(k, n)| (k.clone(), n.unsigned_abs())).collect();
-        Counters { resources, modified: counters.1 }
+        let counters = self.shared.counted();
+        let resources = counters.kinds.into_iter().filter(|(_, n)| *n > 0).map(|(kind, n)| (kind, n.unsigned_abs())).collect();
+        Counters { resources, modified: counters.modified }
     }
 
     /// Rebuilds the live tables from the journal in `dir`, which must be closed, and compares them with the ones that
@@ -439,10 +494,11 @@ impl Database {
             running.take()
         };
         let Some(running) = running else { return };
-        let told = self.queue.send(Work::Close);
-        if running.committer.join().is_err() || told.is_err() {
+        self.shared.closing.store(true, Ordering::Relaxed);
+        if self.queue.send(Work::Close).is_err() {
             tracing::warn!("the committer had ended before the database was closed");
         }
+        drop(running);
     }
 }
 
@@ -451,27 +507,84 @@ fn document(kind: &str, id: &str, version: StoredVersion) -> Option<Document> {
     Some(Document { kind: kind.to_owned(), id: id.to_owned(), version: version.version, commit: version.commit, json })
 }
 
-/// Opens the journal and fills the live tables from it.
-fn recovered(path: &Path, clock: Arc<dyn Clock>, progress: &mut dyn FnMut(u64, u64)) -> Result<(Arc<Shared>, Committer), JournalError> {
-    let writer = journal::open(path)?;
-    let (newest, time_us) = writer.lookup().newest()?.unwrap_or_default();
-    let holders = writer.lookup().holders()?.into_iter().map(|(id, name)| Holder { id, name }).collect();
-    let tables = Tables::builtin();
-    let live = tables.live_tables();
+/// Opens the journal and the live tables, and brings them to the journal's newest commit.
+fn recovered(
+    dir: &Path,
+    path: &Path,
+    clock: Arc<dyn Clock>,
+    tuning: Tuning,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(Arc<Shared>, Committer), OpenError> {
+    let failed = |e: JournalError| OpenError::Journal { path: path.display().to_string(), what: e.to_string() };
+    let live_dir = dir.join("live");
+    let io = |source| OpenError::Io { path: live_dir.display().to_string(), source };
+    let writer = journal::open(path).map_err(failed)?;
+    let (newest, time_us) = writer.lookup().newest().map_err(failed)?.unwrap_or_default();
+    let holders = writer.lookup().holders().map_err(failed)?.into_iter().map(|(id, name)| Holder { id, name }).collect();
+    let builtin = Wanted::builtin();
+    let (views, registered) = Views::read(&writer.lookup()).map_err(failed)?;
+
+    let wanted: Vec<Wanted> = builtin.iter().chain(registered.iter().map(|(_, wanted)| wanted)).cloned().collect();
+    let mut opened = live::store::open(&live_dir, &wanted.iter().map(Wanted::named).collect::<Vec<_>>(), tuning).map_err(io)?;
+    if !builtin.iter().all(|w| opened.tables.iter().any(|t| t.schema().name == w.schema.name)) {
+        opened.start_anew(); // a new database, another program version, or damage
+    }
+    if opened.commit > newest {
+        return Err(OpenError::Ahead { folder: live_dir.display().to_string(), live: opened.commit, journal: newest });
+    }
+
+    let next_table = AtomicU32::new(opened.next_table);
+    let mut tables = std::mem::take(&mut opened.tables);
+    let mut live_views = Vec::new();
+    for wanted in wanted {
+        let name = &wanted.schema.name;
+        let id = match tables.iter().find(|t| t.schema().name == *name) {
+            Some(table) => table.info().id,
+            // Registered views are built beside the running tables.
+            None if !wanted.builtin => continue,
+            None => {
+                let id = TableId(next_table.fetch_add(1, Ordering::Relaxed));
+                let view = wanted.clone().numbered(id, tuning);
+                tables.push(live::LiveTable::new(Arc::clone(&view.info)));
+                id
+            }
+        };
+        if !wanted.builtin {
+            views.is_live(name, opened.commit);
+        }
+        live_views.push(wanted.numbered(id, tuning));
+    }
+
     let ids = Arc::clone(&clock);
-    let new_id = Box::new(move || time_ordered_id(ids.now()));
     let shared = Arc::new(Shared {
         clock,
-        new_id,
-        tables,
+        new_id: Box::new(move || time_ordered_id(ids.now())),
+        tables: ArcSwap::from_pointee(Tables::new(1, live_views)),
         readers: Readers::new(path),
         snapshot: ArcSwap::from_pointee(Snapshot::new(Commit(0), Timestamp::UNIX_EPOCH, Arc::new([]))),
         holders: RwLock::new(holders),
-        counters: Mutex::default(),
+        counters: Mutex::new(opened.counters.clone()),
         stopped: OnceLock::new(),
+        tuning,
+        next_table,
+        files: OnceLock::new(),
+        views,
+        building: Mutex::default(),
+        damaged: Mutex::default(),
+        closing: AtomicBool::new(false),
     });
-    let mut committer = Committer::new(Arc::clone(&shared), writer, live, newest, time_us);
-    committer.recover(progress)?;
+    let mut committer = Committer::new(Arc::clone(&shared), writer, tables, opened.commit, time_us);
+    let logged = opened.replay(&live_dir, &mut |changes| changes.iter().for_each(|change| committer.apply(change))).map_err(io)?;
+    if logged > newest {
+        return Err(OpenError::Ahead { folder: live_dir.display().to_string(), live: logged, journal: newest });
+    }
+    let store = opened.start(&live_dir, &committer.tables).map_err(io)?;
+    let _ = shared.files.set(store.files()); // nobody has set it before
+    committer.store = Some(store);
+    committer.newest = logged;
+    committer.recover(logged, progress).map_err(failed)?;
+    committer.newest = newest;
+    committer.publish();
     Ok((shared, committer))
 }
 

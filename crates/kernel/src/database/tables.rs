@@ -2,24 +2,111 @@
 
 use crate::fhir::definitions;
 use crate::fhir::json::Value;
+use crate::ids::TableId;
 use crate::live::schema::{Storage, TableSchema};
-use crate::live::{LiveCell, LiveTable};
-use crate::views::builtin::builtin_views;
+use crate::live::{LiveCell, TableInfo, Tuning};
+use crate::views::builtin::{TREATMENT, builtin_views};
 use crate::views::render::write_json;
-use crate::views::{Cell, View, has_modifier_extension};
+use crate::views::{Cell, View, ViewError, has_modifier_extension};
 use bumpalo::Bump;
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// The live tables of a database, by position, and the views that fill them.
+/// The version of how rows are made of views. A change that gives other rows for the same resource raises it, and every stored
+/// table is then built anew.
+const ROWS: &str = "1";
+
+/// A view whose rows are kept in a live table.
+#[derive(Clone, Debug)]
+pub(super) struct LiveView {
+    pub(super) info: Arc<TableInfo>,
+    pub(super) view: Arc<View>,
+    /// Built-in views leave resources with an unknown `modifierExtension` out.
+    pub(super) builtin: bool,
+    pub(super) failures: Arc<Failures>,
+}
+
+/// On how many resources a view has failed since it is live.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    count: AtomicU64,
+    last: Mutex<Option<String>>,
+}
+
+impl Failures {
+    fn add(&self, error: &ViewError) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+    }
+
+    /// How many, and why the last.
+    pub(super) fn seen(&self) -> (u64, Option<String>) {
+        (self.count.load(Ordering::Relaxed), self.last.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+/// What is to become a live table: a view and what its rows depend on.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) schema: Arc<TableSchema>,
+    pub(super) fingerprint: String,
+    pub(super) view: Arc<View>,
+    pub(super) builtin: bool,
+}
+
+impl Wanted {
+    /// The live table `name` of a view.
+    pub(super) fn of(name: &str, description: &str, view: View, definition: &str, builtin: bool) -> Self {
+        let schema = TableSchema::of(name, description, &view);
+        let mut hash = Sha256::new();
+        for part in [ROWS, if builtin { "built-in" } else { "registered" }, name, definition] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        for column in &schema.columns {
+            hash.update(format!("{} {:?}\n", column.name, column.storage));
+        }
+        let fingerprint = hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect();
+        Self { schema: Arc::new(schema), fingerprint, view: Arc::new(view), builtin }
+    }
+
+    /// The built-in ones.
+    pub(super) fn builtin() -> Vec<Self> {
+        builtin_views().into_iter().map(|b| Self::of(b.table, b.description, b.view, b.definition, true)).collect()
+    }
+
+    /// Name, fingerprint and columns: what a stored table is recognised by.
+    pub(super) fn named(&self) -> (String, String, Arc<TableSchema>) {
+        (self.schema.name.clone(), self.fingerprint.clone(), Arc::clone(&self.schema))
+    }
+
+    /// A table of it, under a number.
+    pub(super) fn numbered(self, id: TableId, tuning: Tuning) -> LiveView {
+        let info = Arc::new(TableInfo { id, fingerprint: self.fingerprint, schema: self.schema, segment_rows: tuning.segment_rows });
+        LiveView { info, view: self.view, builtin: self.builtin, failures: Arc::default() }
+    }
+}
+
+/// Names of tables that no ViewDefinition may have: the built-in ones, and the view over them.
+pub(super) fn is_reserved(name: &str) -> bool {
+    name == TREATMENT.0 || builtin_views().iter().any(|b| b.table == name)
+}
+
+/// The views that are live, at one time.
+#[derive(Debug, Default)]
 pub(super) struct Tables {
-    views: Vec<(View, TableSchema)>,
+    /// Grows with every change: what was prepared with other tables is prepared again.
+    pub(super) generation: u64,
+    views: Vec<LiveView>,
     by_type: HashMap<String, Vec<usize>>,
 }
 
-/// A row of the live table at `table`, its keys not yet resolved to ordinals.
+/// A row of a live table, its keys not yet resolved to ordinals.
 #[derive(Debug)]
 pub(super) struct PreparedRow {
-    pub(super) table: usize,
+    pub(super) table: TableId,
     pub(super) cells: Vec<PreparedCell>,
 }
 
@@ -31,48 +118,49 @@ pub(super) enum PreparedCell {
 }
 
 impl Tables {
-    /// The tables of the built-in views.
-    pub(super) fn builtin() -> Self {
-        let mut tables = Self { views: Vec::new(), by_type: HashMap::new() };
-        for builtin in builtin_views() {
-            let schema = TableSchema::of(builtin.table, builtin.description, &builtin.view);
-            tables.by_type.entry(builtin.view.resource_type().to_owned()).or_default().push(tables.views.len());
-            tables.views.push((builtin.view, schema));
+    pub(super) fn new(generation: u64, views: Vec<LiveView>) -> Self {
+        let mut by_type: HashMap<String, Vec<usize>> = HashMap::new();
+        for (at, view) in views.iter().enumerate() {
+            by_type.entry(view.view.resource_type().to_owned()).or_default().push(at);
         }
-        tables
+        Self { generation, views, by_type }
     }
 
-    /// Empty live tables, in order.
-    pub(super) fn live_tables(&self) -> Vec<LiveTable> {
-        self.views.iter().map(|(_, schema)| LiveTable::new(schema.clone())).collect()
+    pub(super) fn views(&self) -> &[LiveView] {
+        &self.views
     }
 
-    /// The tables that read a resource type.
-    pub(super) fn of_type(&self, resource_type: &str) -> &[usize] {
-        self.by_type.get(resource_type).map_or(&[], Vec::as_slice)
+    /// The views that read a resource type.
+    pub(super) fn of_type(&self, resource_type: &str) -> impl Iterator<Item = &LiveView> {
+        self.by_type.get(resource_type).into_iter().flatten().filter_map(|at| self.views.get(*at))
     }
 
-    /// The rows of one resource in all its tables, and whether a `modifierExtension` keeps it out of them.
+    /// The rows of one resource in all its tables, and whether a `modifierExtension` keeps it out of the built-in ones.
     pub(super) fn rows<'a>(&self, resource_type: &str, resource: Value<'a>, arena: &'a Bump) -> (Vec<PreparedRow>, bool) {
         let mut rows = Vec::new();
-        if self.of_type(resource_type).is_empty() {
-            return (rows, false);
-        }
-        if has_modifier_extension(&resource) {
-            return (rows, true);
-        }
-        for table in self.of_type(resource_type) {
-            let Some((view, schema)) = self.views.get(*table) else { continue };
-            let run = view.run(resource, arena, &mut |cells| {
-                let cells = cells.iter().zip(&schema.columns).map(|(cell, column)| prepared_cell(cell, column.storage)).collect();
-                rows.push(PreparedRow { table: *table, cells });
-            });
-            if let Err(error) = run {
-                // Built-in views are tested not to fail on valid resources; if one does, the resource stays readable as FHIR.
-                tracing::error!(table = schema.name, %error, "a built-in view failed on a resource");
+        let mut views = self.of_type(resource_type).peekable();
+        let modified = views.peek().is_some() && has_modifier_extension(&resource);
+        for view in views.filter(|v| !(modified && v.builtin)) {
+            let before = rows.len();
+            if let Err(error) = view.rows(resource, arena, &mut rows) {
+                // The resource stays readable as FHIR; the table's state says that it lacks it.
+                tracing::error!(table = view.info.schema.name, %error, "a view failed on a resource");
+                rows.truncate(before);
+                view.failures.add(&error);
             }
         }
-        (rows, false)
+        (rows, modified)
+    }
+}
+
+impl LiveView {
+    /// The rows of one resource.
+    pub(super) fn rows<'a>(&self, resource: Value<'a>, arena: &'a Bump, rows: &mut Vec<PreparedRow>) -> Result<(), ViewError> {
+        let columns = &self.info.schema.columns;
+        self.view.run(resource, arena, &mut |cells| {
+            let cells = cells.iter().zip(columns).map(|(cell, column)| prepared_cell(cell, column.storage)).collect();
+            rows.push(PreparedRow { table: self.info.id, cells });
+        })
     }
 }
 

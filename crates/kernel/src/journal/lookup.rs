@@ -43,6 +43,8 @@ pub(crate) struct StoredRow {
 /// One version as recovery reads it, in the order of commits.
 #[derive(Debug)]
 pub(crate) struct Replayed {
+    /// Its row.
+    pub(crate) sequence: i64,
     pub(crate) commit: Commit,
     pub(crate) resource: ResourceOrdinal,
     pub(crate) holder: HolderId,
@@ -181,28 +183,52 @@ impl<'c> Lookup<'c> {
     }
 
     /// Up to `count` versions after the row `after`, in the order of commits.
-    pub(crate) fn replay(&self, after: i64, count: u32) -> Result<(i64, Vec<Replayed>), JournalError> {
-        let mut last = after;
-        let rows = self.all(
-            "SELECT v.sequence, v.commit_number, v.resource, r.holder, r.kind, p.commit_number, v.json, p.json IS NOT NULL
+    pub(crate) fn replay(&self, after: i64, count: u32) -> Result<Vec<Replayed>, JournalError> {
+        let sql = "SELECT v.sequence, v.commit_number, v.resource, r.holder, r.kind, p.commit_number, v.json, p.json IS NOT NULL
              FROM version v JOIN resource r ON r.ordinal = v.resource LEFT JOIN version p ON p.sequence = v.previous
-             WHERE v.sequence > ?1 ORDER BY v.sequence LIMIT ?2",
-            params![after, count],
-            |r| {
-                last = r.get(0)?;
-                Ok(Replayed {
-                    commit: Commit(r.get(1)?),
-                    resource: ResourceOrdinal(r.get(2)?),
-                    holder: HolderId(r.get(3)?),
-                    kind: r.get(4)?,
-                    previous: r.get::<_, Option<u64>>(5)?.map(Commit),
-                    json: r.get(6)?,
-                    previously_existed: r.get(7)?,
-                })
-            },
-        )?;
-        Ok((last, rows))
+             WHERE v.sequence > ?1 ORDER BY v.sequence LIMIT ?2";
+        self.all(sql, params![after, count], read_replayed)
     }
+
+    /// Up to `count` versions of resources of one kind after the row `after`, and up to which row that is: all that there are,
+    /// if they are fewer.
+    pub(crate) fn replay_of(&self, kind: i64, after: i64, count: u32) -> Result<(i64, Vec<Replayed>), JournalError> {
+        let (_, _, newest) = self.highest()?;
+        let sql = "SELECT v.sequence, v.commit_number, v.resource, r.holder, r.kind, p.commit_number, v.json, p.json IS NOT NULL
+             FROM version v JOIN resource r ON r.ordinal = v.resource LEFT JOIN version p ON p.sequence = v.previous
+             WHERE v.sequence > ?1 AND v.sequence <= ?4 AND r.kind = ?3 ORDER BY v.sequence LIMIT ?2";
+        let rows = self.all(sql, params![after, count, kind, newest], read_replayed)?;
+        let full = rows.len() >= count as usize;
+        let last = rows.last().filter(|_| full).map_or(newest, |r| r.sequence);
+        Ok((last.max(after), rows))
+    }
+
+    /// The newest row of a commit at or before `commit`; 0 if there is none. Rows are in the order of commits.
+    pub(crate) fn sequence_at(&self, commit: Commit) -> Result<i64, JournalError> {
+        let (mut low, (_, _, mut high)) = (0, self.highest()?);
+        while low < high {
+            let middle = low + (high - low + 1) / 2;
+            let of = "SELECT commit_number FROM version WHERE sequence >= ?1 ORDER BY sequence LIMIT 1";
+            match self.one(of, [middle], |r| r.get::<_, u64>(0))? {
+                Some(number) if number <= commit.0 => low = middle,
+                _ => high = middle - 1,
+            }
+        }
+        Ok(low)
+    }
+}
+
+fn read_replayed(r: &Row<'_>) -> rusqlite::Result<Replayed> {
+    Ok(Replayed {
+        sequence: r.get(0)?,
+        commit: Commit(r.get(1)?),
+        resource: ResourceOrdinal(r.get(2)?),
+        holder: HolderId(r.get(3)?),
+        kind: r.get(4)?,
+        previous: r.get::<_, Option<u64>>(5)?.map(Commit),
+        json: r.get(6)?,
+        previously_existed: r.get(7)?,
+    })
 }
 
 fn read_head(r: &Row<'_>) -> rusqlite::Result<Head> {

@@ -1,4 +1,4 @@
-//! The growing columns of a segment, and the dictionaries that the segments of a table share.
+//! The growing columns of a tail.
 
 use super::grow::{Reader, Writer};
 use super::schema::{Storage, ZONE};
@@ -37,9 +37,9 @@ pub enum LiveCell {
 /// The largest block of text that strings are packed into; a longer string gets a block of its own.
 const TEXT_BLOCK_BYTES: usize = 256 << 10;
 
-/// The distinct texts of one column, numbered in order of appearance. The segments of a table share it.
+/// The distinct texts of one column of one segment, numbered in order of appearance.
 #[derive(Default)]
-pub(super) struct Dictionary {
+struct Dictionary {
     codes: HashMap<Box<str>, u32>,
     shared: Arc<RwLock<Shared>>,
 }
@@ -53,7 +53,7 @@ struct Shared {
 
 /// A dictionary as scans see it.
 #[derive(Clone)]
-pub(super) struct DictionaryReader(Arc<RwLock<Shared>>);
+struct DictionaryReader(Arc<RwLock<Shared>>);
 
 impl Dictionary {
     fn code(&mut self, text: &str) -> u32 {
@@ -61,13 +61,13 @@ impl Dictionary {
             return *code;
         }
         let mut shared = self.shared.write().unwrap_or_else(PoisonError::into_inner);
-        let code = u32::try_from(shared.texts.len()).unwrap_or(u32::MAX); // memory ends long before 2^32 texts
+        let code = u32::try_from(shared.texts.len()).unwrap_or(u32::MAX); // at most one text for each row of a segment
         shared.texts.push(text.into());
         self.codes.insert(text.into(), code);
         code
     }
 
-    pub(super) fn reader(&self) -> DictionaryReader {
+    fn reader(&self) -> DictionaryReader {
         DictionaryReader(Arc::clone(&self.shared))
     }
 }
@@ -103,6 +103,7 @@ pub(super) struct ColumnReader {
 /// The writing or the reading end of growing vectors.
 trait End {
     type Of<T>;
+    type Code;
     type Text;
 }
 
@@ -111,19 +112,22 @@ struct Reading;
 
 impl End for Writing {
     type Of<T> = Writer<T>;
+    type Code = (Writer<u32>, Dictionary);
     type Text = TextWriter;
 }
 
 impl End for Reading {
     type Of<T> = Reader<T>;
+    type Code = (Reader<u32>, DictionaryReader);
     type Text = TextReader;
 }
 
 enum Values<E: End> {
     Boolean(E::Of<u8>),
     Date(E::Of<i32>),
-    /// Dictionary codes and patient ordinals.
-    Code(E::Of<u32>),
+    /// Numbers into a dictionary.
+    Code(E::Code),
+    Patient(E::Of<u32>),
     /// Integers and instants.
     Integer(E::Of<i64>),
     Resource(E::Of<u64>),
@@ -171,7 +175,8 @@ impl ColumnWriter {
         let values = match storage {
             Storage::Boolean => Values::Boolean(Writer::with_capacity(rows)),
             Storage::Date => Values::Date(Writer::with_capacity(rows)),
-            Storage::Code | Storage::Holder | Storage::Patient => Values::Code(Writer::with_capacity(rows)),
+            Storage::Code | Storage::Holder => Values::Code((Writer::with_capacity(rows), Dictionary::default())),
+            Storage::Patient => Values::Patient(Writer::with_capacity(rows)),
             Storage::Integer | Storage::Instant => Values::Integer(Writer::with_capacity(rows)),
             Storage::Resource => Values::Resource(Writer::with_capacity(rows)),
             Storage::Decimal => Values::Decimal(Writer::with_capacity(rows)),
@@ -182,19 +187,19 @@ impl ColumnWriter {
 
     /// Appends a cell; one that does not fit the column's storage becomes null. False if the segment is full.
     #[must_use]
-    pub(super) fn push(&mut self, cell: &LiveCell, dictionary: &mut Dictionary) -> bool {
+    pub(super) fn push(&mut self, cell: &LiveCell) -> bool {
         let (valid, pushed) = match (&mut self.values, cell) {
             (Values::Boolean(w), LiveCell::Boolean(b)) => (true, w.push(u8::from(*b))),
             (Values::Date(w), LiveCell::Date(d)) => (true, w.push(*d)),
-            (Values::Code(w), LiveCell::Text(t)) => (true, w.push(dictionary.code(t))),
-            (Values::Code(w), LiveCell::Patient(p)) => (true, w.push(p.0)),
+            (Values::Code((w, dictionary)), LiveCell::Text(t)) => (true, w.push(dictionary.code(t))),
+            (Values::Patient(w), LiveCell::Patient(p)) => (true, w.push(p.0)),
             (Values::Integer(w), LiveCell::Integer(i) | LiveCell::Instant(i)) => (true, w.push(*i)),
             (Values::Resource(w), LiveCell::Resource(r)) => (true, w.push(r.0)),
             (Values::Decimal(w), LiveCell::Decimal(d)) => (true, w.push(*d)),
             (Values::String(w), LiveCell::Text(t)) => (true, w.push(t)),
             (Values::Boolean(w), _) => (false, w.push(0)),
             (Values::Date(w), _) => (false, w.push(0)),
-            (Values::Code(w), _) => (false, w.push(0)),
+            (Values::Code((w, _)), _) | (Values::Patient(w), _) => (false, w.push(0)),
             (Values::Integer(w), _) => (false, w.push(0)),
             (Values::Resource(w), _) => (false, w.push(0)),
             (Values::Decimal(w), _) => (false, w.push(0.0)),
@@ -207,7 +212,8 @@ impl ColumnWriter {
         let values = match &self.values {
             Values::Boolean(w) => Values::Boolean(w.reader()),
             Values::Date(w) => Values::Date(w.reader()),
-            Values::Code(w) => Values::Code(w.reader()),
+            Values::Code((w, dictionary)) => Values::Code((w.reader(), dictionary.reader())),
+            Values::Patient(w) => Values::Patient(w.reader()),
             Values::Integer(w) => Values::Integer(w.reader()),
             Values::Resource(w) => Values::Resource(w.reader()),
             Values::Decimal(w) => Values::Decimal(w.reader()),
@@ -219,7 +225,7 @@ impl ColumnWriter {
 
 impl ColumnReader {
     /// The first `len` cells as an Arrow array of [`Storage::arrow`]'s type. Values are not copied, only the null bitmap is made.
-    pub(super) fn array(&self, len: usize, dictionary: &DictionaryReader) -> ArrayRef {
+    pub(super) fn array(&self, len: usize) -> ArrayRef {
         let nulls = self.nulls(len);
         match &self.values {
             Values::Boolean(r) => {
@@ -227,11 +233,9 @@ impl ColumnReader {
                 Arc::new(BooleanArray::new(BooleanBuffer::collect_bool(len, |i| values.get(i) == Some(&1)), nulls))
             }
             Values::Date(r) => Arc::new(Date32Array::new(ScalarBuffer::from(r.buffer(len)), nulls)),
-            Values::Code(r) => {
+            Values::Patient(r) => Arc::new(UInt32Array::new(ScalarBuffer::from(r.buffer(len)), nulls)),
+            Values::Code((r, dictionary)) => {
                 let keys = UInt32Array::new(ScalarBuffer::from(r.buffer(len)), nulls);
-                if self.storage == Storage::Patient {
-                    return Arc::new(keys);
-                }
                 // SAFETY: every valid key is a code that the dictionary gave out, and it is read after the keys, so it has them
                 // all; a null's key is 0 and is not looked up. Checking each key would cost more than the scan.
                 Arc::new(unsafe { DictionaryArray::new_unchecked(keys, dictionary.array()) })
@@ -263,13 +267,5 @@ impl ColumnReader {
             return None;
         }
         Some(NullBuffer::new(BooleanBuffer::collect_bool(valid.len(), |i| valid.get(i) == Some(&true))))
-    }
-
-    /// The patient ordinals of the first rows, and which of them are there (a `Patient` column).
-    pub(super) fn patients(&self) -> Option<(&[u32], &[bool])> {
-        match &self.values {
-            Values::Code(r) if self.storage == Storage::Patient => Some((r.slice(), self.valid.slice())),
-            _ => None,
-        }
     }
 }

@@ -1,24 +1,39 @@
-//! A segment: up to [`SEGMENT_ROWS`] rows of a live table, in the order of their commits.
+//! A segment: up to [`crate::limits::SEGMENT_ROWS`] rows of a live table, in the order of their commits.
 //!
-//! The newest segment of a table is its tail: one writer appends, readers look at the published rows. A full one is left as it
-//! is: nothing is copied. When a version of a resource ends, the end commit is written into the atomic array `ends` before
-//! the commit is published; a reader at an older commit ignores it.
+//! The newest segment of a table is its tail: one writer appends, readers look at the published rows. A segment that gets no
+//! more rows is stored in a file ([`super::file`]); the stored one takes the place of the one in memory and shares its ends.
 
-use super::column::{ColumnReader, ColumnWriter, Dictionary, LiveCell};
+use super::column::{ColumnReader, ColumnWriter, LiveCell};
+use super::ends::Ends;
+use super::file::{Contents, Damaged, Stored};
 use super::grow::{Reader, Writer};
 use super::schema::TableSchema;
+use super::statistics::Condition;
 use crate::ids::{Commit, HolderId, ResourceOrdinal};
-use crate::limits::SEGMENT_ROWS;
-use std::sync::atomic::{AtomicU64, Ordering};
+use arrow::array::ArrayRef;
+use arrow::buffer::ScalarBuffer;
+use std::sync::Arc;
 
 /// The rows of a segment, as readers see them.
 pub(super) struct Segment {
-    pub(super) columns: Vec<ColumnReader>,
-    pub(super) begins: Reader<u64>,
-    pub(super) resources: Reader<u64>,
-    pub(super) holders: Reader<u16>,
-    // 0: not ended. Commits start at 1.
-    ends: Box<[AtomicU64]>,
+    rows: Rows,
+    ends: Arc<Ends>,
+}
+
+enum Rows {
+    Memory(Growing),
+    File(Box<Stored>),
+}
+
+/// A list of segments. Lists are replaced, never changed.
+pub(super) type Segments = Arc<[Arc<Segment>]>;
+
+/// Rows in memory.
+struct Growing {
+    columns: Vec<ColumnReader>,
+    begins: Reader<u64>,
+    resources: Reader<u64>,
+    holders: Reader<u16>,
 }
 
 /// The end of a segment that appends.
@@ -27,6 +42,7 @@ pub(super) struct SegmentWriter {
     begins: Writer<u64>,
     resources: Writer<u64>,
     holders: Writer<u16>,
+    most: usize,
 }
 
 /// Whose row it is and since when.
@@ -41,31 +57,29 @@ pub struct RowHead {
 }
 
 impl SegmentWriter {
-    pub(super) fn new(schema: &TableSchema) -> (Self, Segment) {
-        let columns: Vec<ColumnWriter> = schema.columns.iter().map(|c| ColumnWriter::with_capacity(c.storage, SEGMENT_ROWS)).collect();
-        let (begins, resources, holders) =
-            (Writer::with_capacity(SEGMENT_ROWS), Writer::with_capacity(SEGMENT_ROWS), Writer::with_capacity(SEGMENT_ROWS));
-        let segment = Segment {
+    pub(super) fn new(schema: &TableSchema, most: usize) -> (Self, Segment) {
+        let columns: Vec<ColumnWriter> = schema.columns.iter().map(|c| ColumnWriter::with_capacity(c.storage, most)).collect();
+        let (begins, resources, holders) = (Writer::with_capacity(most), Writer::with_capacity(most), Writer::with_capacity(most));
+        let rows = Growing {
             columns: columns.iter().zip(&schema.columns).map(|(w, c)| w.reader(c.storage)).collect(),
             begins: begins.reader(),
             resources: resources.reader(),
             holders: holders.reader(),
-            ends: std::iter::repeat_with(|| AtomicU64::new(0)).take(SEGMENT_ROWS).collect(),
         };
-        (Self { columns, begins, resources, holders }, segment)
+        let segment = Segment { rows: Rows::Memory(rows), ends: Arc::new(Ends::none(most)) };
+        (Self { columns, begins, resources, holders, most }, segment)
     }
 
     /// Appends a row; false, and nothing is visible of it, if the segment is full.
     #[must_use]
-    pub(super) fn push(&mut self, head: RowHead, cells: &[LiveCell], holder: &LiveCell, dictionaries: &mut [Dictionary]) -> bool {
-        if self.begins.len() == SEGMENT_ROWS {
+    pub(super) fn push(&mut self, head: RowHead, cells: &[LiveCell], holder: &LiveCell) -> bool {
+        if self.begins.len() == self.most {
             return false;
         }
         debug_assert_eq!(cells.len() + 1, self.columns.len());
-        let cells = cells.iter().chain(std::iter::once(holder));
         let mut pushed = true;
-        for ((column, cell), dictionary) in self.columns.iter_mut().zip(cells).zip(dictionaries) {
-            pushed &= column.push(cell, dictionary);
+        for (column, cell) in self.columns.iter_mut().zip(cells.iter().chain(std::iter::once(holder))) {
+            pushed &= column.push(cell);
         }
         // `begins` last: its length is the segment's, so a row is whole when it shows.
         pushed && self.resources.push(head.resource.0) && self.holders.push(head.holder.0) && self.begins.push(head.begin.0)
@@ -77,29 +91,117 @@ impl SegmentWriter {
 }
 
 impl Segment {
-    /// The commit that ended a row, if one has.
-    pub(super) fn end(&self, row: usize) -> Option<u64> {
-        self.ends.get(row).map(|e| e.load(Ordering::Acquire)).filter(|e| *e != 0)
+    /// A segment in a file.
+    pub(super) fn stored(file: Stored, ends: Arc<Ends>) -> Self {
+        Self { rows: Rows::File(Box::new(file)), ends }
     }
 
-    /// Ends the rows of the version of `resource` that began at `begin`. How many there were.
-    pub(super) fn end_rows(&self, resource: ResourceOrdinal, begin: Commit, end: Commit) -> usize {
-        let begins = self.begins.slice();
-        let first = begins.partition_point(|b| *b < begin.0);
-        let mut ended = 0;
-        let rows = begins.iter().zip(self.resources.slice()).zip(&self.ends).skip(first);
-        for ((_, r), e) in rows.take_while(|((b, _), _)| **b == begin.0) {
-            if *r == resource.0 {
-                e.store(end.0, Ordering::Release);
-                ended += 1;
+    /// How many rows are there now.
+    pub(super) fn len(&self) -> usize {
+        match &self.rows {
+            Rows::Memory(rows) => rows.begins.slice().len(),
+            Rows::File(file) => file.len(),
+        }
+    }
+
+    /// The commits of its first and its last row.
+    pub(super) fn range(&self) -> Option<(u64, u64)> {
+        match &self.rows {
+            Rows::Memory(rows) => Some((*rows.begins.slice().first()?, *rows.begins.slice().last()?)),
+            Rows::File(file) => Some(file.range()),
+        }
+    }
+
+    /// The name of its file, if it has one.
+    pub(super) fn file_name(&self) -> Option<&str> {
+        match &self.rows {
+            Rows::Memory(_) => None,
+            Rows::File(file) => Some(file.name()),
+        }
+    }
+
+    pub(super) fn ends(&self) -> &Arc<Ends> {
+        &self.ends
+    }
+
+    pub(super) fn begins(&self) -> Result<&[u64], Damaged> {
+        match &self.rows {
+            Rows::Memory(rows) => Ok(rows.begins.slice()),
+            Rows::File(file) => file.begins(),
+        }
+    }
+
+    pub(super) fn resources(&self) -> Result<&[u64], Damaged> {
+        match &self.rows {
+            Rows::Memory(rows) => Ok(rows.resources.slice()),
+            Rows::File(file) => file.resources(),
+        }
+    }
+
+    pub(super) fn holders(&self) -> Result<&[u16], Damaged> {
+        match &self.rows {
+            Rows::Memory(rows) => Ok(rows.holders.slice()),
+            Rows::File(file) => file.holders(),
+        }
+    }
+
+    /// The first `len` cells of a column.
+    pub(super) fn column(&self, position: usize, len: usize) -> Result<ArrayRef, Damaged> {
+        match &self.rows {
+            Rows::Memory(rows) => match rows.columns.get(position) {
+                Some(column) => Ok(column.array(len)),
+                None => Err(Damaged { file: "memory".to_owned(), what: format!("there is no column {position}") }),
+            },
+            Rows::File(file) => {
+                let column = file.column(position)?;
+                Ok(if column.len() == len { column } else { column.slice(0, len) })
             }
         }
-        ended
+    }
+
+    /// Whether a row can meet `condition`. What is in memory is not looked at.
+    pub(super) fn may_meet(&self, condition: &Condition) -> bool {
+        match &self.rows {
+            Rows::Memory(_) => true,
+            Rows::File(file) => file.may_meet(condition),
+        }
+    }
+
+    /// Whether nobody at `at` sees a row of it: it begins later, or all its rows have ended.
+    pub(super) fn is_outside(&self, at: Commit) -> bool {
+        let begins_later = self.range().is_none_or(|(first, _)| first > at.0);
+        begins_later || (self.ends.ended() as usize == self.len() && self.ends.newest() <= at.0)
     }
 
     /// Whether rows that began at `begin` can be in here.
     pub(super) fn may_hold(&self, begin: Commit) -> bool {
-        let begins = self.begins.slice();
-        begins.first().is_some_and(|b| *b <= begin.0) && begins.last().is_some_and(|b| *b >= begin.0)
+        self.range().is_some_and(|(first, last)| first <= begin.0 && last >= begin.0)
+    }
+
+    /// Ends the rows of the version of `resource` that began at `begin`. How many there were.
+    pub(super) fn end_rows(&self, resource: ResourceOrdinal, begin: Commit, end: Commit) -> Result<usize, Damaged> {
+        let begins = self.begins()?;
+        let first = begins.partition_point(|b| *b < begin.0);
+        let mut ended = 0;
+        let rows = begins.iter().zip(self.resources()?).enumerate().skip(first);
+        for (row, (_, r)) in rows.take_while(|(_, (b, _))| **b == begin.0) {
+            if *r == resource.0 {
+                self.ends.set(row, end.0);
+                ended += 1;
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Its rows, ready to be written to a file.
+    pub(super) fn contents(&self, schema: &TableSchema) -> Result<Contents, Damaged> {
+        let len = self.len();
+        let columns: Result<Vec<ArrayRef>, Damaged> = (0..schema.columns.len()).map(|c| self.column(c, len)).collect();
+        Ok(Contents {
+            begins: ScalarBuffer::from(self.begins()?.to_vec()),
+            resources: ScalarBuffer::from(self.resources()?.to_vec()),
+            holders: ScalarBuffer::from(self.holders()?.to_vec()),
+            columns: columns?,
+        })
     }
 }

@@ -1,17 +1,19 @@
 //! All live tables at one commit.
 
-use super::column::DictionaryReader;
+use super::file::Damaged;
 use super::schema::TableSchema;
-use super::segment::Segment;
+use super::segment::{Segment, Segments};
+use super::statistics::Condition;
 use crate::ids::{Commit, HolderId};
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::FilterBuilder;
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{Field, Schema, UInt32Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// All live tables at one commit. Holding it costs nothing and stops nobody.
 #[derive(Clone, Debug)]
@@ -24,11 +26,14 @@ pub struct Snapshot {
 /// One live table at one commit.
 #[derive(Clone)]
 pub struct TableSnapshot {
-    schema: Arc<TableSchema>,
-    segments: Arc<[Arc<Segment>]>,
-    tail_len: usize,
-    dictionaries: Arc<[DictionaryReader]>,
-    at: Commit,
+    pub(super) schema: Arc<TableSchema>,
+    pub(super) segments: Segments,
+    pub(super) history: Segments,
+    /// How many rows of the last segment are seen, if it is still growing.
+    pub(super) tail_len: Option<usize>,
+    /// Why it cannot be read, until it has been built anew.
+    pub(super) damaged: Option<Arc<Damaged>>,
+    pub(super) at: Commit,
 }
 
 /// A part of a live table that is scanned in one go: at most [`crate::limits::SEGMENT_ROWS`] rows.
@@ -36,7 +41,7 @@ pub struct TableSnapshot {
 pub struct Part {
     schema: Arc<TableSchema>,
     segment: Arc<Segment>,
-    dictionaries: Arc<[DictionaryReader]>,
+    damaged: Option<Arc<Damaged>>,
     len: usize,
     at: Commit,
 }
@@ -98,8 +103,8 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// The first difference between the rows of two snapshots, table by table in the order of commits: `None` if they are
-    /// the same. Texts are compared, not the codes that stand for them.
+    /// The first difference between the rows of two snapshots, table by table in any order of rows: `None` if they are the
+    /// same. Texts are compared, not the codes that stand for them.
     pub fn first_difference(&self, other: &Snapshot) -> Option<String> {
         if self.commit != other.commit || self.tables.len() != other.tables.len() {
             return Some(format!(
@@ -111,7 +116,10 @@ impl Snapshot {
             ));
         }
         self.tables.iter().zip(other.tables.iter()).find_map(|(a, b)| {
-            let (mine, theirs) = (a.rows(), b.rows());
+            let (mine, theirs) = match (a.rows(), b.rows()) {
+                (Ok(mine), Ok(theirs)) => (mine, theirs),
+                (Err(damaged), _) | (_, Err(damaged)) => return Some(format!("{}: {damaged}", a.schema.name)),
+            };
             if mine.len() != theirs.len() {
                 return Some(format!("{}: {} rows, {} rows", a.schema.name, mine.len(), theirs.len()));
             }
@@ -122,27 +130,19 @@ impl Snapshot {
 }
 
 impl TableSnapshot {
-    /// All visible rows as text, in order; for comparisons.
-    fn rows(&self) -> Vec<String> {
+    /// All visible rows as text, sorted; for comparisons.
+    fn rows(&self) -> Result<Vec<String>, Damaged> {
         let all: Vec<usize> = (0..self.schema.columns.len()).collect();
         let everything = RowFilter { without_patient: true, ..RowFilter::default() };
         let options = FormatOptions::default().with_null("∅");
         let mut rows = Vec::new();
-        for batch in self.parts().iter().map(|p| p.scan(&all, &everything)) {
+        for part in self.parts() {
+            let batch = part.scan(&all, &everything)?;
             let columns: Vec<_> = batch.columns().iter().filter_map(|c| ArrayFormatter::try_new(c, &options).ok()).collect();
             rows.extend((0..batch.num_rows()).map(|row| columns.iter().map(|c| c.value(row).to_string()).collect::<Vec<_>>().join("|")));
         }
-        rows
-    }
-
-    pub(super) fn new(
-        schema: Arc<TableSchema>,
-        segments: Arc<[Arc<Segment>]>,
-        tail_len: usize,
-        dictionaries: Arc<[DictionaryReader]>,
-        at: Commit,
-    ) -> Self {
-        Self { schema, segments, tail_len, dictionaries, at }
+        rows.sort_unstable(); // a merge takes ended rows out of the order of commits
+        Ok(rows)
     }
 
     /// Its schema.
@@ -155,19 +155,19 @@ impl TableSnapshot {
         self.at
     }
 
-    /// Its parts, oldest commits first.
+    /// Its parts, oldest commits first, and then those of its history. Parts of which nothing can be visible are left out.
     pub fn parts(&self) -> Vec<Part> {
-        let last = self.segments.len().saturating_sub(1);
+        let tail = self.segments.len().wrapping_sub(1);
         let part = |(i, segment): (usize, &Arc<Segment>)| Part {
             schema: Arc::clone(&self.schema),
             segment: Arc::clone(segment),
-            dictionaries: Arc::clone(&self.dictionaries),
-            len: if i == last { self.tail_len } else { segment.begins.slice().len() },
+            damaged: self.damaged.clone(),
+            len: self.tail_len.filter(|_| i == tail).unwrap_or_else(|| segment.len()),
             at: self.at,
         };
-        // Segments that begin after the commit hold nothing of it.
-        let begun = |p: &Part| p.segment.begins.slice().first().is_some_and(|b| *b <= self.at.0);
-        self.segments.iter().enumerate().map(part).filter(begun).collect()
+        let seen = |p: &Part| !p.segment.is_outside(self.at);
+        let history = self.history.iter().map(|segment| part((usize::MAX, segment)));
+        self.segments.iter().enumerate().map(part).chain(history).filter(seen).collect()
     }
 }
 
@@ -182,72 +182,96 @@ impl Part {
         self.len == 0
     }
 
+    /// Whether a row of it can meet `condition`, as far as is known without reading it.
+    pub fn may_meet(&self, condition: &Condition) -> bool {
+        self.segment.may_meet(condition)
+    }
+
     /// Which rows are visible and pass `filter`. It costs next to nothing where every row has begun, none has ended and the
     /// filter lets everyone through.
-    pub fn visible(&self, filter: &RowFilter) -> Visible {
-        let column = self.schema.patient_column().and_then(|i| self.segment.columns.get(i));
-        let patients = column.and_then(|c| c.patients());
-        if patients.is_none() && !filter.without_patient {
-            return Visible::Nothing;
+    pub fn visible(&self, filter: &RowFilter) -> Result<Visible, Damaged> {
+        if let Some(damaged) = &self.damaged {
+            return Err(Damaged::clone(damaged));
         }
-        let mut mask = self.standing();
+        let patients = match self.schema.patient_column() {
+            Some(position) => Some(self.column(position)?),
+            None => None,
+        };
+        let patients = patients.as_ref().and_then(|p| p.as_primitive_opt::<UInt32Type>());
+        if patients.is_none() && !filter.without_patient {
+            return Ok(Visible::Nothing);
+        }
+        let mut mask = self.standing()?;
         if let Some(holder) = filter.holder {
-            let holders = self.segment.holders.slice();
+            let holders = self.segment.holders()?;
             mask.keep(self.len, |row| holders.get(row) == Some(&holder.0));
         }
-        if let Some((ordinals, valid)) = patients {
-            let valid = valid.get(..self.len).unwrap_or(valid);
-            if !filter.without_patient && valid.contains(&false) {
-                mask.keep(self.len, |row| valid.get(row) == Some(&true));
+        if let Some(ordinals) = patients {
+            if !filter.without_patient && ordinals.null_count() > 0 {
+                mask.keep(self.len, |row| ordinals.is_valid(row));
             }
             if let Some(patients) = &filter.patients {
-                let within = |row: usize| ordinals.get(row).is_some_and(|ordinal| patients.contains(*ordinal));
-                mask.keep(self.len, |row| valid.get(row) != Some(&true) || within(row));
+                let within = |row: usize| ordinals.values().get(row).is_some_and(|ordinal| patients.contains(*ordinal));
+                mask.keep(self.len, |row| ordinals.is_null(row) || within(row));
             }
         }
-        mask.simplified()
+        Ok(mask.simplified())
     }
 
     /// All cells of the column at `position` (in [`TableSchema::columns`]), visible or not, typed as
-    /// [`super::schema::Storage::arrow`] says and not copied. `None` if there is no such column.
+    /// [`super::schema::Storage::arrow`] says and not copied.
     ///
     /// Who shows or computes on it looks at visible rows only. A dictionary's values are also those of hidden rows.
-    pub fn column(&self, position: usize) -> Option<ArrayRef> {
-        let (reader, dictionary) = (self.segment.columns.get(position)?, self.dictionaries.get(position)?);
-        Some(reader.array(self.len, dictionary))
+    pub fn column(&self, position: usize) -> Result<ArrayRef, Damaged> {
+        self.segment.column(position, self.len)
     }
 
     /// The visible rows that pass `filter`, with the columns at `projection` (positions in
     /// [`TableSchema::columns`]) in that order, typed as [`super::schema::Storage::arrow`] says.
-    pub fn scan(&self, projection: &[usize], filter: &RowFilter) -> RecordBatch {
-        let columns = projection.iter().filter_map(|p| self.schema.columns.get(*p).zip(self.column(*p)));
-        let (fields, arrays): (Vec<_>, Vec<_>) =
-            columns.map(|(column, array)| (Field::new(&column.name, column.storage.arrow(), true), array)).unzip();
+    pub fn scan(&self, projection: &[usize], filter: &RowFilter) -> Result<RecordBatch, Damaged> {
+        let (mut fields, mut arrays) = (Vec::with_capacity(projection.len()), Vec::with_capacity(projection.len()));
+        for position in projection {
+            if let Some(column) = self.schema.columns.get(*position) {
+                fields.push(Field::new(&column.name, column.storage.arrow(), true));
+                arrays.push(self.column(*position)?);
+            }
+        }
+        let visible = self.visible(filter)?;
         let options = RecordBatchOptions::new().with_row_count(Some(self.len));
         let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options);
-        let filtered = batch.and_then(|b| match self.visible(filter) {
+        let filtered = batch.and_then(|b| match visible {
             Visible::All => Ok(b),
             Visible::Nothing => Ok(b.slice(0, 0)),
             Visible::Rows(mask) => FilterBuilder::new(&BooleanArray::new(mask, None)).optimize().build().filter_record_batch(&b),
         });
         #[expect(clippy::expect_used, reason = "the arrays are as long as the part and typed as the schema says, by construction")]
-        filtered.expect("the arrays of a part have its length and its types")
+        Ok(filtered.expect("the arrays of a part have its length and its types"))
     }
 
     /// Which rows stand at the commit: begin <= t < end.
-    fn standing(&self) -> Visible {
-        let begins = self.segment.begins.slice();
-        let begins = begins.get(..self.len).unwrap_or(begins);
-        let begun = begins.partition_point(|b| *b <= self.at.0);
-        let ended = |row: usize| self.segment.end(row).is_some_and(|e| e <= self.at.0);
-        if begun == self.len && !(0..begun).any(ended) {
-            return Visible::All;
-        }
-        Visible::Rows(BooleanBuffer::collect_bool(self.len, |row| row < begun && !ended(row)))
+    fn standing(&self) -> Result<Visible, Damaged> {
+        let begun = match self.segment.range() {
+            Some((_, last)) if last <= self.at.0 => self.len,
+            _ => {
+                let begins = self.segment.begins()?;
+                begins.get(..self.len).unwrap_or(begins).partition_point(|b| *b <= self.at.0)
+            }
+        };
+        let Some(ends) = self.segment.ends().commits() else { return Ok(Visible::first(begun, self.len)) };
+        let stands = |row: usize| match ends.get(row).map_or(0, |end| end.load(Ordering::Acquire)) {
+            0 => true,
+            end => end > self.at.0,
+        };
+        Ok(Visible::Rows(BooleanBuffer::collect_bool(self.len, |row| row < begun && stands(row))))
     }
 }
 
 impl Visible {
+    /// The first `begun` of `rows` rows.
+    fn first(begun: usize, rows: usize) -> Self {
+        if begun == rows { Visible::All } else { Visible::Rows(BooleanBuffer::collect_bool(rows, |row| row < begun)) }
+    }
+
     /// How many of `rows` rows.
     pub fn count(&self, rows: usize) -> usize {
         match self {

@@ -11,6 +11,8 @@ pub struct Builtin {
     pub description: &'static str,
     /// Compiled.
     pub view: View,
+    /// Its ViewDefinition as JSON.
+    pub definition: &'static str,
 }
 
 macro_rules! definitions {
@@ -41,9 +43,9 @@ definitions! {
 /// The built-in ViewDefinitions, compiled; `data/views/*.json`.
 #[expect(clippy::expect_used, reason = "the definitions are part of the program; a test compiles each")]
 pub fn builtin_views() -> Vec<Builtin> {
-    let compile = |&(table, description, definition): &(&'static str, &'static str, &str)| {
-        let definition = serde_json::from_str(definition).expect("a built-in view is JSON");
-        Builtin { table, description, view: View::compile(&definition).expect("a built-in view compiles") }
+    let compile = |&(table, description, definition): &(&'static str, &'static str, &'static str)| {
+        let json = serde_json::from_str(definition).expect("a built-in view is JSON");
+        Builtin { table, description, view: View::compile(&json).expect("a built-in view compiles"), definition }
     };
     DEFINITIONS.iter().map(compile).collect()
 }

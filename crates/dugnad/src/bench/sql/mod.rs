@@ -4,7 +4,7 @@ mod data;
 mod peer;
 mod questions;
 
-use super::figures::{Better, Figures};
+use super::figures::{Better, Figures, Peer as Beside};
 use super::{Folder, machine};
 use crate::cli::CliError;
 use crate::cli::local::Local;
@@ -117,7 +117,8 @@ fn measure(
         Some(peer) => {
             for (schema, seconds) in SCHEMAS.iter().zip(&mut theirs) {
                 let figure = if *schema == "native" { name.to_owned() } else { format!("{name}_{schema}") };
-                figures.compare(figure, value, "ms", Better::Lower, &said, format!("{peer}, {schema}"), median(seconds) * 1e3);
+                let beside = Beside { name: format!("{peer}, {schema}"), value: median(seconds) * 1e3 };
+                figures.add_beside(figure, value, "ms", Better::Lower, &said, Some(beside));
             }
         }
     }

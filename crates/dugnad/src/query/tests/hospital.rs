@@ -12,7 +12,7 @@ use datafusion::arrow::datatypes::{Field, Schema, UInt32Type};
 use dugnad_kernel::disclosure::Pseudonyms;
 use dugnad_kernel::ids::{HolderId, PatientOrdinal, ResourceOrdinal};
 use dugnad_kernel::live::schema::{LiveColumn, Storage, TableSchema, ZONE};
-use dugnad_kernel::live::{RowFilter, Visible};
+use dugnad_kernel::live::{Condition, Damaged, RowFilter, Visible};
 use dugnad_kernel::permit::{Columns, TableGrant, Transform};
 use roaring::RoaringBitmap;
 use std::collections::BTreeMap;
@@ -49,11 +49,15 @@ impl Source for Rows {
         self.parts[part].num_rows()
     }
 
-    fn column(&self, part: usize, position: usize) -> Option<ArrayRef> {
-        self.parts[part].columns().get(position).cloned()
+    fn column(&self, part: usize, position: usize) -> Result<ArrayRef, Damaged> {
+        Ok(self.parts[part].column(position).clone())
     }
 
-    fn visible(&self, part: usize, filter: &RowFilter) -> Visible {
+    fn may_meet(&self, _part: usize, _condition: &Condition) -> bool {
+        true
+    }
+
+    fn visible(&self, part: usize, filter: &RowFilter) -> Result<Visible, Damaged> {
         let batch = &self.parts[part];
         let patients = self.schema.patient_column().map(|c| batch.column(c).as_primitive::<UInt32Type>().clone());
         let holders =
@@ -72,7 +76,7 @@ impl Source for Rows {
             };
             person && holder
         });
-        Visible::Rows(visible.collect())
+        Ok(Visible::Rows(visible.collect()))
     }
 }
 

@@ -1,0 +1,292 @@
+//! The ViewDefinitions that the centre has registered: documents in the journal, and for each a live table, which is built in the
+//! background and then kept current like the built-in ones.
+
+use super::build::{BuildError, Builder};
+use super::commit::Work;
+use super::tables::{Wanted, is_reserved};
+use super::{Database, ReadError, WriteError};
+use crate::ids::{Commit, HolderId, TableId};
+use crate::journal::{JournalError, Lookup};
+use crate::limits::{MAX_VIEW_BYTES, MAX_VIEWS};
+use crate::views::View;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The kind of the documents.
+const KIND: &str = "ViewDefinition";
+
+/// What has become of a registered view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ViewState {
+    /// Its table is being filled from the journal.
+    Building {
+        /// How many versions of the journal have been looked at.
+        done: u64,
+        /// How many there are.
+        in_all: u64,
+    },
+    /// Its table holds every commit.
+    Live {
+        /// The commit at which it was switched on, in this run of the program.
+        since: Commit,
+    },
+    /// It has no table (or still the one of its definition before).
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A registered view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewStatus {
+    /// The ViewDefinition's id.
+    pub id: String,
+    /// Its table: `ViewDefinition.name`.
+    pub table: String,
+    /// The version of the definition.
+    pub version: u64,
+    /// What has become of it.
+    pub state: ViewState,
+    /// How many resources have been written since it is live on which the view failed, so that their rows are missing.
+    pub failures: u64,
+    /// Why the last of them failed.
+    pub last_failure: Option<String>,
+}
+
+/// Why a view was not registered. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewRefused {
+    /// The definition cannot be a live table.
+    #[error("{0}")]
+    Definition(String),
+    /// Another view has this name.
+    #[error("{0}")]
+    Name(String),
+    /// It could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+#[derive(Clone)]
+struct Registered {
+    table: String,
+    version: u64,
+    wanted: Option<Wanted>,
+    state: ViewState,
+}
+
+/// The registered views by id.
+#[derive(Default)]
+pub(super) struct Views(Mutex<BTreeMap<String, Registered>>);
+
+impl Views {
+    /// Reads the registered definitions. Those that compile are wanted.
+    pub(super) fn read(lookup: &Lookup<'_>) -> Result<(Self, Vec<(String, Wanted)>), JournalError> {
+        let (mut views, mut all) = (BTreeMap::new(), Vec::new());
+        let Some(kind) = lookup.kind(KIND)? else { return Ok((Self::default(), all)) };
+        for id in lookup.documents(kind)? {
+            let Some(head) = lookup.head(HolderId::CENTRE, kind, &id)? else { continue };
+            let Some(json) = lookup.version(head.sequence)?.and_then(|v| v.json) else { continue };
+            let compiled = wanted(&String::from_utf8_lossy(&json));
+            let (table, wanted, state) = match compiled {
+                Ok(wanted) => (wanted.schema.name.clone(), Some(wanted), ViewState::Building { done: 0, in_all: 0 }),
+                Err(reason) => (String::new(), None, ViewState::Failed { reason }),
+            };
+            all.extend(wanted.clone().map(|w| (id.clone(), w)));
+            views.insert(id, Registered { table, version: head.version, wanted, state });
+        }
+        Ok((Self(Mutex::new(views)), all))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Registered>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The table of that name has been found on disk.
+    pub(super) fn is_live(&self, table: &str, since: Commit) {
+        for view in self.lock().values_mut().filter(|v| v.table == table) {
+            view.state = ViewState::Live { since };
+        }
+    }
+}
+
+/// A definition as a live table, or why it cannot be one.
+fn wanted(definition: &str) -> Result<Wanted, String> {
+    if definition.len() > MAX_VIEW_BYTES {
+        return Err(format!("the ViewDefinition has {} bytes; at most {MAX_VIEW_BYTES} are taken", definition.len()));
+    }
+    let json: serde_json::Value = serde_json::from_str(definition).map_err(|e| format!("the ViewDefinition is no JSON: {e}"))?;
+    let view = View::compile(&json).map_err(|e| e.to_string())?;
+    let name = view.name().to_owned();
+    let fits = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if !fits || name.len() > 63 {
+        return Err(format!(
+            "ViewDefinition.name `{name}` becomes the name of a table: use at most 63 lower-case letters, digits and underscores, beginning with a letter"
+        ));
+    }
+    if let Some(column) = view.columns().iter().find(|c| c.name == "holder") {
+        return Err(format!("ViewDefinition has a column `{}`: every live table has one of that name; name it otherwise", column.name));
+    }
+    let description = json.get("description").or_else(|| json.get("title")).and_then(|d| d.as_str()).unwrap_or_default().to_owned();
+    Ok(Wanted::of(&name, &description, view, definition, false))
+}
+
+impl Database {
+    /// Registers a ViewDefinition under `id`, or a new version of it: its table is built in the background and switched on at one
+    /// commit. Until then the table of the version before goes on. Answers the commit that holds the definition.
+    pub fn register_view(&self, id: &str, definition: &str) -> Result<Commit, ViewRefused> {
+        let wanted = wanted(definition).map_err(ViewRefused::Definition)?;
+        let name = wanted.schema.name.clone();
+        if is_reserved(&name) {
+            return Err(ViewRefused::Name(format!("`{name}` is the name of a built-in table; choose another ViewDefinition.name")));
+        }
+        // Held until the document is written, so that no other registration takes the name in between.
+        let mut views = self.shared.views.lock();
+        if let Some((other, _)) = views.iter().find(|(other, v)| v.table == name && *other != id) {
+            return Err(ViewRefused::Name(format!("the ViewDefinition {other} already has the name `{name}`; choose another")));
+        }
+        if views.len() >= MAX_VIEWS && !views.contains_key(id) {
+            return Err(ViewRefused::Name(format!("there are {MAX_VIEWS} registered views, and no more are taken; delete one first")));
+        }
+        let commit = self.put_document(KIND, id, definition)?;
+        let version = self.read(HolderId::CENTRE, KIND, id)?.map_or(1, |v| v.version);
+        let state = ViewState::Building { done: 0, in_all: 0 };
+        let before = views.insert(id.to_owned(), Registered { table: name, version, wanted: Some(wanted.clone()), state });
+        drop(views);
+        let replaces = before.and_then(|b| self.table_of(&b.table));
+        self.build(Some((id.to_owned(), version)), wanted, replaces);
+        Ok(commit)
+    }
+
+    /// Takes a view away, and its table at one commit. `None` if there is no such view.
+    pub fn remove_view(&self, id: &str) -> Result<Option<Commit>, WriteError> {
+        let Some(view) = self.shared.views.lock().remove(id) else { return Ok(None) };
+        let commit = self.write_document(KIND, id, None)?;
+        if let Some(table) = self.table_of(&view.table) {
+            let (reply, answer) = sync_channel(1);
+            self.enqueue(Work::Remove { table, reply })?;
+            answer.recv().map_err(|_| self.stopped())?;
+        }
+        Ok(Some(commit))
+    }
+
+    /// Builds the table of a registered view anew. False if there is no such view.
+    pub fn rebuild_view(&self, id: &str) -> bool {
+        let mut views = self.shared.views.lock();
+        let Some(view) = views.get_mut(id) else { return false };
+        let Some(wanted) = view.wanted.clone() else { return true };
+        view.state = ViewState::Building { done: 0, in_all: 0 };
+        let (table, version) = (view.table.clone(), view.version);
+        drop(views);
+        self.build(Some((id.to_owned(), version)), wanted, self.table_of(&table));
+        true
+    }
+
+    /// The registered views, by id.
+    pub fn views(&self) -> Vec<ViewStatus> {
+        let tables = self.shared.tables.load();
+        let status = |(id, view): (&String, &Registered)| {
+            let live = tables.views().iter().find(|v| v.info.schema.name == view.table);
+            let (failures, last_failure) = live.map(|v| v.failures.seen()).unwrap_or_default();
+            ViewStatus {
+                id: id.clone(),
+                table: view.table.clone(),
+                version: view.version,
+                state: view.state.clone(),
+                failures,
+                last_failure,
+            }
+        };
+        self.shared.views.lock().iter().map(status).collect()
+    }
+
+    /// A registered view.
+    pub fn view(&self, id: &str) -> Option<ViewStatus> {
+        self.views().into_iter().find(|v| v.id == id)
+    }
+
+    /// A registered ViewDefinition as it was sent.
+    pub fn view_definition(&self, id: &str) -> Result<Option<String>, ReadError> {
+        Ok(self.document(KIND, id)?.map(|d| d.json))
+    }
+
+    /// A reader has found a file of this table damaged: it is built anew from the journal, and then takes the damaged one's place.
+    pub fn report_damage(&self, table: &str) {
+        let Some(id) = self.table_of(table) else { return };
+        let tables = self.shared.tables.load();
+        if let Some(view) = tables.views().iter().find(|v| v.info.id == id)
+            && self.shared.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(id)
+        {
+            let wanted = Wanted {
+                schema: view.info.schema.clone(),
+                fingerprint: view.info.fingerprint.clone(),
+                view: view.view.clone(),
+                builtin: view.builtin,
+            };
+            self.build(None, wanted, Some(id));
+        }
+    }
+
+    fn table_of(&self, name: &str) -> Option<TableId> {
+        self.shared.tables.load().views().iter().find(|v| v.info.schema.name == name).map(|v| v.info.id)
+    }
+
+    /// Builds the tables that were registered and not found on disk when the database was opened.
+    pub(super) fn build_what_lacks(&self) {
+        let lacking = |(id, view): (&String, &Registered)| {
+            let building = matches!(view.state, ViewState::Building { .. });
+            Some((id.clone(), view.version, view.wanted.clone().filter(|_| building)?))
+        };
+        let lacking: Vec<_> = self.shared.views.lock().iter().filter_map(lacking).collect();
+        for (id, version, wanted) in lacking {
+            self.build(Some((id, version)), wanted, None);
+        }
+    }
+
+    /// Builds a table on a thread of its own, one after the other. `view`: the registered view and the version that it is built for.
+    fn build(&self, view: Option<(String, u64)>, wanted: Wanted, replaces: Option<TableId>) {
+        let (shared, queue) = (self.shared.clone(), self.queue.clone());
+        let thread = std::thread::Builder::new().name("view-builder".to_owned()).spawn(move || {
+            let _one_at_a_time = shared.building.lock().unwrap_or_else(PoisonError::into_inner);
+            let current = |views: &mut BTreeMap<String, Registered>, state: Option<ViewState>| {
+                let Some((id, version)) = &view else { return true };
+                let Some(registered) = views.get_mut(id).filter(|v| v.version == *version) else { return false };
+                if let Some(state) = state {
+                    registered.state = state;
+                }
+                true
+            };
+            let builder = Builder {
+                shared: &shared,
+                queue: &queue,
+                wanted: &|| !shared.closing.load(Ordering::Relaxed) && current(&mut shared.views.lock(), None),
+                progress: &|done, in_all| {
+                    current(&mut shared.views.lock(), Some(ViewState::Building { done, in_all }));
+                },
+            };
+            let table = wanted.schema.name.clone();
+            let state = match builder.build(wanted, replaces) {
+                Ok(since) => ViewState::Live { since },
+                Err(BuildError::GivenUp) => return,
+                Err(error) => {
+                    tracing::error!(table, %error, "the table of a view was not built");
+                    ViewState::Failed { reason: error.to_string() }
+                }
+            };
+            if let Some(id) = replaces {
+                shared.damaged.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            }
+            current(&mut shared.views.lock(), Some(state));
+        });
+        if let Err(error) = thread {
+            tracing::error!(%error, "no thread to build the table of a view; it is built at the next start");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! When the rows of a segment ended. A row's end is written before the commit that ends it is published; a reader at an
+//! older commit ignores it. Most segments have no ended row, and then there is no array.
+
+use super::file::{Damaged, create};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// The ends of a segment's rows. The stored form of a segment shares them with the one in memory that it replaces.
+pub(super) struct Ends {
+    rows: usize,
+    // 0: not ended. Commits start at 1.
+    commits: OnceLock<Box<[AtomicU64]>>,
+    ended: AtomicU32,
+    newest: AtomicU64,
+}
+
+impl Ends {
+    /// No row of `rows` has ended.
+    pub(super) fn none(rows: usize) -> Self {
+        Self { rows, commits: OnceLock::new(), ended: AtomicU32::new(0), newest: AtomicU64::new(0) }
+    }
+
+    /// The ends by row; `None` if no row has ended.
+    pub(super) fn commits(&self) -> Option<&[AtomicU64]> {
+        self.commits.get().map(|c| &**c)
+    }
+
+    /// The commit that ended a row, if one has.
+    pub(super) fn of(&self, row: usize) -> Option<u64> {
+        self.commits()?.get(row).map(|e| e.load(Ordering::Acquire)).filter(|e| *e != 0)
+    }
+
+    /// Ends a row. Once; again with the same commit changes nothing.
+    pub(super) fn set(&self, row: usize, commit: u64) {
+        let commits = self.commits.get_or_init(|| zeroes(self.rows));
+        if let Some(end) = commits.get(row)
+            && end.swap(commit, Ordering::Release) == 0
+        {
+            // In this order: who sees that a row more has ended sees the commit too.
+            self.newest.fetch_max(commit, Ordering::Release);
+            self.ended.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// How many rows have ended.
+    pub(super) fn ended(&self) -> u32 {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// The newest of the ends, 0 if there is none. If all rows have ended, nobody at or after this commit sees one.
+    pub(super) fn newest(&self) -> u64 {
+        self.newest.load(Ordering::Acquire)
+    }
+
+    /// (row, commit) of each ended row, in the order of rows.
+    pub(super) fn pairs(&self) -> Vec<(u32, u64)> {
+        let ends = self.commits().unwrap_or_default().iter().zip(0_u32..);
+        ends.map(|(e, row)| (row, e.load(Ordering::Acquire))).filter(|(_, e)| *e != 0).collect()
+    }
+}
+
+/// The first bytes of a file of ends; the last of them is the format's version.
+const MAGIC: [u8; 8] = *b"DUGENDS\x01";
+
+fn path(segment: &Path) -> PathBuf {
+    segment.with_added_extension("ends")
+}
+
+/// Writes the ends of a stored segment into a file beside it, durably, in the place of the one before.
+pub(super) fn write(segment: &Path, ends: &Ends) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    for (row, commit) in ends.pairs() {
+        bytes.extend_from_slice(&row.to_le_bytes());
+        bytes.extend_from_slice(&commit.to_le_bytes());
+    }
+    let new = segment.with_added_extension("new");
+    let mut file = create(&new)?;
+    file.write_all(&MAGIC)?;
+    file.write_all(&crc32fast::hash(&bytes).to_le_bytes())?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path(segment))
+}
+
+/// Reads the ends of a stored segment into `ends`; none if there is no file.
+pub(super) fn read(segment: &Path, ends: &Ends) -> Result<(), Damaged> {
+    let file = path(segment);
+    let damaged = |what: &str| Damaged { file: file.file_name().unwrap_or_default().to_string_lossy().into_owned(), what: what.to_owned() };
+    let bytes = match std::fs::read(&file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(damaged(&error.to_string())),
+    };
+    let rest = bytes.strip_prefix(&MAGIC).ok_or_else(|| damaged("it holds no ends of this format"))?;
+    let (crc, pairs) = rest.split_at_checked(4).ok_or_else(|| damaged("it is too short"))?;
+    if crc32fast::hash(pairs).to_le_bytes() != crc || pairs.len() % 12 != 0 {
+        return Err(damaged("it has another checksum"));
+    }
+    for pair in pairs.chunks_exact(12) {
+        let (row, commit) = pair.split_at(4);
+        let row = row.try_into().map_or(0, u32::from_le_bytes) as usize;
+        if row >= ends.rows {
+            return Err(damaged("it ends rows that are not there"));
+        }
+        ends.set(row, commit.try_into().map_or(0, u64::from_le_bytes));
+    }
+    Ok(())
+}
+
+/// The system gives fresh pages as zeroes and makes them resident when they are written: an array costs what is ended in it.
+fn zeroes(rows: usize) -> Box<[AtomicU64]> {
+    // SAFETY: the all-zero bytes are an `AtomicU64` of 0.
+    unsafe { Box::new_zeroed_slice(rows).assume_init() }
+}
