@@ -31,6 +31,20 @@ pub(super) struct Prepared {
     pub(super) entries: Vec<EntryOutcome>,
 }
 
+impl Prepared {
+    /// What one entry has only found, another may write: the version that is current is then the one it writes.
+    fn current_versions(&mut self) {
+        let name = |o: &Operation| ((o.kind.clone(), o.id.clone()), o.seen.map_or(1, |h| h.version + 1));
+        if self.entries.len() > self.operations.len() {
+            let written: HashMap<(String, String), u64> = self.operations.iter().map(name).collect();
+            for entry in &mut self.entries {
+                let version = written.get(&(entry.resource_type.clone(), entry.id.clone()));
+                entry.version = version.copied().unwrap_or(entry.version);
+            }
+        }
+    }
+}
+
 /// One version to be written.
 #[derive(Debug)]
 pub(super) struct Operation {
@@ -177,6 +191,7 @@ impl Preparer<'_> {
             };
             planned.push(next);
         }
+        once_each(entries, &planned)?;
         Ok(planned)
     }
 
@@ -309,6 +324,7 @@ impl Preparer<'_> {
             prepared.entries.push(outcome);
         }
         prepared.matched = references.matched;
+        prepared.current_versions();
         Ok(prepared)
     }
 
@@ -343,6 +359,27 @@ fn resource_type_of<'a>(criteria: &Criteria, resource: Option<Value<'a>>) -> &'a
     resource
         .and_then(|r| r.str("resourceType"))
         .unwrap_or_else(|| definitions::resource_type(&criteria.resource_type).map_or("", |t| t.name()))
+}
+
+/// Refuses a transaction that changes a resource twice because criteria match what another entry names, or what other
+/// criteria match: "If any resource identities (including resolved identities from conditional update/delete) overlap [...],
+/// then the transaction SHALL fail" (FHIR R4, section 3.1.0.11.2). Overlaps of what is named are found when the Bundle is read.
+fn once_each(entries: &[Entry<'_>], planned: &[Planned<'_>]) -> Result<(), Unprepared> {
+    let by_criteria = |i: &Request<'_>| {
+        let (Request::Update { target, .. } | Request::Delete { target, .. }) = i else { return false };
+        matches!(target, Target::Match(_))
+    };
+    if !entries.iter().any(|e| by_criteria(&e.interaction)) {
+        return Ok(());
+    }
+    let mut seen = HashMap::with_capacity(planned.len());
+    for plan in planned.iter().filter(|p| !matches!(p.action, Action::Nothing)) {
+        if let Some(first) = seen.insert((plan.resource_type, &plan.id), &plan.at) {
+            let what = format!("the criteria of this entry or of {first} match what the other changes too: a transaction may do so once");
+            return Err(refused(400, Issue::error(IssueType::Invariant, plan.at.as_str(), what)));
+        }
+    }
+    Ok(())
 }
 
 fn deletion(plan: &Planned<'_>) -> Operation {

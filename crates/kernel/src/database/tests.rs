@@ -237,6 +237,40 @@ fn a_resource_may_be_mentioned_before_it_is_written() {
     }
 }
 
+/// Found by simulation: a transaction that named a resource, and whose criteria matched it too, wrote two versions with the
+/// same number, and both had rows in the live tables from then on.
+#[test]
+fn a_transaction_changes_a_resource_once_however_it_is_meant() {
+    let bench = bench();
+    let numbered = |gender: &str| serde_json::json!({"resourceType": "Patient", "id": "p1", "identifier": [{"system": "urn:x", "value": "7"}], "gender": gender});
+    bench.put(&numbered("female").to_string()).unwrap();
+    let body = bundle(&[
+        entry("PUT", "Patient/p1", "urn:x:1", &numbered("male")),
+        entry("PUT", "Patient?identifier=urn:x|7", "urn:x:2", &numbered("other")),
+    ]);
+    let (status, why) = refusal(bench.transaction(&body, Handling::Strict, None));
+    assert!(status == 400 && why.starts_with("Bundle.entry[1].resource: "), "{why}");
+    assert_eq!(count(&bench.database.snapshot(), "patient"), 1);
+}
+
+/// Found by simulation: an entry that found what another one writes was answered with the version before, or with 0.
+#[test]
+fn an_entry_that_finds_what_another_writes_is_answered_with_its_version() {
+    let bench = bench();
+    let numbered = serde_json::json!({"resourceType": "Patient", "identifier": [{"system": "urn:x", "value": "7"}]});
+    let mut create = entry("POST", "Patient", "urn:x:1", &numbered);
+    create["request"]["ifNoneExist"] = "identifier=urn:x|7".into();
+    let mut again = create.clone();
+    again["fullUrl"] = "urn:x:2".into();
+    let first = bench.transaction(&bundle(&[create.clone(), again]), Handling::Strict, None).unwrap();
+    assert_eq!((first.entries[0].version, first.entries[1].version, &first.entries[0].id), (1, 1, &first.entries[1].id));
+    let mut changed = numbered;
+    changed["active"] = true.into();
+    let update = entry("PUT", "Patient?identifier=urn:x|7", "urn:x:3", &changed);
+    let second = bench.transaction(&bundle(&[create, update]), Handling::Strict, None).unwrap();
+    assert_eq!((second.entries[0].version, second.entries[1].version), (2, 2));
+}
+
 #[test]
 fn an_idempotency_key_is_taken_once() {
     let bench = bench();
@@ -359,3 +393,6 @@ fn ids_are_version_7_uuids() {
     assert_ne!(id, at(0x0190_0000_0000 * 1_000 + 500));
     assert!(id < at(0x0190_0000_0000 * 1_000 + 501));
 }
+
+mod registered;
+mod stored;

@@ -28,6 +28,14 @@ pub enum JournalError {
     /// The file is of another format.
     #[error("the journal has format {0}, this program reads format {FORMAT}; use the program version that wrote it")]
     Format(String),
+    /// The file cannot have a write-ahead log.
+    #[error(
+        "the journal's write-ahead log cannot be used: is the disk full, or the file on a network file system? Mend that and try again"
+    )]
+    Mode,
+    /// Another program reads the file while it is opened.
+    #[error("another program reads the journal; end it, then open the database again")]
+    Busy,
     /// The file holds what cannot be.
     #[error("the journal is inconsistent: {0}")]
     Inconsistent(String),
@@ -53,7 +61,31 @@ pub(crate) fn open(path: &Path) -> Result<Writer, JournalError> {
     if format != FORMAT {
         return Err(JournalError::Format(format));
     }
+    settle(&connection)?;
     Writer::new(connection)
+}
+
+/// Makes durable what was found, before anybody sees it or writes after it.
+///
+/// Pages of the write-ahead log whose fsync failed can still be in the system's memory, and are then found here; a later
+/// fsync of the log does not write them, so that what is appended after them would be lost with them. The checkpoint writes
+/// all of it into the database file and syncs that. The write then begins the log anew, so that nothing that was in it before,
+/// such as a commit whose fsync failed and that was not found here, can come back.
+fn settle(connection: &Connection) -> Result<(), JournalError> {
+    let (busy, frames): (bool, i64) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    if busy {
+        return Err(JournalError::Busy);
+    }
+    if frames < 0 {
+        // To `PRAGMA journal_mode=WAL` SQLite may answer "wal" though it could not change the file. Without a log it would
+        // remove its rollback journal without syncing the folder, and could find it again and undo a commit.
+        return Err(JournalError::Mode);
+    }
+    connection.execute(
+        "INSERT INTO meta (key, value) VALUES ('opened', '1') ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1",
+        [],
+    )?;
+    Ok(())
 }
 
 /// A statement's plan does not depend on the values of its parameters. Without this, SQLite parses and plans a statement anew

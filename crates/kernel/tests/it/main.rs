@@ -3,5 +3,7 @@
 
 mod builtin_views;
 mod disclosure;
+mod faults;
+mod simulation;
 mod sql_on_fhir;
 mod views_in_the_field;

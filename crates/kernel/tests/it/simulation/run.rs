@@ -1,0 +1,346 @@
+//! Runs a story on a database and on the model, and says where they differ.
+
+use super::model::{Expected, Model};
+use super::request::Request;
+use super::rows::{self, Names};
+use super::story::{Operation, Step, Write};
+use dugnad_kernel::clock::{Clock, ManualClock};
+use dugnad_kernel::database::{Database, EntryOutcome, Outcome, StoredVersion, WriteError};
+use dugnad_kernel::ids::{Commit, HolderId};
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+/// The kinds of the documents of the stories.
+const DOCUMENTS: [&str; 2] = ["permit", "study"];
+
+/// What went wrong, and after how many steps.
+pub struct Failure {
+    pub step: usize,
+    pub what: String,
+}
+
+/// Why a step did not end as the model says.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The database and the model differ.
+    Differs(String),
+    /// The database has stopped, or does not open; it says why. Without a fault of the disk that is a failure too.
+    Stopped(String),
+}
+
+impl From<String> for Trouble {
+    fn from(what: String) -> Self {
+        Self::Differs(what)
+    }
+}
+
+impl From<WriteError> for Trouble {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Stopped(_) => Self::Stopped(error.to_string()),
+            other => Self::Differs(other.to_string()),
+        }
+    }
+}
+
+impl Trouble {
+    pub fn what(self) -> String {
+        match self {
+            Self::Differs(what) => what,
+            Self::Stopped(why) => format!("stopped: {why}"),
+        }
+    }
+}
+
+/// A story that is being run.
+pub struct Run {
+    folder: PathBuf,
+    lives: u32,
+    clock: Arc<ManualClock>,
+    pub database: Database,
+    pub model: Model,
+    /// With the write that was not answered, if there is one.
+    unanswered: Option<Model>,
+    names: Names,
+    /// The commit at which the live tables were compared last.
+    compared: u64,
+}
+
+/// A folder for a database: in memory where the system has such a place, since what is tested here is not the disk.
+pub fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
+/// Opens a database.
+pub fn open(dir: &Path, clock: &Arc<ManualClock>) -> Result<Database, String> {
+    Database::open(dir, Arc::clone(clock) as Arc<dyn Clock>, &mut |_, _| {}).map_err(|e| e.to_string())
+}
+
+/// Copies what a process that is killed leaves behind. SQLite's index of its log is shared memory: it is made anew.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else if !entry.file_name().to_string_lossy().ends_with("-shm") {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// The whole story: `Ok`, or the first step after which database and model differ.
+pub fn run(story: &[Step]) -> Result<(), Failure> {
+    let failed = |step: usize| move |trouble: Trouble| Failure { step, what: trouble.what() };
+    let folder = folder();
+    let mut run = Run::begin(folder.path()).map_err(failed(0))?;
+    for (i, step) in story.iter().enumerate() {
+        run.step(step).map_err(failed(i + 1))?;
+    }
+    run.end().map_err(failed(story.len()))
+}
+
+impl Run {
+    /// Makes a database in the folder `0` of `folder`.
+    pub fn begin(folder: &Path) -> Result<Self, Trouble> {
+        let start: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        let mut run = Self::resume(folder, |_| Model::new(start))?;
+        run.register(0)?;
+        run.register(1)?;
+        Ok(run)
+    }
+
+    /// Opens the database in the folder `0` of `folder`, of which the model is made.
+    pub fn resume(folder: &Path, model: impl FnOnce(&Database) -> Model) -> Result<Self, Trouble> {
+        let clock = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
+        let database = open(&folder.join("0"), &clock).map_err(Trouble::Stopped)?;
+        let model = model(&database);
+        clock.set(model.clock);
+        let (folder, names) = (folder.to_owned(), Names::default());
+        Ok(Self { folder, lives: 0, clock, database, model, unanswered: None, names, compared: 0 })
+    }
+
+    /// The database's folder.
+    pub fn dir(&self) -> PathBuf {
+        self.folder.join(self.lives.to_string())
+    }
+
+    /// Does a step and compares.
+    pub fn step(&mut self, step: &Step) -> Result<(), Trouble> {
+        match &step.operation {
+            Operation::Write(write) => self.write(write)?,
+            Operation::Batch(writes) => writes.iter().try_for_each(|write| self.write(write))?,
+            Operation::Holder(n) => self.register(*n)?,
+            Operation::Document { kind, id, content } => self.put_document(DOCUMENTS[usize::from(*kind)], *id, *content)?,
+            Operation::Close | Operation::Crash => {
+                self.restart(&step.operation)?;
+                self.compare_all()?;
+            }
+            Operation::Checkpoint(mode) => self.checkpoint(mode)?,
+            Operation::Clock(seconds) => {
+                self.model.clock += SignedDuration::from_secs(i64::from(*seconds));
+                self.clock.set(self.model.clock);
+            }
+        }
+        if self.model.newest() > self.compared {
+            self.compared = self.model.newest();
+            self.compare(self.compared)?;
+        }
+        Ok(step.look_back.map_or(Ok(()), |share| self.compare(self.model.newest() * u64::from(share) / 256))?)
+    }
+
+    /// Closes it, opens it and compares every commit.
+    pub fn end(&mut self) -> Result<(), Trouble> {
+        self.restart(&Operation::Close)?;
+        self.compare_all()?;
+        Ok((0..=self.model.newest()).try_for_each(|commit| self.compare(commit))?)
+    }
+
+    fn register(&mut self, n: u8) -> Result<(), Trouble> {
+        let name = format!("Hospital {n}");
+        let mut after = self.model.clone();
+        if !after.holders.contains(&name) {
+            after.holders.push(name.clone());
+        }
+        let holder = self.answered(|database| database.register_holder(&name), after)?;
+        let number = self.model.holders.iter().position(|h| *h == name).map(|i| i + 1);
+        Ok(equal("the holder's number", &Some(usize::from(holder.id.0)), &number)?)
+    }
+
+    fn put_document(&mut self, kind: &str, id: u8, content: u8) -> Result<(), Trouble> {
+        let (id, content) = (format!("d{id}"), json!({"content": content}));
+        let mut after = self.model.clone();
+        after.put_document(kind, &id, content.clone());
+        let commit = self.answered(|database| database.put_document(kind, &id, &content.to_string()), after)?;
+        equal("the document's commit", &commit.0, &self.model.newest())?;
+        Ok(self.compare_history(HolderId::CENTRE, kind, &id)?)
+    }
+
+    /// Does what makes `after` of the model. Without an answer it is not known whether it has.
+    fn answered<T>(&mut self, work: impl Fn(&Database) -> Result<T, WriteError>, after: Model) -> Result<T, Trouble> {
+        match work(&self.database) {
+            Ok(done) => {
+                self.model = after;
+                Ok(done)
+            }
+            Err(error) => {
+                self.unanswered = Some(after);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn write(&mut self, write: &Write) -> Result<(), Trouble> {
+        let request = Request::of(write, &self.model);
+        if request.entries.is_empty() {
+            return Ok(());
+        }
+        let result = self.database.write(request.write());
+        let expected = self.model.expect(&request, &|entry| drawn(result.as_ref().ok(), entry));
+        match (&expected, result) {
+            (Expected::Refused(wanted), Err(WriteError::Refused { status, .. })) if status == *wanted => Ok(()),
+            (Expected::Replayed(commit), Ok(outcome)) if outcome.replayed && outcome.commit.0 == *commit => Ok(()),
+            (Expected::Done(done), Ok(outcome)) if !outcome.replayed => {
+                let entries: Vec<_> = outcome.entries.iter().map(|e| (e.status, e.id.clone(), e.version)).collect();
+                equal("the entries", &entries, &done.entries)?;
+                self.model.apply(&request, done);
+                equal("the outcome's commit", &outcome.commit.0, &self.model.newest())?;
+                let compare = |entry: &EntryOutcome| self.compare_history(request.holder, &entry.resource_type, &entry.id);
+                Ok(outcome.entries.iter().try_for_each(compare)?)
+            }
+            (_, Err(error @ WriteError::Stopped(_))) => {
+                let mut after = self.model.clone();
+                if let Expected::Done(done) = &expected {
+                    after.apply(&request, done);
+                }
+                self.unanswered = Some(after);
+                Err(error.into())
+            }
+            (_, result) => {
+                Err(Trouble::Differs(format!("the database says\n  {result:?}\nthe model says\n  {expected:?}\nto\n  {request:?}")))
+            }
+        }
+    }
+
+    /// From a connection of its own, as the checkpoint thread does, but when the story says so.
+    fn checkpoint(&self, mode: &str) -> Result<(), Trouble> {
+        let path = self.dir().join("journal.sqlite");
+        let done = Connection::open(path).and_then(|c| c.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())));
+        done.map_err(|e| Trouble::Stopped(e.to_string()))
+    }
+
+    /// Opens the database after a fault, and finds out what became of the write that was not answered: all or nothing.
+    pub fn recover(&mut self, how: &Operation) -> Result<(), Trouble> {
+        self.reopen(how)?;
+        if let Some(after) = self.unanswered.take() {
+            let there = |model: &Model| {
+                let holders: Vec<String> = self.database.holders().into_iter().map(|h| h.name).collect();
+                self.database.snapshot().commit().0 == model.newest() && holders == model.holders
+            };
+            if there(&after) && !there(&self.model) {
+                self.model = after;
+            }
+        }
+        Ok(self.compare_all()?)
+    }
+
+    /// Opens the database again: what is there is what was there.
+    fn restart(&mut self, how: &Operation) -> Result<(), Trouble> {
+        let before = self.database.snapshot();
+        self.reopen(how)?;
+        let difference = before.first_difference(&self.database.snapshot());
+        difference.map_or(Ok(()), |d| Err(Trouble::Differs(format!("after {how:?}: before, now: {d}"))))
+    }
+
+    /// Opens the database again: closed before, or from the files that a killed process leaves.
+    fn reopen(&mut self, how: &Operation) -> Result<(), Trouble> {
+        if matches!(how, Operation::Close) {
+            self.database.close();
+        } else {
+            let old = self.dir();
+            self.lives += 1;
+            copy(&old, &self.dir());
+        }
+        self.database = open(&self.dir(), &self.clock).map_err(Trouble::Stopped)?;
+        Ok(())
+    }
+
+    /// The live tables at a commit.
+    fn compare(&mut self, commit: u64) -> Result<(), String> {
+        equal("the newest commit", &self.database.snapshot().commit().0, &self.model.newest())?;
+        let snapshot = self.database.snapshot_at(Commit(commit)).map_err(|e| e.to_string())?;
+        let snapshot = snapshot.ok_or_else(|| format!("there is no commit {commit}"))?;
+        let time = commit.checked_sub(1).map_or(Timestamp::UNIX_EPOCH, |i| self.model.commits[usize::try_from(i).unwrap()]);
+        equal(&format!("the time of commit {commit}"), &snapshot.time(), &time)?;
+        let found = rows::of_snapshot(&snapshot, &self.database, &mut self.names)?;
+        let wanted = self.model.rows(commit);
+        for table in found.keys().map(String::as_str).chain(wanted.keys().copied()) {
+            let none = (Vec::new(), Vec::new());
+            let (found, wanted) = (found.get(table).unwrap_or(&none.0), wanted.get(table).unwrap_or(&none.1));
+            if !found.iter().eq(wanted.iter()) {
+                return Err(format!(
+                    "table {table} at commit {commit} of {}: the database has\n  {}\nthe model has\n  {}",
+                    self.model.newest(),
+                    found.join("\n  "),
+                    wanted.join("\n  ")
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything but the rows of older commits.
+    pub fn compare_all(&mut self) -> Result<(), String> {
+        self.names.check(&self.database)?;
+        self.compare(self.model.newest())?;
+        for (holder, kind, id) in self.model.resources.keys() {
+            self.compare_history(HolderId(*holder), kind, id)?;
+        }
+        let holders: Vec<String> = self.database.holders().into_iter().map(|h| h.name).collect();
+        equal("the holders", &holders, &self.model.holders)?;
+        let counters: BTreeMap<String, u64> = self.database.counters().resources.into_iter().collect();
+        equal("the counters", &counters, &self.model.counts())?;
+        for kind in DOCUMENTS {
+            let found = self.database.documents(kind).map_err(|e| e.to_string())?;
+            let ids: Vec<String> = found.into_iter().map(|d| d.id).collect();
+            let wanted: Vec<String> = self.model.resources.keys().filter(|(_, k, _)| k == kind).map(|(.., id)| id.clone()).collect();
+            equal("the documents", &ids, &wanted)?;
+        }
+        self.model.commits.iter().try_for_each(|time| {
+            let wanted = self.model.commits.iter().filter(|t| *t <= time).count() as u64;
+            equal("the commit at a time", &self.database.commit_at(*time).map_err(|e| e.to_string())?.0, &wanted)
+        })
+    }
+
+    /// Read and history of one resource.
+    fn compare_history(&self, holder: HolderId, kind: &str, id: &str) -> Result<(), String> {
+        let found = self.database.history(holder, kind, id).map_err(|e| e.to_string())?;
+        let name = (holder.0, kind.to_owned(), id.to_owned());
+        let wanted = self.model.resources.get(&name).map(Vec::as_slice).unwrap_or_default();
+        let found: Vec<_> = found.iter().rev().map(seen).collect();
+        let wanted: Vec<_> = wanted.iter().map(|v| (v.number, v.commit, v.time, v.content.clone())).collect();
+        equal(&format!("the history of {name:?}"), &found, &wanted)?;
+        let current = self.database.read(holder, kind, id).map_err(|e| e.to_string())?;
+        equal(&format!("the current version of {name:?}"), &current.as_ref().map(seen), &wanted.last().cloned())
+    }
+}
+
+fn seen(version: &StoredVersion) -> (u64, u64, Timestamp, Option<Value>) {
+    let json = version.json.as_ref().map(|json| serde_json::from_slice(json).unwrap());
+    (version.version, version.commit.0, version.last_updated, json)
+}
+
+/// The id that the server gave an entry.
+fn drawn(outcome: Option<&Outcome>, entry: usize) -> String {
+    outcome.and_then(|o| o.entries.get(entry)).map_or_else(|| format!("drawn-{entry}"), |e| e.id.clone())
+}
+
+fn equal<T: PartialEq + std::fmt::Debug>(what: &str, database: &T, model: &T) -> Result<(), String> {
+    if database == model { Ok(()) } else { Err(format!("{what}: the database says\n  {database:?}\nthe model says\n  {model:?}")) }
+}
