@@ -155,7 +155,7 @@ fn of_table(table: &TableSnapshot, database: &Database, names: &mut Names) -> Re
     let everything = RowFilter { without_patient: true, ..RowFilter::default() };
     let mut rows = Vec::new();
     for part in table.parts() {
-        let batch = part.scan(&all, &everything);
+        let batch = part.scan(&all, &everything).map_err(|damaged| damaged.to_string())?;
         for row in 0..batch.num_rows() {
             let mut text = String::new();
             for (i, (column, array)) in columns.iter().zip(batch.columns()).enumerate() {
