@@ -96,6 +96,8 @@ fn period_start(cadence: Cadence, decided: Timestamp, now: Timestamp) -> Option<
 /// What exists under a permit at a snapshot.
 pub(super) fn world(database: &Database, permit: &Permit, master: &[u8; 32], snapshot: Snapshot) -> Result<World, QueryError> {
     let now = snapshot.time();
+    // Who sees logical ids sees Patients; who sees pseudonyms sees persons.
+    let snapshot = if permit.identified() { snapshot.by_patient() } else { snapshot };
     let filter = filter(database, permit, &snapshot)?;
     let keys = if permit.identified() {
         Keys::Names(Arc::new(database.clone()))

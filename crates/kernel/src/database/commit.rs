@@ -10,7 +10,7 @@ use crate::hash::HashMap;
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId};
 use crate::journal::{Head, JournalError, NewVersion, Writer};
 use crate::limits::MAX_GROUP;
-use crate::live::{Change, LiveCell, LiveTable, RowHead, Snapshot, Store};
+use crate::live::{Change, LiveCell, LiveTable, PersonMap, RowHead, Snapshot, Store};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -75,6 +75,7 @@ pub(super) struct Committer {
     pub(super) tables: Vec<LiveTable>,
     pub(super) store: Option<Store>,
     pub(super) newest: Commit,
+    pub(super) persons: Arc<PersonMap>,
     pub(super) time_us: i64,
     pub(super) remembered: HashMap<(HolderId, i64, Box<str>), Ordinals>,
 }
@@ -87,7 +88,7 @@ struct Member {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, writer: Writer, tables: Vec<LiveTable>, newest: Commit, time_us: i64) -> Self {
-        Self { shared, writer, tables, store: None, newest, time_us, remembered: HashMap::default() }
+        Self { shared, writer, tables, store: None, newest, persons: Arc::default(), time_us, remembered: HashMap::default() }
     }
 
     /// Commits what is queued, group by group, until it is told to close or the journal fails.
@@ -366,6 +367,11 @@ impl Committer {
             Some(head) => self.writer.add_version(head.ordinal, &version).map(|()| head.ordinal)?,
             None => self.first_version(holder, kind, operation.id.into(), operation.kind == "Patient", &version)?,
         };
+        if let Some(keys) = &operation.person
+            && let Some(patient) = self.writer.lookup().patient(resource)?
+        {
+            self.identify(holder, patient, keys, commit)?;
+        }
         for value in &operation.identifiers {
             self.writer.add_identifier(holder, kind, value, resource)?;
         }
@@ -423,7 +429,7 @@ impl Committer {
     }
 
     /// The ordinals of a resource that is referred to, given out at its first mention.
-    fn ordinal(
+    pub(super) fn ordinal(
         &mut self,
         holder: HolderId,
         kind: i64,
@@ -464,7 +470,8 @@ impl Committer {
     pub(super) fn publish(&self) {
         let time = Timestamp::from_microsecond(self.time_us).unwrap_or(Timestamp::UNIX_EPOCH);
         let tables = self.tables.iter().map(|t| t.snapshot(self.newest)).collect();
-        let snapshot = Snapshot::new(self.newest, time, tables).hiding(&Arc::new(self.shared.erasures.load().to_hide()));
+        let snapshot =
+            Snapshot::new(self.newest, time, tables).hiding(&Arc::new(self.shared.erasures.load().to_hide())).with_persons(&self.persons);
         self.shared.snapshot.store(Arc::new(snapshot));
     }
 }

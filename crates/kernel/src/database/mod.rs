@@ -6,6 +6,7 @@ mod commit;
 mod erase;
 mod erased;
 mod erasure_list;
+mod persons;
 mod prepare;
 mod recover;
 mod references;
@@ -302,7 +303,8 @@ impl Database {
             return Ok((commit == newest.commit()).then_some(newest));
         }
         let time_us = self.shared.look(|l| l.time_us(commit))?.unwrap_or_default();
-        Ok(Some(newest.as_of(commit, timestamp(time_us))))
+        let changes = self.shared.look(|l| l.person_changes(commit))?;
+        Ok(Some(newest.as_of(commit, timestamp(time_us)).with_persons(&Arc::new(persons::map_of(changes)))))
     }
 
     /// The newest commit whose time is at or before `at` (0 if there is none): an epoch of a calendar is
@@ -462,6 +464,7 @@ impl Database {
                 rows: Vec::new(),
                 identifiers: Vec::new(),
                 modified: false,
+                person: None,
             };
             let prepared = Prepared {
                 holder: HolderId::CENTRE,
@@ -640,6 +643,7 @@ fn recovered(
     committer.newest = logged;
     committer.recover(logged, progress).map_err(failed)?;
     committer.newest = newest;
+    committer.load_persons().map_err(failed)?;
     committer.publish();
     Ok((shared, committer))
 }

@@ -4,6 +4,7 @@
 //! compares that with what has been committed since; if anything differs, the request is prepared again.
 
 use super::erased::{About, ErasedOf};
+use super::persons::PersonKeys;
 use super::references::References;
 use super::stamp::{Stamped, same_but_stamp, stamped, with_id};
 use super::tables::{PreparedRow, Tables};
@@ -63,6 +64,8 @@ pub(super) struct Operation {
     pub(super) identifiers: Vec<String>,
     /// Kept out of the built-in views by an unknown `modifierExtension`.
     pub(super) modified: bool,
+    /// Of a Patient: who it says it is.
+    pub(super) person: Option<PersonKeys>,
 }
 
 /// A criterion, and the ids that matched it.
@@ -369,6 +372,7 @@ impl Preparer<'_> {
             rows,
             identifiers,
             modified,
+            person: (plan.resource_type == "Patient").then(|| PersonKeys::of(&resource)),
         }))
     }
 }
@@ -411,6 +415,7 @@ fn deletion(plan: &Planned<'_>) -> Operation {
         rows: Vec::new(),
         identifiers: Vec::new(),
         modified: false,
+        person: (plan.resource_type == "Patient").then(PersonKeys::default),
     }
 }
 

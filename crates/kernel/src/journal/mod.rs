@@ -8,6 +8,7 @@ mod copy;
 mod erasure;
 mod format;
 mod lookup;
+mod persons;
 mod writer;
 
 pub(crate) use checkpoint::{Checkpointer, truncate};
@@ -21,6 +22,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+/// What a national identifier is found by: the first half of its SHA-256.
+pub(crate) type NationalHash = [u8; 16];
 
 /// The journal failed.
 #[derive(Debug, thiserror::Error)]
