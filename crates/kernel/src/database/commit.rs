@@ -13,6 +13,7 @@ use crate::limits::MAX_GROUP;
 use crate::live::{Change, LiveCell, LiveTable, RowHead, Snapshot, Store};
 use jiff::Timestamp;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
 
 /// What waits for the committer.
@@ -168,7 +169,7 @@ impl Committer {
     }
 
     /// After a group, when everybody has been answered: full segments go to the store, what it has made takes its place, and a
-    /// checkpoint is begun if one is due, or if the database is being closed.
+    /// checkpoint is begun if one is due, if somebody has asked for one, or if the database is being closed.
     pub(super) fn look_after_tables(&mut self, closing: bool) -> Result<(), JournalError> {
         let Some(store) = &self.store else { return Ok(()) };
         for table in &mut self.tables {
@@ -178,7 +179,8 @@ impl Committer {
             self.publish(); // the same rows, so that those that have a file leave the memory
         }
         let Some(store) = &self.store else { return Ok(()) };
-        if closing || store.checkpoint_is_due() {
+        let asked = self.shared.checkpoint.swap(false, Ordering::Relaxed);
+        if closing || asked || store.checkpoint_is_due() {
             store.checkpoint(self.newest, self.shared.counted(), &mut self.tables);
         }
         Ok(())

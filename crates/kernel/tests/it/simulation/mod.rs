@@ -4,6 +4,7 @@
 //! `DUGNAD_SEEDS` says how many stories are run, `DUGNAD_SEED` with which seed they begin (and alone: that one story).
 //! A story that fails is made shorter while it goes on failing, and printed with the command that repeats it.
 
+pub mod definition;
 pub mod model;
 mod request;
 mod rows;
@@ -21,7 +22,7 @@ use story::{Plot, Step};
 /// How many stories the suite runs: in memory, and where every commit waits for a disk.
 const SEEDS: (u64, u64) = (1_500, 60);
 
-const PLOT: Plot = Plot { operations: 30, drawn_ids: true, crashes: true };
+const PLOT: Plot = Plot { operations: 30, drawn_ids: true, views: true, crashes: true };
 
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))

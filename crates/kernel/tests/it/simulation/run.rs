@@ -1,11 +1,12 @@
 //! Runs a story on a database and on the model, and says where they differ.
 
+use super::definition::definition;
 use super::model::{Expected, Model};
 use super::request::Request;
 use super::rows::{self, Names};
 use super::story::{Operation, Step, Write};
 use dugnad_kernel::clock::{Clock, ManualClock};
-use dugnad_kernel::database::{Database, EntryOutcome, Outcome, StoredVersion, WriteError};
+use dugnad_kernel::database::{Database, EntryOutcome, Outcome, StoredVersion, ViewRefused, ViewState, WriteError};
 use dugnad_kernel::ids::{Commit, HolderId};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The kinds of the documents of the stories.
@@ -143,6 +145,9 @@ impl Run {
                 self.compare_all()?;
             }
             Operation::Checkpoint(mode) => self.checkpoint(mode)?,
+            Operation::Store => self.database.checkpoint_soon(),
+            Operation::View { id, definition } => self.register_view(*id, *definition)?,
+            Operation::WithoutView { id } => self.remove_view(*id)?,
             Operation::Clock(seconds) => {
                 self.model.clock += SignedDuration::from_secs(i64::from(*seconds));
                 self.clock.set(self.model.clock);
@@ -157,7 +162,9 @@ impl Run {
 
     /// Closes it, opens it and compares every commit.
     pub fn end(&mut self) -> Result<(), Trouble> {
+        self.wait_for_views()?;
         self.restart(&Operation::Close)?;
+        self.wait_for_views()?;
         self.compare_all()?;
         Ok((0..=self.model.newest()).try_for_each(|commit| self.compare(commit))?)
     }
@@ -180,6 +187,44 @@ impl Run {
         let commit = self.answered(|database| database.put_document(kind, &id, &content.to_string()), after)?;
         equal("the document's commit", &commit.0, &self.model.newest())?;
         Ok(self.compare_history(HolderId::CENTRE, kind, &id)?)
+    }
+
+    fn register_view(&mut self, id: u8, seed: u32) -> Result<(), Trouble> {
+        let definition = definition(seed, &format!("view_{id}"));
+        let name = definition["name"].as_str().unwrap();
+        let mut after = self.model.clone();
+        after.register_view(&definition);
+        let register = |database: &Database| match database.register_view(name, &definition.to_string()) {
+            Ok(commit) => Ok(commit),
+            Err(ViewRefused::Write(error)) => Err(error),
+            Err(other) => panic!("{other}"),
+        };
+        let commit = self.answered(register, after)?;
+        Ok(equal("the view's commit", &commit.0, &self.model.newest())?)
+    }
+
+    fn remove_view(&mut self, id: u8) -> Result<(), Trouble> {
+        let name = format!("view_{id}");
+        let mut after = self.model.clone();
+        after.remove_view(&name);
+        let there = after.newest() > self.model.newest();
+        let commit = self.answered(|database| database.remove_view(&name), after)?;
+        Ok(equal("the commit without the view", &commit.map(|c| c.0), &there.then(|| self.model.newest()))?)
+    }
+
+    /// Waits until the tables of all registered views are built.
+    fn wait_for_views(&self) -> Result<(), String> {
+        for _ in 0..10_000 {
+            let views = self.database.views();
+            if views.iter().all(|v| matches!(v.state, ViewState::Live { .. })) {
+                return Ok(());
+            }
+            if let Some(view) = views.iter().find(|v| matches!(v.state, ViewState::Failed { .. })) {
+                return Err(format!("the view {} has failed: {:?}", view.id, view.state));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(format!("the views are not built: {:?}", self.database.views()))
     }
 
     /// Does what makes `after` of the model. Without an answer it is not known whether it has.
@@ -254,7 +299,9 @@ impl Run {
     fn restart(&mut self, how: &Operation) -> Result<(), Trouble> {
         let before = self.database.snapshot();
         self.reopen(how)?;
-        let difference = before.first_difference(&self.database.snapshot());
+        // The tables of registered views come when they are built, and in that order.
+        let views = self.model.tables.iter().any(|t| !t.builtin);
+        let difference = if views { None } else { before.first_difference(&self.database.snapshot()) };
         difference.map_or(Ok(()), |d| Err(Trouble::Differs(format!("after {how:?}: before, now: {d}"))))
     }
 
@@ -274,13 +321,17 @@ impl Run {
     /// The live tables at a commit.
     fn compare(&mut self, commit: u64) -> Result<(), String> {
         equal("the newest commit", &self.database.snapshot().commit().0, &self.model.newest())?;
+        // A table that is being built is not there yet, or still that of the definition before.
+        let views = self.database.views();
+        let building: Vec<&str> = views.iter().filter(|v| !matches!(v.state, ViewState::Live { .. })).map(|v| v.table.as_str()).collect();
         let snapshot = self.database.snapshot_at(Commit(commit)).map_err(|e| e.to_string())?;
         let snapshot = snapshot.ok_or_else(|| format!("there is no commit {commit}"))?;
         let time = commit.checked_sub(1).map_or(Timestamp::UNIX_EPOCH, |i| self.model.commits[usize::try_from(i).unwrap()]);
         equal(&format!("the time of commit {commit}"), &snapshot.time(), &time)?;
         let found = rows::of_snapshot(&snapshot, &self.database, &mut self.names)?;
         let wanted = self.model.rows(commit);
-        for table in found.keys().map(String::as_str).chain(wanted.keys().copied()) {
+        let tables = found.keys().map(String::as_str).chain(wanted.keys().copied());
+        for table in tables.filter(|table| !building.contains(table)) {
             let none = (Vec::new(), Vec::new());
             let (found, wanted) = (found.get(table).unwrap_or(&none.0), wanted.get(table).unwrap_or(&none.1));
             if !found.iter().eq(wanted.iter()) {
