@@ -18,6 +18,25 @@ struct Figure {
     unit: &'static str,
     better: Better,
     said: String,
+    peer: Option<Peer>,
+}
+
+/// Another program that did the same in the same run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Peer {
+    /// Its name and version.
+    pub(super) name: String,
+    /// Its figure, in the same unit.
+    pub(super) value: f64,
+}
+
+impl Figure {
+    /// Ours by the peer's, or the peer's by ours where lower is better: more is always better for us.
+    fn ratio(&self) -> Option<f64> {
+        let peer = self.peer.as_ref()?.value;
+        let ratio = if self.better == Better::Lower { peer / self.value } else { self.value / peer };
+        ratio.is_finite().then_some(ratio)
+    }
 }
 
 /// The figures of one benchmark, in the order in which they are shown.
@@ -33,15 +52,31 @@ impl Figures {
 
     /// Adds a figure: its name in JSON, its value and unit, and what it is in the words of the table.
     pub(super) fn add(&mut self, name: impl Into<String>, value: f64, unit: &'static str, better: Better, said: impl Into<String>) {
-        self.figures.push(Figure { name: name.into(), value, unit, better, said: said.into() });
+        self.add_beside(name, value, unit, better, said, None);
+    }
+
+    /// Adds a figure, and what the peer's was, if it ran.
+    pub(super) fn add_beside(
+        &mut self,
+        name: impl Into<String>,
+        value: f64,
+        unit: &'static str,
+        better: Better,
+        said: impl Into<String>,
+        peer: Option<Peer>,
+    ) {
+        self.figures.push(Figure { name: name.into(), value, unit, better, said: said.into(), peer });
     }
 
     /// One JSON object per figure.
     pub(super) fn lines(&self) -> impl Iterator<Item = Value> {
         self.figures.iter().map(|f| {
-            let rounded = (f.value * 1e3).round() / 1e3;
-            let value = if rounded.fract() == 0.0 && rounded.abs() < 1e15 { json!(rounded as i64) } else { json!(rounded) };
-            let mut line = json!({"bench": self.bench, "figure": f.name, "value": value, "unit": f.unit});
+            let mut line = json!({"bench": self.bench, "figure": f.name, "value": rounded(f.value), "unit": f.unit});
+            if let Some(peer) = &f.peer {
+                line["peer"] = json!(peer.name);
+                line["peer_value"] = rounded(peer.value);
+                line["ratio"] = f.ratio().map_or(Value::Null, rounded);
+            }
             match f.better {
                 Better::Higher => line["better"] = json!("higher"),
                 Better::Lower => line["better"] = json!("lower"),
@@ -54,7 +89,13 @@ impl Figures {
     /// The table.
     pub(super) fn table(&self) -> String {
         let width = self.figures.iter().map(|f| f.said.chars().count()).max().unwrap_or_default();
-        let row = |f: &Figure| format!("{:<width$}  {:>12} {}\n", f.said, number(f.value), if f.unit == "1" { "" } else { f.unit });
+        let row = |f: &Figure| {
+            let beside = match (&f.peer, f.ratio()) {
+                (Some(peer), Some(ratio)) => format!("  {}: {}, ratio {ratio:.1}", peer.name, number(peer.value)),
+                _ => String::new(),
+            };
+            format!("{:<width$}  {:>12} {}{beside}\n", f.said, number(f.value), if f.unit == "1" { "" } else { f.unit })
+        };
         self.figures.iter().map(row).collect()
     }
 
@@ -66,6 +107,12 @@ impl Figures {
             let _: io::Result<()> = writeln!(out, "{line}"); // nobody may be reading
         }
     }
+}
+
+/// To three decimals; whole numbers as such.
+fn rounded(value: f64) -> Value {
+    let rounded = (value * 1e3).round() / 1e3;
+    if rounded.fract() == 0.0 && rounded.abs() < 1e15 { json!(rounded as i64) } else { json!(rounded) }
 }
 
 /// Thousands apart; decimals only where they say something.

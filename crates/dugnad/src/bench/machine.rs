@@ -92,6 +92,35 @@ pub(super) fn cpu_s() -> Option<f64> {
     Some((user + system) / 100.0)
 }
 
+/// Which of a peer's clocks tells the same as [`ThreadClock`].
+pub(super) const CLOCK: &str = if cfg!(target_os = "linux") { "cpu_s" } else { "clock_s" };
+
+/// A clock of the processor time of the calling thread; the time of day where the system does not tell.
+pub(super) struct ThreadClock {
+    began: Instant,
+    cpu_before: Option<Duration>,
+}
+
+impl ThreadClock {
+    pub(super) fn start() -> Self {
+        Self { began: Instant::now(), cpu_before: thread_cpu() }
+    }
+
+    /// What has passed since the start.
+    pub(super) fn elapsed(&self) -> Duration {
+        match (thread_cpu(), self.cpu_before) {
+            (Some(now), Some(before)) => now.saturating_sub(before),
+            _ => self.began.elapsed(),
+        }
+    }
+}
+
+/// Linux: nanoseconds on a processor are the first field.
+fn thread_cpu() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Some(Duration::from_nanos(text.split(' ').next()?.parse().ok()?))
+}
+
 /// How busy the machine is with everything: the load average of the last minute, and its processors.
 pub(super) fn load() -> (Option<f64>, usize) {
     let average = std::fs::read_to_string("/proc/loadavg").ok().and_then(|text| text.split(' ').next()?.parse().ok());

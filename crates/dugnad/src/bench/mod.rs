@@ -6,8 +6,10 @@ pub mod ingest;
 mod latency;
 mod loopback;
 mod machine;
+mod peer;
 #[cfg(test)]
 mod tests;
+pub mod views;
 
 pub use latency::Latency;
 

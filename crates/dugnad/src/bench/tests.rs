@@ -1,6 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use super::figures::{Better, Figures};
+use super::figures::{Better, Figures, Peer};
+use super::peer::Python;
 use super::*;
 use std::time::Duration;
 
@@ -23,6 +24,29 @@ fn figures_are_a_table_and_lines() {
         figures.table(),
         "resources a second        25,123 1/s\nstale                          0 \nprocessors                     2 \n"
     );
+}
+
+#[test]
+fn a_peer_stands_beside_and_more_is_always_better() {
+    let mut figures = Figures::new("views");
+    let peer = |value| Some(Peer { name: "other 1.0".to_owned(), value });
+    figures.add_beside("rate", 3_000.0, "1/s", Better::Higher, "rate", peer(1_500.0));
+    figures.add_beside("time", 3.0, "s", Better::Lower, "time", peer(12.0));
+    let lines: Vec<String> = figures.lines().map(|line| line.to_string()).collect();
+    assert_eq!(
+        lines,
+        [
+            r#"{"bench":"views","figure":"rate","value":3000,"unit":"1/s","peer":"other 1.0","peer_value":1500,"ratio":2,"better":"higher"}"#,
+            r#"{"bench":"views","figure":"time","value":3,"unit":"s","peer":"other 1.0","peer_value":12,"ratio":4,"better":"lower"}"#,
+        ]
+    );
+    assert!(figures.table().contains("rate         3,000 1/s  other 1.0: 1,500, ratio 2.0\n"), "{}", figures.table());
+}
+
+#[test]
+fn a_peer_that_cannot_run_says_why() {
+    let why = Python::new("/does/not/exist".into()).run("", &[]).unwrap_err();
+    assert!(why.starts_with("/does/not/exist: ") && why.contains("benches/setup.sh"), "{why}");
 }
 
 #[test]

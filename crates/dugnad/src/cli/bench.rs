@@ -2,7 +2,7 @@
 
 use super::CliError;
 use super::ingest::References;
-use crate::bench::{freshness, ingest};
+use crate::bench::{freshness, ingest, views};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +18,8 @@ Examples:
   dugnad bench ingest                                 200,000 synthetic resources
   dugnad bench ingest bundles/ --data ./bench-db      your own bundles, on the disk that matters
   dugnad bench freshness --rate 1000 --writers 16 --for 60
-  dugnad bench freshness --reads 100000 > figures.ndjson")]
+  dugnad bench freshness --reads 100000 > figures.ndjson
+  dugnad bench views bundles/                         beside pysof, if benches/setup.sh has been run")]
 pub struct Bench {
     #[command(subcommand)]
     what: What,
@@ -30,8 +31,8 @@ enum What {
     Ingest(Ingest),
     /// From the hospital's commit to the answers that hold it, and stale answers, at a given rate of writes.
     Freshness(Freshness),
-    /// The view runner, resources per second (comes with a later release).
-    Views,
+    /// The view runner on one thread, resources per second, beside pysof.
+    Views(Views),
     /// SQL under a permit (comes with a later release).
     Sql,
     /// FHIR search (comes with a later release).
@@ -99,12 +100,31 @@ struct Freshness {
     server: Option<String>,
 }
 
+/// Measures what `dugnad view run --format ndjson` does, from an NDJSON file to one, on one thread: a view of few columns and
+/// the built-in view, of Patients and of Observations. pysof gets the same files and views by turns, where a Python has it; the
+/// rows of both must be as many. Rates are per second of processor time, so that other programs on the machine count less.
+#[derive(Debug, Args)]
+struct Views {
+    /// Bundles, NDJSON files, archives or folders of them with Patients and Observations; synthetic ones if none is given.
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// How many Patients, and how many Observations; if there are fewer, they are taken again from the beginning.
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    resources: u32,
+    /// How often each view is run by each; the median counts.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    rounds: u16,
+    /// The Python that has pysof, as benches/setup.sh makes it.
+    #[arg(long, value_name = "FILE", default_value = "benches/.venv/bin/python")]
+    python: PathBuf,
+}
+
 impl Bench {
     pub(super) fn run(self) -> Result<(), CliError> {
         let name = match self.what {
             What::Ingest(options) => return ingest::run(&options.into()),
             What::Freshness(options) => return freshness::run(&options.into()),
-            What::Views => "views",
+            What::Views(options) => return views::run(&options.into()),
             What::Sql => "sql",
             What::Search => "search",
             What::Restart => "restart",
@@ -124,6 +144,12 @@ impl From<Ingest> for ingest::Options {
             handling: given.references.handling(),
             jobs: usize::from(given.jobs),
         }
+    }
+}
+
+impl From<Views> for views::Options {
+    fn from(given: Views) -> Self {
+        Self { paths: given.paths, resources: given.resources as usize, rounds: usize::from(given.rounds), python: given.python }
     }
 }
 

@@ -10,7 +10,7 @@ mod query;
 pub mod serve;
 pub mod source;
 mod token;
-mod view;
+pub(crate) mod view;
 
 use clap::{Args, Parser, Subcommand};
 use std::io::IsTerminal;

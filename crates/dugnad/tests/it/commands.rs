@@ -65,7 +65,7 @@ fn usage_is_2_and_what_is_not_built_says_so() {
     ends_with_code(&dugnad(&["ingest", "--data", "x", "--holder", "H", "/does/not/exist.json"]), 2);
     ends_with_code(&dugnad(&["ingest", "--holder", "H", "x.json"]), 2);
     ends_with_code(&dugnad(&["token", "issue", "--data", "/tmp", "--user", "u", "--role", "hospital"]), 2);
-    let later = dugnad(&["bench", "views"]);
+    let later = dugnad(&["bench", "attacks"]);
     ends_with_code(&later, 1);
     assert!(text(&later.stderr).contains("comes with a later release"));
     for command in ["demo", "serve", "ingest", "query", "view", "token", "audit", "bench"] {
@@ -99,6 +99,26 @@ fn a_view_runs_without_a_database() {
     assert_eq!(text(&csv.stdout), "id,gender,given\n1,female,[]\n2,,\"[\"\"A\"\",\"\"B\"\"]\"\n");
     let parquet = dugnad(&["view", "run", &view, &file, "--format", "parquet"]);
     assert!(parquet.stdout.starts_with(b"PAR1"));
+}
+
+#[test]
+fn the_view_runner_is_measured_without_a_peer_too() {
+    let output = dugnad(&["bench", "views", "--resources", "50", "--rounds", "2", "--python", "/does/not/exist"]);
+    ends_with_code(&output, 0);
+    let lines: Vec<serde_json::Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let figures: Vec<&str> = lines.iter().filter(|l| l["better"] == "higher").map(|l| l["figure"].as_str().unwrap()).collect();
+    assert_eq!(
+        figures,
+        [
+            "patient_resources_per_s",
+            "observation_resources_per_s",
+            "patient_builtin_resources_per_s",
+            "observation_builtin_resources_per_s"
+        ]
+    );
+    assert!(lines.iter().all(|l| l["bench"] == "views" && l["value"].as_f64().is_some() && l.get("peer").is_none()));
+    let said = text(&output.stderr);
+    assert!(said.contains("pysof did not run: /does/not/exist: ") && said.contains("benches/setup.sh"), "{said}");
 }
 
 #[test]

@@ -11,3 +11,4 @@ mod limits;
 mod process;
 mod sql;
 mod support;
+mod view_run;

@@ -61,7 +61,7 @@ impl Builder<'_> {
     /// Builds the table of a view and switches it on, in the place of another if there is one. The commit from which on it is seen.
     pub(super) fn build(&self, wanted: Wanted, replaces: Option<TableId>) -> Result<Commit, BuildError> {
         let id = TableId(self.shared.next_table.fetch_add(1, Ordering::Relaxed));
-        let view = wanted.numbered(id);
+        let view = wanted.numbered(id, self.shared.tuning);
         let mut built = Built { table: LiveTable::new(Arc::clone(&view.info)), view, after: 0, replaces };
         loop {
             while self.chunk(&mut built)? {}

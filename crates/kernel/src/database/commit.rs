@@ -234,8 +234,10 @@ impl Committer {
             apply_to(&mut table, &change, &self.shared.holder_cell(change.holder));
         }
         self.writer.commit()?;
-        self.tables.retain(|t| Some(t.info().id) != replaces);
-        self.tables.push(table);
+        match self.tables.iter_mut().find(|t| Some(t.info().id) == replaces) {
+            Some(present) => *present = table,
+            None => self.tables.push(table),
+        }
         self.replace_views(replaces, Some(view));
         self.publish();
         if let Some(store) = &self.store {

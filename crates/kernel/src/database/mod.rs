@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId};
 use crate::journal::{self, Checkpointer, JournalError, Lookup, Readers};
 use crate::limits::{COMMIT_QUEUE, OPTIMISTIC_TRIES};
-use crate::live::{self, LiveCell, SegmentFiles, Snapshot, TableInfo};
+use crate::live::{self, LiveCell, SegmentFiles, Snapshot, Tuning};
 use arc_swap::ArcSwap;
 use commit::{Committer, Reply, Work};
 use jiff::Timestamp;
@@ -72,6 +72,7 @@ struct Shared {
     holders: RwLock<Vec<Holder>>,
     counters: Mutex<live::Counters>,
     stopped: OnceLock<String>,
+    tuning: Tuning,
     next_table: AtomicU32,
     files: OnceLock<Arc<SegmentFiles>>,
     views: Views,
@@ -238,6 +239,11 @@ impl Database {
     /// Opens the database in `dir`, making it if the folder is empty or absent: takes the folder's lock, opens the
     /// journal, and fills the live tables from it. `progress` is told (versions done, versions in all).
     pub fn open(dir: &Path, clock: Arc<dyn Clock>, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, OpenError> {
+        Self::open_tuned(dir, clock, Tuning::default(), progress)
+    }
+
+    /// The same, with segments and checkpoints of another size: tests make them small.
+    pub fn open_tuned(dir: &Path, clock: Arc<dyn Clock>, tuning: Tuning, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, OpenError> {
         let io = |path: &Path, source| OpenError::Io { path: path.display().to_string(), source };
         std::fs::create_dir_all(dir).map_err(|e| io(dir, e))?;
         let lock_path = dir.join("lock");
@@ -249,7 +255,7 @@ impl Database {
         }
         let path = dir.join("journal.sqlite");
         let failed = |e: JournalError| OpenError::Journal { path: path.display().to_string(), what: e.to_string() };
-        let (shared, committer) = recovered(dir, &path, clock, progress)?;
+        let (shared, committer) = recovered(dir, &path, clock, tuning, progress)?;
         let checkpointer = Checkpointer::start(&path).map_err(failed)?;
         let (queue, work) = sync_channel(COMMIT_QUEUE);
         let thread =
@@ -514,6 +520,7 @@ fn recovered(
     dir: &Path,
     path: &Path,
     clock: Arc<dyn Clock>,
+    tuning: Tuning,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(Arc<Shared>, Committer), OpenError> {
     let failed = |e: JournalError| OpenError::Journal { path: path.display().to_string(), what: e.to_string() };
@@ -526,7 +533,7 @@ fn recovered(
     let (views, registered) = Views::read(&writer.lookup()).map_err(failed)?;
 
     let wanted: Vec<Wanted> = builtin.iter().chain(registered.iter().map(|(_, wanted)| wanted)).cloned().collect();
-    let mut opened = live::store::open(&live_dir, &wanted.iter().map(Wanted::named).collect::<Vec<_>>()).map_err(io)?;
+    let mut opened = live::store::open(&live_dir, &wanted.iter().map(Wanted::named).collect::<Vec<_>>(), tuning).map_err(io)?;
     if !builtin.iter().all(|w| opened.tables.iter().any(|t| t.schema().name == w.schema.name)) {
         opened.start_anew(); // a new database, another program version, or damage
     }
@@ -545,15 +552,15 @@ fn recovered(
             None if !wanted.builtin => continue,
             None => {
                 let id = TableId(next_table.fetch_add(1, Ordering::Relaxed));
-                let info = TableInfo { id, fingerprint: wanted.fingerprint.clone(), schema: Arc::clone(&wanted.schema) };
-                tables.push(live::LiveTable::new(Arc::new(info)));
+                let view = wanted.clone().numbered(id, tuning);
+                tables.push(live::LiveTable::new(Arc::clone(&view.info)));
                 id
             }
         };
         if !wanted.builtin {
             views.is_live(name, opened.commit);
         }
-        live_views.push(wanted.numbered(id));
+        live_views.push(wanted.numbered(id, tuning));
     }
 
     let ids = Arc::clone(&clock);
@@ -566,6 +573,7 @@ fn recovered(
         holders: RwLock::new(holders),
         counters: Mutex::new(opened.counters.clone()),
         stopped: OnceLock::new(),
+        tuning,
         next_table,
         files: OnceLock::new(),
         views,

@@ -4,7 +4,7 @@ use crate::fhir::definitions;
 use crate::fhir::json::Value;
 use crate::ids::TableId;
 use crate::live::schema::{Storage, TableSchema};
-use crate::live::{LiveCell, TableInfo};
+use crate::live::{LiveCell, TableInfo, Tuning};
 use crate::views::builtin::{TREATMENT, builtin_views};
 use crate::views::render::write_json;
 use crate::views::{Cell, View, ViewError, has_modifier_extension};
@@ -83,8 +83,8 @@ impl Wanted {
     }
 
     /// A table of it, under a number.
-    pub(super) fn numbered(self, id: TableId) -> LiveView {
-        let info = Arc::new(TableInfo { id, fingerprint: self.fingerprint, schema: self.schema });
+    pub(super) fn numbered(self, id: TableId, tuning: Tuning) -> LiveView {
+        let info = Arc::new(TableInfo { id, fingerprint: self.fingerprint, schema: self.schema, segment_rows: tuning.segment_rows });
         LiveView { info, view: self.view, builtin: self.builtin, failures: Arc::default() }
     }
 }

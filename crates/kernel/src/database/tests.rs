@@ -393,3 +393,6 @@ fn ids_are_version_7_uuids() {
     assert_ne!(id, at(0x0190_0000_0000 * 1_000 + 500));
     assert!(id < at(0x0190_0000_0000 * 1_000 + 501));
 }
+
+mod registered;
+mod stored;

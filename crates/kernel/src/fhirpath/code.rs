@@ -96,6 +96,8 @@ pub(super) enum Code {
         from: Box<Code>,
         resource_type: Option<&'static str>,
     },
+    /// The first of them that is not empty.
+    Coalesce(Vec<Code>),
     Join {
         from: Box<Code>,
         separator: Box<Code>,
@@ -252,11 +254,22 @@ pub(super) enum Function {
     Floor,
     Round,
     Truncate,
+    Sqrt,
+    Exp,
+    Ln,
+    Log,
+    Power,
+    Encode,
+    Decode,
     LowBoundary,
     HighBoundary,
     /// `toString()` and its like; with `test`, `convertsToString()` and its like.
     Convert {
         to: super::types::Class,
+        test: bool,
+    },
+    /// `toQuantity()`; with `test`, `convertsToQuantity()`.
+    ToQuantity {
         test: bool,
     },
 }

@@ -4,6 +4,7 @@ mod functions;
 
 use super::code::{Choice, Code, Combine, Filter, Operator, Pick, Step};
 use super::syntax::{Kind, Literal, Node};
+use super::temporal::Unit;
 use super::types::{self, TypeName};
 use super::{CompileError, Environment};
 
@@ -129,8 +130,31 @@ impl Compiler<'_> {
             "&" => Operator::Concatenate,
             _ => return Err(error(at, format!("the operator `{operator}` is not supported"))),
         };
+        check_quantities(operator, &left, &right, at)?;
         Ok(Code::Binary { operator, left, right, at })
     }
+}
+
+/// With a quantity that is written in the expression, only what can be computed passes: a duration after a date.
+fn check_quantities(operator: Operator, left: &Code, right: &Code, at: usize) -> Result<(), CompileError> {
+    use Operator::{Add, Concatenate, Div, Divide, Mod, Multiply, Subtract};
+    match (operator, unit_of(left), unit_of(right)) {
+        (Add | Subtract, None, Some(unit)) if Unit::of_duration(unit).is_some() => Ok(()),
+        (Add | Subtract, None, Some(unit)) => {
+            let known = "years, months, weeks, days, hours, minutes, seconds, milliseconds are, such as 18 years";
+            Err(error(at, format!("'{unit}' is no calendar duration: {known}")))
+        }
+        (Add | Subtract | Multiply | Divide | Div | Mod | Concatenate, Some(_), _)
+        | (Multiply | Divide | Div | Mod | Concatenate, _, Some(_)) => {
+            Err(error(at, "quantities can be compared and a duration added to a date; for other arithmetic use their value"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The unit of a quantity that is written in the expression.
+fn unit_of(code: &Code) -> Option<&str> {
+    if let Code::Literal(Literal::Quantity { unit, .. }) = code { Some(unit) } else { None }
 }
 
 fn is_text(code: &Code) -> bool {

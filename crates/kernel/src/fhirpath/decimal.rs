@@ -145,7 +145,13 @@ impl Decimal {
         (self.mantissa.checked_rem(unit)? == 0).then(|| i64::try_from(self.mantissa / unit).ok()).flatten()
     }
 
-    fn trimmed(self) -> Decimal {
+    /// The nearest number of the processor.
+    pub(super) fn to_real(self) -> f64 {
+        self.to_string().parse().unwrap_or(f64::NAN)
+    }
+
+    /// Without zeros at the end of the fraction.
+    pub(super) fn trimmed(self) -> Decimal {
         let mut trimmed = self;
         while trimmed.scale > 0 && trimmed.mantissa % 10 == 0 {
             trimmed = Decimal { mantissa: trimmed.mantissa / 10, scale: trimmed.scale - 1 };

@@ -1,9 +1,14 @@
 //! Evaluation: every [`Code`] pushes its items into a sink, so that a path allocates nothing and a question such as
 //! `exists()` stops at the first item.
 
+mod coding;
+mod dates;
+mod numbers;
 mod operators;
 mod paths;
 mod scalars;
+
+pub(super) use coding::coding;
 
 use super::code::{Code, Combine, Filter, Lambda, Pick, Summary};
 use super::item::{Item, equal};
@@ -165,6 +170,19 @@ impl Code {
             Code::Pattern { from, pattern, replacement, at } => {
                 push(flow(scalars::pattern(from, pattern, replacement.as_deref(), *at, scope))?, sink)
             }
+            Code::Coalesce(choices) => {
+                for choice in choices {
+                    let mut found = false;
+                    choice.each(scope, &mut |item| {
+                        found = true;
+                        sink(item)
+                    })?;
+                    if found {
+                        break;
+                    }
+                }
+                GO_ON
+            }
             Code::Join { from, separator, at } => push(flow(scalars::join(from, separator, *at, scope))?, sink),
             _ => GO_ON,
         }
@@ -220,6 +238,7 @@ fn literal_item<'a>(literal: &Literal, scope: &Scope<'_, 'a>) -> Result<Item<'a>
         Literal::Date(text) => Item::Date(keep(text)?),
         Literal::DateTime(text) => Item::DateTime(keep(text)?),
         Literal::Time(text) => Item::Time(keep(text)?),
+        Literal::Quantity { value, unit } => Item::Quantity { value: keep(value)?, unit: keep(unit)? },
     })
 }
 

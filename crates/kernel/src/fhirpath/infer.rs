@@ -30,6 +30,7 @@ pub(super) fn result(code: &Code) -> ResultType {
             Literal::Date(_) => Class::Date,
             Literal::DateTime(_) => Class::DateTime,
             Literal::Time(_) => Class::Time,
+            Literal::Quantity { .. } => return Unknown,
         }),
         Code::Path { steps, .. } => match steps.last().map(|s| &s.choice) {
             Some(super::code::Choice::Only(types)) => types.iter().map(|t| class(t.class)).reduce(common).unwrap_or(Unknown),
@@ -55,12 +56,18 @@ pub(super) fn result(code: &Code) -> ResultType {
             Lambda::All | Lambda::Exists => Primitive(Class::Boolean),
         },
         Code::If { then, otherwise, .. } => either(then, otherwise),
+        // A date stays one with a duration added.
+        Code::Binary { operator: Operator::Add | Operator::Subtract, left, .. } => match result(left) {
+            date @ Primitive(Class::Date | Class::DateTime | Class::Time) => date,
+            _ => Unknown,
+        },
         Code::Binary { operator, .. } => binary(*operator),
         Code::Scalar { function, .. } => scalar(*function),
         Code::Pattern { replacement, .. } => Primitive(if replacement.is_some() { Class::Text } else { Class::Boolean }),
         Code::ResourceKey(_) => ResultType::ResourceKey,
         Code::ReferenceKey { resource_type, .. } => ResultType::ReferenceKey(*resource_type),
         Code::Join { .. } => Primitive(Class::Text),
+        Code::Coalesce(choices) => choices.iter().filter(|c| !matches!(c, Code::Nothing)).map(result).reduce(common).unwrap_or(Unknown),
         Code::This | Code::Resource | Code::Context | Code::Nothing | Code::Negate { .. } | Code::Children { .. } => Unknown,
     }
 }
@@ -98,15 +105,21 @@ fn binary(operator: Operator) -> ResultType {
 
 fn scalar(function: Function) -> ResultType {
     let class = match function {
-        Function::StartsWith | Function::EndsWith | Function::Contains | Function::Convert { test: true, .. } => Class::Boolean,
+        Function::StartsWith
+        | Function::EndsWith
+        | Function::Contains
+        | Function::Convert { test: true, .. }
+        | Function::ToQuantity { test: true } => Class::Boolean,
         Function::IndexOf | Function::LastIndexOf | Function::Length | Function::Ceiling | Function::Floor | Function::Truncate => {
             Class::Integer
         }
         Function::Substring | Function::Replace | Function::Upper | Function::Lower | Function::Trim => Class::Text,
-        Function::Split | Function::ToChars => Class::Text,
+        Function::Split | Function::ToChars | Function::Encode | Function::Decode => Class::Text,
         Function::Convert { to, .. } => to,
-        Function::Round => Class::Decimal,
-        Function::Abs | Function::LowBoundary | Function::HighBoundary => return ResultType::Unknown,
+        Function::Round | Function::Sqrt | Function::Exp | Function::Ln | Function::Log => Class::Decimal,
+        Function::Abs | Function::Power | Function::LowBoundary | Function::HighBoundary | Function::ToQuantity { test: false } => {
+            return ResultType::Unknown;
+        }
     };
     ResultType::Primitive(class)
 }

@@ -1,7 +1,7 @@
 //! The items of a collection.
 
 use super::decimal::Decimal;
-use super::temporal::Temporal;
+use super::temporal::{Temporal, Unit};
 use super::types::{Class, DataType, TypeName, resource_type};
 use crate::fhir::json::{self, Value};
 use bumpalo::Bump;
@@ -31,6 +31,13 @@ pub enum Item<'a> {
     DateTime(&'a str),
     /// A time of day.
     Time(&'a str),
+    /// A quantity that was computed or written in the expression.
+    Quantity {
+        /// A decimal, as text.
+        value: &'a str,
+        /// Its unit: of UCUM, or `year` to `millisecond`.
+        unit: &'a str,
+    },
     /// What `getResourceKey()` and `getReferenceKey()` return.
     Key {
         /// The type of the resource.
@@ -53,6 +60,8 @@ pub(super) enum Scalar<'a> {
     /// A date, or a date and time.
     Moment(&'a str),
     Time(&'a str),
+    /// Value and unit.
+    Quantity(&'a str, &'a str),
     Key(&'a str, &'a str),
     Object(&'a [json::Member<'a>]),
 }
@@ -83,6 +92,7 @@ impl<'a> Item<'a> {
             Item::Text(text) => Scalar::Text(text),
             Item::Date(text) | Item::DateTime(text) => Scalar::Moment(text),
             Item::Time(text) => Scalar::Time(text),
+            Item::Quantity { value, unit } => Scalar::Quantity(value, unit),
             Item::Key { resource_type, id } => Scalar::Key(resource_type, id),
         }
     }
@@ -122,6 +132,12 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// Value and unit of a quantity, and of an element that is one: its code, or else its unit; `1` where it has neither.
+    /// None with a comparator, since `< 5 mg` is no certain value.
+    pub(super) fn as_quantity(self) -> Option<(&'a str, &'a str)> {
+        self.scalar().quantity()
+    }
+
     /// The element, if it is one.
     pub fn as_element(self) -> Option<Value<'a>> {
         if let Item::Element { value, .. } = self { Some(value) } else { None }
@@ -134,6 +150,10 @@ impl<'a> Item<'a> {
             Scalar::Number(text) => Some(text),
             Scalar::Integer(value) => Some(bumpalo::format!(in arena, "{}", value).into_bump_str()),
             Scalar::Object(_) => None,
+            Scalar::Quantity(value, unit) => Some(match Unit::parse(unit) {
+                Some(_) => bumpalo::format!(in arena, "{} {}", value, unit).into_bump_str(),
+                None => bumpalo::format!(in arena, "{} '{}'", value, unit).into_bump_str(),
+            }),
             _ => self.as_text(),
         }
     }
@@ -157,6 +177,7 @@ impl<'a> Item<'a> {
             (Item::Element { data_type: Some(data_type), .. }, TypeName::Data(other)) => data_type.is_a(other),
             (Item::Element { value, data_type: None }, TypeName::Data(other)) => could_be(value, other.class),
             (Item::Element { .. }, TypeName::System(_)) => false,
+            (Item::Quantity { .. }, TypeName::Data(other)) => other.name == "Quantity",
             (_, TypeName::System(class)) => self.system_class() == Some(class),
             _ => false,
         }
@@ -164,7 +185,7 @@ impl<'a> Item<'a> {
 
     fn system_class(self) -> Option<Class> {
         Some(match self {
-            Item::Element { .. } => return None,
+            Item::Element { .. } | Item::Quantity { .. } => return None,
             Item::Boolean(_) => Class::Boolean,
             Item::Integer(_) => Class::Integer,
             Item::Decimal(_) => Class::Decimal,
@@ -173,6 +194,19 @@ impl<'a> Item<'a> {
             Item::DateTime(_) => Class::DateTime,
             Item::Time(_) => Class::Time,
         })
+    }
+}
+
+impl<'a> Scalar<'a> {
+    fn quantity(self) -> Option<(&'a str, &'a str)> {
+        let Scalar::Object(members) = self else {
+            return if let Scalar::Quantity(value, unit) = self { Some((value, unit)) } else { None };
+        };
+        let element = Value::Object(members);
+        match (element.get("value"), element.get("comparator")) {
+            (Some(Value::Number(value)), None) => Some((value, element.str("code").or(element.str("unit")).unwrap_or("1"))),
+            _ => None,
+        }
     }
 }
 
@@ -198,6 +232,20 @@ fn numbers(a: Scalar<'_>, b: Scalar<'_>) -> Option<Ordering> {
     decimal(a)?.compare(decimal(b)?)
 }
 
+/// A calendar unit of weeks or less is its namesake of UCUM; `year` and `'a'` differ.
+fn same_unit(a: &str, b: &str) -> bool {
+    let ucum = |unit: &str| match Unit::parse(unit) {
+        Some(Unit::Week) => Some("wk"),
+        Some(Unit::Day) => Some("d"),
+        Some(Unit::Hour) => Some("h"),
+        Some(Unit::Minute) => Some("min"),
+        Some(Unit::Second) => Some("s"),
+        Some(Unit::Millisecond) => Some("ms"),
+        _ => None,
+    };
+    a == b || ucum(a).unwrap_or(a) == ucum(b).unwrap_or(b)
+}
+
 /// How two scalars relate.
 enum Relation {
     /// They can be ordered.
@@ -215,8 +263,21 @@ fn moments(a: Option<Temporal>, b: Option<Temporal>) -> Relation {
     }
 }
 
+fn has_number<'a>(members: &'a [json::Member<'a>]) -> bool {
+    matches!(Value::Object(members).get("value"), Some(Value::Number(_)))
+}
+
+fn quantities(a: Scalar<'_>, b: Scalar<'_>) -> Relation {
+    match (a.quantity(), b.quantity()) {
+        (Some((a, unit)), Some((b, other))) if same_unit(unit, other) => {
+            numbers(Scalar::Number(a), Scalar::Number(b)).map_or(Relation::Unknown, Relation::Ordered)
+        }
+        _ => Relation::Unknown,
+    }
+}
+
 fn relate(a: Scalar<'_>, b: Scalar<'_>) -> Relation {
-    use Scalar::{Boolean, Integer, Key, Moment, Number, Text, Time, Untyped};
+    use Scalar::{Boolean, Integer, Key, Moment, Number, Object, Quantity, Text, Time, Untyped};
     match (a, b) {
         (Integer(a), Integer(b)) => Relation::Ordered(a.cmp(&b)),
         (Number(_) | Integer(_), Number(_) | Integer(_)) => numbers(a, b).map_or(Relation::Unknown, Relation::Ordered),
@@ -228,6 +289,9 @@ fn relate(a: Scalar<'_>, b: Scalar<'_>) -> Relation {
         (Time(a), Time(b) | Untyped(b) | Text(b)) | (Untyped(a) | Text(a), Time(b)) => {
             moments(Temporal::parse_time(a), Temporal::parse_time(b))
         }
+        // Nothing is converted: with two units the answer is not known (FHIRPath N1, section 6.1.1).
+        (Quantity(..), Quantity(..) | Object(_)) | (Object(_), Quantity(..)) => quantities(a, b),
+        (Object(x), Object(y)) if has_number(x) && has_number(y) => quantities(a, b),
         // Two elements of unknown type are dates if both look like dates; text otherwise.
         (Untyped(a), Untyped(b)) => match moments(Temporal::parse(a), Temporal::parse(b)) {
             Relation::Unrelated => Relation::Ordered(a.cmp(b)),
@@ -253,7 +317,7 @@ pub(super) fn equal(a: Item<'_>, b: Item<'_>) -> Option<bool> {
 /// The order of two items. `Err` where they cannot be compared at all, `Ok(None)` where it cannot be known.
 pub(super) fn compare(a: Item<'_>, b: Item<'_>) -> Result<Option<Ordering>, ()> {
     match (a.scalar(), b.scalar()) {
-        (Scalar::Boolean(_) | Scalar::Object(_), _) | (_, Scalar::Boolean(_) | Scalar::Object(_)) => Err(()),
+        (Scalar::Boolean(_), _) | (_, Scalar::Boolean(_)) => Err(()),
         (a, b) => match relate(a, b) {
             Relation::Ordered(order) => Ok(Some(order)),
             Relation::Unknown => Ok(None),

@@ -4,6 +4,7 @@ use super::CompileError;
 use super::decimal::Decimal;
 use super::lexer::{Token, tokens};
 use super::syntax::{Kind, Literal, Node};
+use super::temporal::Unit;
 use crate::limits::{MAX_FHIRPATH_DEPTH, MAX_FHIRPATH_LENGTH};
 
 /// Parses an expression.
@@ -252,19 +253,16 @@ impl Parser {
             return Err(self.unexpected("a number"));
         };
         let unit = match self.peek() {
-            Token::Text(_) => true,
-            Token::Name(word) => is_calendar_unit(word),
-            _ => false,
+            Token::Text(unit) => Some(unit.clone()),
+            Token::Name(word) => Unit::parse(word).map(|unit| unit.name().to_owned()),
+            _ => None,
         };
-        if unit {
-            return Err(CompileError {
-                at,
-                what: "quantity literals (a number with a unit) are not supported; compare value and unit".to_owned(),
-            });
-        }
-        let literal = if text.contains('.') {
-            let decimal = Decimal::parse(&text).ok_or_else(|| CompileError { at, what: "a decimal of more than 28 digits".to_owned() })?;
-            Literal::Decimal(decimal.to_string())
+        let decimal = || Decimal::parse(&text).ok_or_else(|| CompileError { at, what: "a decimal of more than 28 digits".to_owned() });
+        let literal = if let Some(unit) = unit {
+            self.next += 1;
+            Literal::Quantity { value: decimal()?.to_string(), unit }
+        } else if text.contains('.') {
+            Literal::Decimal(decimal()?.to_string())
         } else {
             Literal::Integer(text.parse().map_err(|_| CompileError { at, what: "an integer beyond 64 bits".to_owned() })?)
         };
@@ -274,9 +272,4 @@ impl Parser {
 
 fn too_deep(at: usize) -> CompileError {
     CompileError { at, what: format!("the expression nests deeper than {MAX_FHIRPATH_DEPTH} levels") }
-}
-
-fn is_calendar_unit(word: &str) -> bool {
-    let singular = word.strip_suffix('s').unwrap_or(word);
-    matches!(singular, "year" | "month" | "week" | "day" | "hour" | "minute" | "second" | "millisecond")
 }

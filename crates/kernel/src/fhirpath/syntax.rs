@@ -69,6 +69,13 @@ pub enum Literal {
     DateTime(String),
     /// A time of day.
     Time(String),
+    /// A quantity: `5 'mg'`, or a calendar duration such as `18 years`, whose unit is written in the singular here.
+    Quantity {
+        /// A decimal, as text.
+        value: String,
+        /// Of UCUM, or `year` to `millisecond`.
+        unit: String,
+    },
 }
 
 impl Node {

@@ -1,5 +1,8 @@
 //! Dates and times with their precision (FHIRPath N1, sections 5.6 to 5.8 and 6.2).
 
+mod arithmetic;
+
+pub(super) use arithmetic::Unit;
 use std::cmp::Ordering;
 
 /// A date, a date with a time, or a time of day; each part from the right may be missing.

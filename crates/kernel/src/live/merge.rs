@@ -5,7 +5,6 @@ use super::ends::Ends;
 use super::file::{Contents, Damaged};
 use super::schema::{Storage, TableSchema};
 use super::segment::Segment;
-use crate::limits::SEGMENT_ROWS;
 use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, StringArray, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute::{concat, take};
@@ -18,8 +17,8 @@ use std::sync::Arc;
 /// How many small neighbours there must be before they are merged: fewer would be copied again and again.
 const RUN: usize = 4;
 
-/// The neighbours to merge next, by position; `None` if nothing is worth it. Segments in memory are left alone.
-pub(super) fn candidates(segments: &[Arc<Segment>]) -> Option<Range<usize>> {
+/// The neighbours to merge next into one of `most` rows or fewer, by position; `None` if nothing is worth it. Segments in memory are left alone.
+pub(super) fn candidates(segments: &[Arc<Segment>], most: usize) -> Option<Range<usize>> {
     let standing = |s: &Segment| s.len() - s.ends().ended() as usize;
     let stored = |s: &Arc<Segment>| s.file_name().is_some();
     // A segment of which a quarter has ended: scans of the newest commit pay for rows that they never see.
@@ -30,7 +29,7 @@ pub(super) fn candidates(segments: &[Arc<Segment>]) -> Option<Range<usize>> {
     let (mut start, mut rows) = (0, 0);
     for (at, segment) in segments.iter().enumerate() {
         let more = standing(segment);
-        if !stored(segment) || rows + more > SEGMENT_ROWS {
+        if !stored(segment) || rows + more > most {
             if at - start >= RUN && at > start {
                 return Some(start..at);
             }
@@ -52,8 +51,8 @@ pub(super) struct Merged {
 }
 
 /// The segments of a history to merge next, by position.
-pub(super) fn history_candidates(history: &[Arc<Segment>]) -> Option<Range<usize>> {
-    let small = |s: &&Arc<Segment>| s.len() * RUN <= SEGMENT_ROWS;
+pub(super) fn history_candidates(history: &[Arc<Segment>], most: usize) -> Option<Range<usize>> {
+    let small = |s: &&Arc<Segment>| s.len() * RUN <= most;
     let start = history.iter().position(|s| small(&s))?;
     let run = history.iter().skip(start).take_while(small).take(RUN).count();
     (run == RUN).then_some(start..start + run)

@@ -1,4 +1,4 @@
-//! A segment: up to [`SEGMENT_ROWS`] rows of a live table, in the order of their commits.
+//! A segment: up to [`crate::limits::SEGMENT_ROWS`] rows of a live table, in the order of their commits.
 //!
 //! The newest segment of a table is its tail: one writer appends, readers look at the published rows. A segment that gets no
 //! more rows is stored in a file ([`super::file`]); the stored one takes the place of the one in memory and shares its ends.
@@ -10,7 +10,6 @@ use super::grow::{Reader, Writer};
 use super::schema::TableSchema;
 use super::statistics::Condition;
 use crate::ids::{Commit, HolderId, ResourceOrdinal};
-use crate::limits::SEGMENT_ROWS;
 use arrow::array::ArrayRef;
 use arrow::buffer::ScalarBuffer;
 use std::sync::Arc;
@@ -43,6 +42,7 @@ pub(super) struct SegmentWriter {
     begins: Writer<u64>,
     resources: Writer<u64>,
     holders: Writer<u16>,
+    most: usize,
 }
 
 /// Whose row it is and since when.
@@ -57,24 +57,23 @@ pub struct RowHead {
 }
 
 impl SegmentWriter {
-    pub(super) fn new(schema: &TableSchema) -> (Self, Segment) {
-        let columns: Vec<ColumnWriter> = schema.columns.iter().map(|c| ColumnWriter::with_capacity(c.storage, SEGMENT_ROWS)).collect();
-        let (begins, resources, holders) =
-            (Writer::with_capacity(SEGMENT_ROWS), Writer::with_capacity(SEGMENT_ROWS), Writer::with_capacity(SEGMENT_ROWS));
+    pub(super) fn new(schema: &TableSchema, most: usize) -> (Self, Segment) {
+        let columns: Vec<ColumnWriter> = schema.columns.iter().map(|c| ColumnWriter::with_capacity(c.storage, most)).collect();
+        let (begins, resources, holders) = (Writer::with_capacity(most), Writer::with_capacity(most), Writer::with_capacity(most));
         let rows = Growing {
             columns: columns.iter().zip(&schema.columns).map(|(w, c)| w.reader(c.storage)).collect(),
             begins: begins.reader(),
             resources: resources.reader(),
             holders: holders.reader(),
         };
-        let segment = Segment { rows: Rows::Memory(rows), ends: Arc::new(Ends::none(SEGMENT_ROWS)) };
-        (Self { columns, begins, resources, holders }, segment)
+        let segment = Segment { rows: Rows::Memory(rows), ends: Arc::new(Ends::none(most)) };
+        (Self { columns, begins, resources, holders, most }, segment)
     }
 
     /// Appends a row; false, and nothing is visible of it, if the segment is full.
     #[must_use]
     pub(super) fn push(&mut self, head: RowHead, cells: &[LiveCell], holder: &LiveCell) -> bool {
-        if self.begins.len() == SEGMENT_ROWS {
+        if self.begins.len() == self.most {
             return false;
         }
         debug_assert_eq!(cells.len() + 1, self.columns.len());

@@ -16,7 +16,7 @@ use super::schema::TableSchema;
 use super::segment::{Segment, Segments};
 use super::table::{LiveTable, Replacement, TableInfo};
 use crate::ids::{Commit, TableId};
-use crate::limits::CHECKPOINT_LOG_BYTES;
+use crate::limits::{CHECKPOINT_LOG_BYTES, SEGMENT_ROWS};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,8 @@ pub struct Store {
 pub struct SegmentFiles {
     dir: PathBuf,
     next: AtomicU64,
-    written: Mutex<HashMap<String, Weak<Segment>>>,
+    /// By name; without a segment while it is being written.
+    written: Mutex<HashMap<String, Option<Weak<Segment>>>>,
 }
 
 #[derive(Default)]
@@ -79,11 +80,27 @@ pub struct Opened {
     manifest: Manifest,
     /// Whether nothing of what is on disk is used.
     anew: bool,
+    tuning: Tuning,
+}
+
+/// How large things become. Tests make them small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// How many rows a segment holds at most.
+    pub segment_rows: usize,
+    /// How long the tail log becomes before a checkpoint, in bytes.
+    pub checkpoint_log_bytes: u64,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { segment_rows: SEGMENT_ROWS, checkpoint_log_bytes: CHECKPOINT_LOG_BYTES }
+    }
 }
 
 /// Opens the folder: maps the stored tables among `wanted` (name, fingerprint, schema). A damaged file takes its table with
 /// it; a damaged manifest all of them. They are rebuilt from the journal.
-pub fn open(dir: &Path, wanted: &[(String, String, Arc<TableSchema>)]) -> io::Result<Opened> {
+pub fn open(dir: &Path, wanted: &[(String, String, Arc<TableSchema>)], tuning: Tuning) -> io::Result<Opened> {
     std::fs::create_dir_all(dir)?;
     let manifest = Manifest::read(dir).unwrap_or_else(|damaged| {
         tracing::error!(%damaged, "the live tables are rebuilt from the journal");
@@ -95,15 +112,23 @@ pub fn open(dir: &Path, wanted: &[(String, String, Arc<TableSchema>)]) -> io::Re
     for stored in &manifest.tables {
         let fits = wanted.iter().find(|(name, fingerprint, _)| *name == stored.name && *fingerprint == stored.fingerprint);
         let Some((_, _, schema)) = fits else { continue };
-        match load(dir, stored, schema) {
+        match load(dir, stored, schema, tuning) {
             Ok(table) => tables.push(table),
             Err(damaged) => tracing::error!(table = stored.name, %damaged, "the table is rebuilt from the journal"),
         }
     }
-    Ok(Opened { tables, commit: manifest.commit, counters: manifest.counters.clone(), next_table: manifest.next_table, manifest, anew })
+    Ok(Opened {
+        tables,
+        commit: manifest.commit,
+        counters: manifest.counters.clone(),
+        next_table: manifest.next_table,
+        manifest,
+        anew,
+        tuning,
+    })
 }
 
-fn load(dir: &Path, stored: &StoredTable, schema: &Arc<TableSchema>) -> Result<LiveTable, Damaged> {
+fn load(dir: &Path, stored: &StoredTable, schema: &Arc<TableSchema>, tuning: Tuning) -> Result<LiveTable, Damaged> {
     let segments = |names: &[String]| -> Result<Vec<Arc<Segment>>, Damaged> {
         let one = |name: &String| {
             let file = file::open(&dir.join(name), schema)?;
@@ -113,7 +138,8 @@ fn load(dir: &Path, stored: &StoredTable, schema: &Arc<TableSchema>) -> Result<L
         };
         names.iter().map(one).collect()
     };
-    let info = TableInfo { id: stored.id, fingerprint: stored.fingerprint.clone(), schema: Arc::clone(schema) };
+    let info =
+        TableInfo { id: stored.id, fingerprint: stored.fingerprint.clone(), schema: Arc::clone(schema), segment_rows: tuning.segment_rows };
     Ok(LiveTable::of(Arc::new(info), segments(&stored.segments)?, segments(&stored.history)?))
 }
 
@@ -165,6 +191,7 @@ impl Opened {
             files: Arc::clone(&files),
             log,
             next_log: next_log + 1,
+            checkpoint_log_bytes: self.tuning.checkpoint_log_bytes,
             next_table: self.next_table,
             made: Arc::clone(&made),
             state: Arc::clone(&state),
@@ -241,7 +268,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.send(Work::Close);
+        drop(self.queue.send(Work::Close)); // also if it has failed: it waits for this
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -268,16 +295,18 @@ impl SegmentFiles {
 
     fn write(&self, schema: &TableSchema, contents: &Contents, ends: Arc<Ends>) -> io::Result<Arc<Segment>> {
         let name = format!("{:010}.segment", self.next.fetch_add(1, Ordering::Relaxed));
+        let known = |segment| self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), segment);
+        known(None); // before it is there, so that nobody takes it for one that is left over
         let file = file::write(&self.dir.join(&name), schema, contents)?;
         let segment = Arc::new(Segment::stored(file, ends));
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::downgrade(&segment));
+        known(Some(Arc::downgrade(&segment)));
         Ok(segment)
     }
 
     /// Those that are in use: being built or merged, or read by somebody.
     fn in_use(&self) -> Vec<String> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.retain(|_, segment| segment.strong_count() > 0);
+        written.retain(|_, segment| segment.as_ref().is_none_or(|s| s.strong_count() > 0));
         written.keys().cloned().collect()
     }
 }
@@ -301,6 +330,7 @@ struct Keeper {
     files: Arc<SegmentFiles>,
     log: LogWriter,
     next_log: u64,
+    checkpoint_log_bytes: u64,
     next_table: u32,
     made: Arc<Mutex<Vec<Made>>>,
     state: Arc<State>,
@@ -329,7 +359,7 @@ impl Keeper {
         match work {
             Work::Changes(changes) => {
                 self.log.append(&changes)?;
-                if self.log.bytes() >= CHECKPOINT_LOG_BYTES {
+                if self.log.bytes() >= self.checkpoint_log_bytes {
                     self.state.due.store(true, Ordering::Relaxed);
                 }
                 Ok(())
@@ -414,12 +444,12 @@ impl Keeper {
 
     /// Merges what is worth it. The files are named by the next checkpoint; until then the old ones are.
     fn merge(&mut self, table: &Arc<TableInfo>, mut segments: Vec<Arc<Segment>>, history: Vec<Arc<Segment>>) -> io::Result<()> {
-        while let Some(range) = merge::candidates(&segments) {
+        while let Some(range) = merge::candidates(&segments, table.segment_rows) {
             let Some(replacement) = self.merged(table, segments.get(range.clone()).unwrap_or_default())? else { return Ok(()) };
             segments.splice(range, replacement.new.clone());
             self.give(Made::Merged(replacement));
         }
-        if let Some(range) = merge::history_candidates(&history)
+        if let Some(range) = merge::history_candidates(&history, table.segment_rows)
             && let Some(replacement) = self.merged(table, history.get(range).unwrap_or_default())?
         {
             self.give(Made::Merged(replacement));

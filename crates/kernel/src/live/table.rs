@@ -17,6 +17,8 @@ pub struct TableInfo {
     pub fingerprint: String,
     /// Its name and columns.
     pub schema: Arc<TableSchema>,
+    /// How many rows a segment of it holds at most.
+    pub segment_rows: usize,
 }
 
 /// A live table. One writer (the committer, or whoever builds it); readers hold [`TableSnapshot`]s.
@@ -74,7 +76,7 @@ impl LiveTable {
             return;
         }
         self.seal();
-        let (mut tail, segment) = SegmentWriter::new(&self.info.schema);
+        let (mut tail, segment) = SegmentWriter::new(&self.info.schema, self.info.segment_rows);
         let pushed = tail.push(head, cells, holder_name);
         debug_assert!(pushed, "an empty segment takes a row");
         self.segments = self.segments.iter().cloned().chain(std::iter::once(Arc::new(segment))).collect();

@@ -175,10 +175,10 @@ impl Compiler {
         }
         let members = object(select, at)?;
         check_members(members, &["column", "select", "forEach", "forEachOrNull", "unionAll", "repeat"], at)?;
+        let foci = self.foci(members, at)?;
         if !["column", "select", "unionAll"].iter().any(|name| members.contains_key(*name)) {
             return Err(wrong(at, "a select has `column`, `select` or `unionAll`"));
         }
-        let foci = self.foci(members, at)?;
         let mut paths = Vec::new();
         for (i, column) in array(members, "column", at)?.iter().enumerate() {
             paths.push(self.column(column, &format!("{at}.column[{i}]"), columns)?);

@@ -208,18 +208,19 @@ fn to_cell<'a>(item: Item<'a>, column_type: ColumnType, any: bool, arena: &'a Bu
             Item::Key { resource_type, id } => Ok(Cell::Key { resource_type, id }),
             _ => Err("a value that is no key, in a column of keys"),
         },
-        ColumnType::Code | ColumnType::String if any => Ok(untyped_cell(item)),
+        ColumnType::Code | ColumnType::String if any => Ok(untyped_cell(item, arena)),
         ColumnType::Code | ColumnType::String => item.to_text(arena).map(Cell::String).ok_or("an element that is no primitive"),
     }
 }
 
-fn untyped_cell(item: Item<'_>) -> Cell<'_> {
+fn untyped_cell<'a>(item: Item<'a>, arena: &'a Bump) -> Cell<'a> {
     match item {
         Item::Element { value: Value::Boolean(value), .. } | Item::Boolean(value) => Cell::Boolean(value),
         Item::Element { value: Value::Number(text), .. } => text.parse().map_or(Cell::Decimal(text), Cell::Integer),
         Item::Element { value: Value::String(text), .. } => Cell::String(text),
         Item::Element { value, .. } => Cell::Element(value),
         Item::Integer(value) => Cell::Integer(value),
+        Item::Quantity { .. } => item.to_text(arena).map_or(Cell::Null, Cell::String),
         Item::Decimal(text) => Cell::Decimal(text),
         Item::Text(text) | Item::Date(text) | Item::DateTime(text) | Item::Time(text) | Item::Key { id: text, .. } => Cell::String(text),
     }

@@ -3,12 +3,12 @@
 use bumpalo::Bump;
 use dugnad_kernel::fhir::json::{self, Value};
 use dugnad_kernel::views::builtin::{Builtin, builtin_views};
-use dugnad_kernel::views::{Cell, ColumnType, has_modifier_extension};
+use dugnad_kernel::views::{Cell, Column, ColumnType, has_modifier_extension};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-fn data() -> Option<PathBuf> {
+pub fn data() -> Option<PathBuf> {
     let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/fhir-r4"));
     if !path.exists() {
         eprintln!("skipped: {} is not there", path.display());
@@ -18,7 +18,7 @@ fn data() -> Option<PathBuf> {
 }
 
 /// The files of a folder.
-fn files(folder: &Path) -> Vec<Vec<u8>> {
+pub fn files(folder: &Path) -> Vec<Vec<u8>> {
     let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
@@ -43,7 +43,7 @@ fn archived(path: &Path) -> Vec<Vec<u8>> {
 }
 
 /// What a database does before it runs views: `urn:uuid` references become literal ones.
-fn resolve(bundle: &[u8]) -> Vec<u8> {
+pub fn resolve(bundle: &[u8]) -> Vec<u8> {
     let arena = Bump::new();
     let parsed = json::parse(bundle, &arena).unwrap();
     let entries = parsed.get("entry").map(|e| e.items()).unwrap_or_default();
@@ -85,7 +85,7 @@ impl Seen {
             let outcome = builtin.view.run(resource, arena, &mut |cells| {
                 *self.rows.entry(builtin.table).or_default() += 1;
                 for (column, cell) in columns.iter().zip(cells) {
-                    assert!(fits(cell, column.column_type), "{}.{}: {cell:?}", builtin.table, column.name);
+                    assert!(fits(cell, column), "{}.{}: {cell:?}", builtin.table, column.name);
                     *self.filled.entry((builtin.table, column.name.clone())).or_default() += usize::from(*cell != Cell::Null);
                 }
             });
@@ -102,8 +102,8 @@ impl Seen {
     }
 }
 
-fn fits(cell: &Cell<'_>, column_type: ColumnType) -> bool {
-    match (cell, column_type) {
+pub fn fits(cell: &Cell<'_>, column: &Column) -> bool {
+    match (cell, column.column_type) {
         (Cell::Null, _) | (Cell::Boolean(_), ColumnType::Boolean) | (Cell::Integer(_), ColumnType::Integer) => true,
         (Cell::Decimal(_), ColumnType::Decimal) => true,
         (Cell::String(_), ColumnType::Code | ColumnType::String | ColumnType::Date | ColumnType::DateTime | ColumnType::Time) => true,

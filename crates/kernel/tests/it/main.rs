@@ -6,3 +6,4 @@ mod disclosure;
 mod faults;
 mod simulation;
 mod sql_on_fhir;
+mod views_in_the_field;

@@ -73,16 +73,21 @@ impl Run {
         let view = compile(&self.view)?;
         let files = Files::list(&self.paths).map_err(CliError::Usage)?;
         let format = self.format.unwrap_or_else(|| default_format(Format::Csv));
-        let out = io::BufWriter::with_capacity(256 << 10, io::stdout().lock());
-        let mut runner =
-            Runner { rows: Rows::new(format, view.columns())?, view: &view, arena: Bump::new(), out, failures: 0, ended: None };
-        for path in &files.files {
-            if !read_file(path, &std::sync::Arc::default(), &mut |unit| runner.take(unit)) {
-                break;
-            }
-        }
-        runner.end()
+        rows_of(&view, &files, format, io::BufWriter::with_capacity(256 << 10, io::stdout().lock())).map(|_| ())
     }
+}
+
+/// Writes the rows of all resources in `files` to `out`, and tells how many there were. A resource that the view cannot be
+/// evaluated on is named on stderr, and the result is an error.
+pub fn rows_of(view: &CompiledView, files: &Files, format: Format, out: impl io::Write) -> Result<u64, CliError> {
+    let rows = Rows::new(format, view.columns())?;
+    let mut runner = Runner { rows, view, arena: Bump::new(), out, failures: 0, ended: None };
+    for path in &files.files {
+        if !read_file(path, &std::sync::Arc::default(), &mut |unit| runner.take(unit)) {
+            break;
+        }
+    }
+    runner.end()
 }
 
 struct Runner<'v, W: io::Write> {
@@ -143,20 +148,21 @@ impl<W: io::Write> Runner<'_, W> {
         self.arena = arena;
     }
 
-    fn end(mut self) -> Result<(), CliError> {
+    fn end(mut self) -> Result<u64, CliError> {
+        let count = self.rows.count();
         match self.ended {
             Some(Err(error)) => return Err(error),
-            Some(Ok(())) => return Ok(()),
+            Some(Ok(())) => return Ok(count),
             None => {}
         }
         let rest = self.rows.finish()?;
         write_all(&mut self.out, &rest)?;
-        if self.failures == 0 { Ok(()) } else { Err(CliError::Failed(format!("{} resource(s) gave no rows; see above", self.failures))) }
+        if self.failures == 0 { Ok(count) } else { Err(CliError::Failed(format!("{} resource(s) gave no rows; see above", self.failures))) }
     }
 }
 
 /// The resources of a document: itself, or those of a Bundle's entries unless the view is of Bundles.
-fn resources<'a>(document: Value<'a>, wanted: &str) -> Vec<(String, Value<'a>)> {
+pub fn resources<'a>(document: Value<'a>, wanted: &str) -> Vec<(String, Value<'a>)> {
     if wanted == "Bundle" || document.str("resourceType") != Some("Bundle") {
         return vec![(String::new(), document)];
     }

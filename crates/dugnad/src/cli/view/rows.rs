@@ -21,6 +21,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// A writer of rows.
 pub struct Rows {
     out: Vec<u8>,
+    count: u64,
     kind: Kind,
 }
 
@@ -63,17 +64,28 @@ impl Rows {
             }
             Format::Parquet | Format::Arrow | Format::Table => Kind::Batches(Box::new(Batches::new(format, columns)?)),
         };
-        Ok(Self { out, kind })
+        Ok(Self { out, count: 0, kind })
     }
 
     /// Adds the rows of a resource.
     pub fn run<'a>(&mut self, view: &View, resource: Value<'a>, arena: &'a Bump) -> Result<(), ViewError> {
-        let (out, kind) = (&mut self.out, &mut self.kind);
+        let Self { out, count, kind } = self;
+        let mut run = |write: &mut dyn FnMut(&[Cell<'a>])| {
+            view.run(resource, arena, &mut |cells| {
+                *count += 1;
+                write(cells);
+            })
+        };
         match kind {
-            Kind::Json { names, lines, first } => view.run(resource, arena, &mut |cells| json_row(out, names, *lines, first, cells)),
-            Kind::Csv => view.run(resource, arena, &mut |cells| csv_row(out, cells)),
-            Kind::Batches(batches) => view.run(resource, arena, &mut |cells| batches.row(cells)),
+            Kind::Json { names, lines, first } => run(&mut |cells| json_row(out, names, *lines, first, cells)),
+            Kind::Csv => run(&mut |cells| csv_row(out, cells)),
+            Kind::Batches(batches) => run(&mut |cells| batches.row(cells)),
         }
+    }
+
+    /// How many rows there have been.
+    pub fn count(&self) -> u64 {
+        self.count
     }
 
     /// Writes what has been collected, if it is enough to be worth it; false if nobody reads any more.
@@ -91,7 +103,7 @@ impl Rows {
 
     /// The rest and the end.
     pub fn finish(self) -> Result<Vec<u8>, CliError> {
-        let Self { mut out, kind } = self;
+        let Self { mut out, kind, .. } = self;
         match kind {
             Kind::Json { lines: false, .. } => out.extend_from_slice(b"]\n"),
             Kind::Json { .. } | Kind::Csv => {}

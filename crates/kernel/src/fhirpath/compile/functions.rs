@@ -1,27 +1,138 @@
 //! Function calls.
 
 use super::super::code::{Code, Combine, Filter, Function, Lambda, Operator, Pick, Summary};
+use super::super::evaluate::coding;
 use super::super::syntax::{Literal, Node};
 use super::super::types::{Class, TypeName};
 use super::{CompileError, Compiler, equal_text, error, of_type, path, type_argument};
 
-/// Functions of FHIRPath and FHIR that are refused, and why.
+/// The functions that are supported, by name, with the least and the most arguments of each.
+#[rustfmt::skip]
+const SUPPORTED: [(&str, usize, usize); 85] = [
+    ("abs", 0, 0),
+    ("all", 1, 1),
+    ("allFalse", 0, 0),
+    ("allTrue", 0, 0),
+    ("anyFalse", 0, 0),
+    ("anyTrue", 0, 0),
+    ("as", 1, 1),
+    ("ceiling", 0, 0),
+    ("children", 0, 0),
+    ("coalesce", 1, 20),
+    ("combine", 1, 1),
+    ("contains", 1, 1),
+    ("convertsToBoolean", 0, 0),
+    ("convertsToDate", 0, 0),
+    ("convertsToDateTime", 0, 0),
+    ("convertsToDecimal", 0, 0),
+    ("convertsToInteger", 0, 0),
+    ("convertsToQuantity", 0, 1),
+    ("convertsToString", 0, 0),
+    ("convertsToTime", 0, 0),
+    ("count", 0, 0),
+    ("decode", 1, 1),
+    ("descendants", 0, 0),
+    ("distinct", 0, 0),
+    ("empty", 0, 0),
+    ("encode", 1, 1),
+    ("endsWith", 1, 1),
+    ("exclude", 1, 1),
+    ("exists", 0, 1),
+    ("exp", 0, 0),
+    ("extension", 1, 1),
+    ("first", 0, 0),
+    ("floor", 0, 0),
+    ("getReferenceKey", 0, 1),
+    ("getResourceKey", 0, 0),
+    ("getValue", 0, 0),
+    ("hasValue", 0, 0),
+    ("highBoundary", 0, 1),
+    ("iif", 2, 3),
+    ("indexOf", 1, 1),
+    ("intersect", 1, 1),
+    ("is", 1, 1),
+    ("isDistinct", 0, 0),
+    ("join", 0, 1),
+    ("last", 0, 0),
+    ("lastIndexOf", 1, 1),
+    ("length", 0, 0),
+    ("ln", 0, 0),
+    ("log", 1, 1),
+    ("lowBoundary", 0, 1),
+    ("lower", 0, 0),
+    ("matches", 1, 1),
+    ("matchesFull", 1, 1),
+    ("not", 0, 0),
+    ("ofType", 1, 1),
+    ("power", 1, 1),
+    ("repeat", 1, 1),
+    ("replace", 2, 2),
+    ("replaceMatches", 2, 2),
+    ("round", 0, 1),
+    ("select", 1, 1),
+    ("single", 0, 0),
+    ("skip", 1, 1),
+    ("split", 1, 1),
+    ("sqrt", 0, 0),
+    ("startsWith", 1, 1),
+    ("subsetOf", 1, 1),
+    ("substring", 1, 2),
+    ("supersetOf", 1, 1),
+    ("tail", 0, 0),
+    ("take", 1, 1),
+    ("toBoolean", 0, 0),
+    ("toChars", 0, 0),
+    ("toDate", 0, 0),
+    ("toDateTime", 0, 0),
+    ("toDecimal", 0, 0),
+    ("toInteger", 0, 0),
+    ("toQuantity", 0, 1),
+    ("toString", 0, 0),
+    ("toTime", 0, 0),
+    ("trim", 0, 0),
+    ("truncate", 0, 0),
+    ("union", 1, 1),
+    ("upper", 0, 0),
+    ("where", 1, 1),
+];
+
+/// Functions of FHIRPath, FHIR and SQL on FHIR that are refused, and why.
 fn refusal(name: &str) -> Option<&'static str> {
     Some(match name {
         "now" | "today" | "timeOfDay" => "the result may depend on the resource only, not on when it is computed",
         "resolve" => "the result may depend on this resource only; use getReferenceKey() and a join",
         "memberOf" | "subsumes" | "subsumedBy" | "validateVS" | "translate" => "there is no terminology service here",
-        "trace" | "defineVariable" | "aggregate" | "type" | "toQuantity" | "convertsToQuantity" | "comparable" | "conformsTo"
-        | "checkModifiers" | "elementDefinition" | "slice" | "htmlChecks" | "encode" | "decode" | "escape" | "unescape" | "sort"
-        | "coalesce" | "sqrt" | "exp" | "ln" | "log" | "power" | "precision" | "repeatAll" => "it is not supported yet",
+        "trace" | "defineVariable" | "aggregate" | "type" | "comparable" | "conformsTo" | "checkModifiers" | "elementDefinition"
+        | "slice" | "htmlChecks" | "escape" | "unescape" | "sort" | "precision" | "repeatAll" => "it is not supported yet",
         _ => return None,
     })
 }
 
+/// Refuses what is not supported, and another number of arguments than a function takes.
+fn check(name: &str, count: usize, at: usize) -> Result<(), CompileError> {
+    let Some((_, least, most)) = SUPPORTED.iter().find(|(supported, ..)| *supported == name) else {
+        let why = refusal(name).map_or_else(|| format!("there is no function {name}()"), |why| format!("{name}() is refused: {why}"));
+        let names: Vec<&str> = SUPPORTED.iter().map(|(name, ..)| *name).collect();
+        return Err(error(at, format!("{why}. Supported are {}", names.join(", "))));
+    };
+    if (*least..=*most).contains(&count) {
+        return Ok(());
+    }
+    let wanted = match (least, most) {
+        (0, 0) => "no argument".to_owned(),
+        (1, 1) => "1 argument".to_owned(),
+        (least, most) if least == most => format!("{least} arguments"),
+        (least, most) => format!("{least} to {most} arguments"),
+    };
+    Err(error(at, format!("{name}() takes {wanted}, not {count}")))
+}
+
 impl Compiler<'_> {
     pub(super) fn call(&mut self, from: Option<&Node>, name: &str, arguments: &[Node], at: usize) -> Result<Code, CompileError> {
-        if let Some(reason) = refusal(name) {
-            return Err(error(at, format!("{name}() is refused: {reason}")));
+        check(name, arguments.len(), at)?;
+        if name == "coalesce" {
+            // What it stands after does not matter: its arguments are of the same `$this`.
+            return arguments.iter().map(|a| self.code(a)).collect::<Result<_, _>>().map(Code::Coalesce);
         }
         let from = self.source(from)?;
         let code = match self.typed(from, name, arguments, at)? {
@@ -46,7 +157,6 @@ impl Compiler<'_> {
                 TypeName::Resource(resource_type) => Code::ReferenceKey { from, resource_type: Some(resource_type) },
                 _ => return Err(error(argument.at, "getReferenceKey() takes the name of a resource type")),
             },
-            ("ofType" | "as" | "is" | "getReferenceKey", _) => return Err(arity(name, "one type name", at)),
             _ => return Ok(Called::Not(from)),
         };
         Ok(Called::Done(code))
@@ -61,8 +171,6 @@ impl Compiler<'_> {
             ("all", 1) => Lambda::All,
             ("exists", 1) => Lambda::Exists,
             ("iif", 2 | 3) => return self.iif(*from, arguments, at).map(Called::Done),
-            ("where" | "select" | "repeat" | "all", _) => return Err(arity(name, "one expression", at)),
-            ("iif", _) => return Err(arity(name, "two or three expressions", at)),
             _ => return Ok(Called::Not(from)),
         };
         self.lambdas += 1;
@@ -91,10 +199,6 @@ impl Compiler<'_> {
 enum Called {
     Done(Code),
     Not(Box<Code>),
-}
-
-fn arity(name: &str, wanted: &str, at: usize) -> CompileError {
-    error(at, format!("{name}() takes {wanted}"))
 }
 
 /// Functions whose arguments are ordinary expressions: long because it is a table, one function a line.
@@ -171,35 +275,42 @@ fn pattern(from: Box<Code>, text: Code, replacement: Option<Box<Code>>, full: bo
 
 /// Functions of a single item.
 fn scalar(from: Box<Code>, name: &str, arguments: Vec<Code>, at: usize) -> Result<Code, CompileError> {
-    let (function, counts) = match name {
-        "startsWith" => (Function::StartsWith, 1..=1),
-        "endsWith" => (Function::EndsWith, 1..=1),
-        "contains" => (Function::Contains, 1..=1),
-        "indexOf" => (Function::IndexOf, 1..=1),
-        "lastIndexOf" => (Function::LastIndexOf, 1..=1),
-        "substring" => (Function::Substring, 1..=2),
-        "replace" => (Function::Replace, 2..=2),
-        "length" => (Function::Length, 0..=0),
-        "upper" => (Function::Upper, 0..=0),
-        "lower" => (Function::Lower, 0..=0),
-        "trim" => (Function::Trim, 0..=0),
-        "split" => (Function::Split, 1..=1),
-        "toChars" => (Function::ToChars, 0..=0),
-        "abs" => (Function::Abs, 0..=0),
-        "ceiling" => (Function::Ceiling, 0..=0),
-        "floor" => (Function::Floor, 0..=0),
-        "round" => (Function::Round, 0..=1),
-        "truncate" => (Function::Truncate, 0..=0),
-        "lowBoundary" => (Function::LowBoundary, 0..=1),
-        "highBoundary" => (Function::HighBoundary, 0..=1),
-        _ => match conversion(name) {
-            Some(function) => (function, 0..=0),
-            None if is_known(name) => return Err(arity(name, "another number of arguments", at)),
-            None => return Err(error(at, format!("there is no function {name}()"))),
-        },
+    let function = match name {
+        "startsWith" => Function::StartsWith,
+        "endsWith" => Function::EndsWith,
+        "contains" => Function::Contains,
+        "indexOf" => Function::IndexOf,
+        "lastIndexOf" => Function::LastIndexOf,
+        "substring" => Function::Substring,
+        "replace" => Function::Replace,
+        "length" => Function::Length,
+        "upper" => Function::Upper,
+        "lower" => Function::Lower,
+        "trim" => Function::Trim,
+        "split" => Function::Split,
+        "toChars" => Function::ToChars,
+        "encode" => Function::Encode,
+        "decode" => Function::Decode,
+        "abs" => Function::Abs,
+        "ceiling" => Function::Ceiling,
+        "floor" => Function::Floor,
+        "round" => Function::Round,
+        "truncate" => Function::Truncate,
+        "sqrt" => Function::Sqrt,
+        "exp" => Function::Exp,
+        "ln" => Function::Ln,
+        "log" => Function::Log,
+        "power" => Function::Power,
+        "lowBoundary" => Function::LowBoundary,
+        "highBoundary" => Function::HighBoundary,
+        "toQuantity" => Function::ToQuantity { test: false },
+        "convertsToQuantity" => Function::ToQuantity { test: true },
+        _ => conversion(name).ok_or_else(|| error(at, format!("there is no function {name}()")))?,
     };
-    if !counts.contains(&arguments.len()) {
-        return Err(arity(name, "another number of arguments", at));
+    if let (Function::Encode | Function::Decode, Some(Code::Literal(Literal::Text(name)))) = (function, arguments.first())
+        && coding(name).is_none()
+    {
+        return Err(error(at, format!("encode() and decode() know 'hex', 'base64' and 'urlbase64', not '{name}'")));
     }
     Ok(Code::Scalar { function, from, arguments, at })
 }
@@ -222,41 +333,22 @@ fn conversion(name: &str) -> Option<Function> {
     Some(Function::Convert { to, test })
 }
 
-/// The names that [`plain`] knows with some number of arguments.
-fn is_known(name: &str) -> bool {
-    matches!(
-        name,
-        "exists"
-            | "empty"
-            | "count"
-            | "not"
-            | "allTrue"
-            | "anyTrue"
-            | "allFalse"
-            | "anyFalse"
-            | "isDistinct"
-            | "hasValue"
-            | "getValue"
-            | "distinct"
-            | "first"
-            | "last"
-            | "tail"
-            | "single"
-            | "skip"
-            | "take"
-            | "union"
-            | "combine"
-            | "intersect"
-            | "exclude"
-            | "subsetOf"
-            | "supersetOf"
-            | "extension"
-            | "getResourceKey"
-            | "join"
-            | "children"
-            | "descendants"
-            | "matches"
-            | "matchesFull"
-            | "replaceMatches"
-    )
+#[cfg(test)]
+mod tests {
+    use crate::fhirpath::{Environment, Expression};
+
+    #[test]
+    fn every_function_that_is_named_as_supported_compiles() {
+        for (name, least, most) in super::SUPPORTED {
+            for count in least..=most {
+                let argument = match name {
+                    "ofType" | "as" | "is" | "getReferenceKey" => "Patient",
+                    "encode" | "decode" => "'hex'",
+                    _ => "'1'",
+                };
+                let text = format!("name.{name}({})", vec![argument; count].join(", "));
+                Expression::compile(&text, &Environment::default()).unwrap_or_else(|e| panic!("{text}: {e}"));
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Binary operators (FHIRPath N1, section 6).
 
-use super::{Item, Items, Result, Scope, failure, has};
+use super::{Item, Items, Result, Scope, dates, failure, has};
 use crate::fhirpath::code::{Code, Operator};
 use crate::fhirpath::decimal::Decimal;
 use crate::fhirpath::item::{compare, equal, equivalent};
@@ -127,6 +127,9 @@ fn text(item: Item<'_>, at: usize) -> Result<&str> {
 }
 
 fn arithmetic<'a>(operator: Operator, left: Item<'a>, right: Item<'a>, at: usize, scope: &Scope<'_, 'a>) -> Result<Option<Item<'a>>> {
+    if let (Operator::Add | Operator::Subtract, Item::Quantity { value, unit }) = (operator, right) {
+        return dates::shifted(left, (value, unit), operator == Operator::Subtract, at, scope);
+    }
     if operator == Operator::Add && !left.is_number() {
         return joined(text(left, at)?, text(right, at)?, at, scope).map(Some);
     }

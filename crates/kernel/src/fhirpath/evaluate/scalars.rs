@@ -1,6 +1,7 @@
 //! Functions of a single item (FHIRPath N1, sections 5.5 to 5.7).
 
-use super::{Class, Flow, GO_ON, Item, Result, Scope, Sink, failure, flow, operators::decimal, push};
+use super::coding::coding;
+use super::{Class, EvaluationError, Flow, GO_ON, Item, Result, Scope, Sink, failure, flow, numbers, operators::decimal, push};
 use crate::fhirpath::code::{Code, Function};
 use crate::fhirpath::decimal::Decimal;
 use crate::fhirpath::temporal::{DATE_DIGITS, DATE_TIME_DIGITS, TIME_DIGITS, Temporal};
@@ -28,8 +29,22 @@ pub(super) fn call<'a>(function: Function, from: &Code, arguments: &[Code], at: 
             Some(text) => characters(text, sink),
             None => GO_ON,
         },
-        Function::Abs | Function::Ceiling | Function::Floor | Function::Round | Function::Truncate => {
-            push(flow(call.number(item, first))?, sink)
+        Function::Abs
+        | Function::Ceiling
+        | Function::Floor
+        | Function::Round
+        | Function::Truncate
+        | Function::Sqrt
+        | Function::Exp
+        | Function::Ln
+        | Function::Log
+        | Function::Power => push(flow(numbers::call(function, item, first, at, scope))?, sink),
+        Function::ToQuantity { test } => {
+            let wanted = flow(call.optional_text(first))?;
+            let converted = numbers::quantity(item, scope).filter(|(_, unit)| wanted.is_none_or(|wanted| wanted == *unit));
+            let item =
+                if test { Some(Item::Boolean(converted.is_some())) } else { converted.map(|(value, unit)| Item::Quantity { value, unit }) };
+            push(item, sink)
         }
         Function::LowBoundary | Function::HighBoundary => push(flow(call.boundary(item, first))?, sink),
         Function::Convert { to, test } => {
@@ -92,6 +107,11 @@ impl<'a> Call<'_, 'a> {
             Function::Contains => Item::Boolean(text.contains(wanted)),
             Function::IndexOf => position(text.find(wanted)),
             Function::LastIndexOf => position(text.rfind(wanted)),
+            Function::Encode => keep(coding(wanted).ok_or_else(|| self.no_coding())?.encode(text))?,
+            Function::Decode => match coding(wanted).ok_or_else(|| self.no_coding())?.decode(text) {
+                Some(text) => keep(text)?,
+                None => return Ok(None),
+            },
             _ => match self.optional_text(second)? {
                 Some(replacement) => {
                     let grown = (text.len() / wanted.len().max(1) + 1).saturating_mul(replacement.len());
@@ -101,6 +121,10 @@ impl<'a> Call<'_, 'a> {
                 None => return Ok(None),
             },
         }))
+    }
+
+    fn no_coding(&self) -> EvaluationError {
+        failure(self.at, "encode() and decode() know 'hex', 'base64' and 'urlbase64'")
     }
 
     /// Positions count characters from 0; a start outside of the text yields nothing.
@@ -115,29 +139,6 @@ impl<'a> Call<'_, 'a> {
         let length = self.optional_integer(length)?.map(|l| usize::try_from(l).unwrap_or(0));
         let end = length.and_then(|l| rest.char_indices().nth(l)).map_or(rest.len(), |(end, _)| end);
         Ok(rest.get(..end).map(Item::Text))
-    }
-
-    fn number(&self, item: Item<'a>, digits: Option<Item<'a>>) -> Result<Option<Item<'a>>> {
-        if !item.is_number() {
-            return Err(failure(self.at, "a number was expected"));
-        }
-        let Some(value) = item.as_decimal() else {
-            return Ok(None);
-        };
-        let integer = |value: Option<Decimal>| value.and_then(Decimal::to_integer).map(Item::Integer);
-        Ok(match self.function {
-            Function::Abs if item.as_integer().is_some() => integer(Some(value.abs())),
-            Function::Abs => Some(decimal(value.abs(), self.scope)),
-            Function::Ceiling => integer(value.ceiling(0)),
-            Function::Floor => integer(value.floor(0)),
-            Function::Truncate => value.truncated().map(Item::Integer),
-            _ => {
-                let digits = self.optional_integer(digits)?.unwrap_or(0);
-                let scale =
-                    u32::try_from(digits).ok().filter(|d| *d <= 28).ok_or_else(|| failure(self.at, "0 to 28 digits were expected"))?;
-                value.rounded(scale).map(|v| decimal(v, self.scope))
-            }
-        })
     }
 
     fn boundary(&self, item: Item<'a>, precision: Option<Item<'a>>) -> Result<Option<Item<'a>>> {

@@ -1,0 +1,120 @@
+//! Views that are registered while the database runs.
+
+use super::stored::{open_small, small, wait_until};
+use super::*;
+
+const CODES: &str = r#"{"resourceType":"ViewDefinition","name":"codes","status":"active","resource":"Observation","select":[{"column":[
+    {"name":"observation","path":"getResourceKey()"},{"name":"patient","path":"subject.getReferenceKey(Patient)"},
+    {"name":"who","path":"performer.first().getReferenceKey(Practitioner)"},
+    {"name":"code","path":"code.coding.code.first()","type":"code"}]}]}"#;
+
+fn observation(id: usize, code: &str) -> String {
+    format!(
+        r#"{{"resourceType":"Observation","id":"o{id}","status":"final","code":{{"coding":[{{"code":"{code}"}}]}},"subject":{{"reference":"Patient/p{}"}},"performer":[{{"reference":"Practitioner/n{}"}}]}}"#,
+        id % 3,
+        id % 5
+    )
+}
+
+fn state(bench: &Bench, id: &str) -> ViewState {
+    bench.database.view(id).unwrap().state
+}
+
+fn is_live(bench: &Bench, id: &str) -> bool {
+    match state(bench, id) {
+        ViewState::Failed { reason } => panic!("it failed: {reason}"),
+        state => matches!(state, ViewState::Live { .. }),
+    }
+}
+
+#[test]
+fn a_view_that_is_registered_while_writes_go_on_holds_every_commit() {
+    let bench = small();
+    for id in 0..50 {
+        bench.put(&observation(id, "before")).unwrap();
+    }
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for id in 0..300 {
+                bench.put(&observation(id % 70, &format!("c{id}"))).unwrap();
+            }
+        });
+        bench.database.register_view("v1", CODES).unwrap();
+        wait_until("the view", || is_live(&bench, "v1"));
+        writer.join().unwrap();
+    });
+    let snapshot = bench.database.snapshot();
+    assert_eq!(count(&snapshot, "codes"), 70);
+    assert_eq!(count(&snapshot, "codes"), count(&snapshot, "observation"));
+    for commit in 0..=snapshot.commit().0 {
+        let then = bench.database.snapshot_at(Commit(commit)).unwrap().unwrap();
+        assert_eq!(count(&then, "codes"), count(&then, "observation"), "as of commit {commit}");
+    }
+    bench.database.close();
+    // Stored tables, and a rebuild from the journal alone.
+    let again = open_small(bench.dir.path(), &bench.clock);
+    assert_eq!(again.view("v1").unwrap().state, ViewState::Live { since: snapshot.commit() }, "it is on disk");
+    assert_eq!(again.snapshot().first_difference(&snapshot), None);
+    again.close();
+    std::fs::remove_dir_all(bench.dir.path().join("live")).unwrap();
+    let rebuilt = open_small(bench.dir.path(), &bench.clock);
+    wait_until("the view", || matches!(rebuilt.view("v1").unwrap().state, ViewState::Live { .. }));
+    assert_eq!(rebuilt.snapshot().first_difference(&snapshot), None);
+    rebuilt.close();
+}
+
+#[test]
+fn a_changed_definition_takes_the_place_of_the_old_one_and_a_deleted_one_goes() {
+    let bench = small();
+    bench.put(&observation(1, "a")).unwrap();
+    bench.put(&observation(2, "b")).unwrap();
+    bench.database.register_view("v1", CODES).unwrap();
+    wait_until("the view", || is_live(&bench, "v1"));
+    let only_a = CODES.replace(r#""select":"#, r#""where":[{"path":"code.coding.code = 'a'"}],"select":"#);
+    bench.database.register_view("v1", &only_a).unwrap();
+    assert_eq!(bench.database.view("v1").unwrap().version, 2);
+    wait_until("the change", || is_live(&bench, "v1"));
+    assert_eq!(count(&bench.database.snapshot(), "codes"), 1);
+    bench.put(&observation(3, "a")).unwrap();
+    bench.put(&observation(4, "b")).unwrap();
+    assert_eq!(count(&bench.database.snapshot(), "codes"), 2);
+    assert_eq!(count(&bench.database.snapshot_at(Commit(1)).unwrap().unwrap(), "codes"), 1, "the definition of today, the data of then");
+    assert!(bench.database.remove_view("v1").unwrap().is_some());
+    assert!(bench.database.snapshot().table("codes").is_none());
+    assert!(bench.database.view("v1").is_none() && bench.database.remove_view("v1").unwrap().is_none());
+    let bench = bench.reopened();
+    assert!(bench.database.snapshot().table("codes").is_none() && bench.database.views().is_empty());
+}
+
+#[test]
+fn what_cannot_be_a_live_table_is_refused_and_changes_nothing() {
+    let bench = small();
+    let commit = bench.database.snapshot().commit();
+    let refused = |definition: &str| bench.database.register_view("x", definition).unwrap_err().to_string();
+    assert!(refused("{").contains("no JSON"));
+    assert!(refused(&CODES.replace("codes", "patient")).contains("built-in table"));
+    assert!(refused(&CODES.replace("codes", "Two words")).contains("ViewDefinition.name"));
+    assert!(refused(&CODES.replace("\"who\"", "\"holder\"")).contains("holder"));
+    assert!(refused(&CODES.replace("code.coding.code.first()", "today()")).contains("today"));
+    assert_eq!((bench.database.snapshot().commit(), bench.database.views().len()), (commit, 0));
+    bench.database.register_view("a", CODES).unwrap();
+    assert!(refused(CODES).contains("already has the name"));
+}
+
+#[test]
+fn a_view_that_fails_on_what_is_there_says_so_and_one_that_fails_later_counts() {
+    let bench = small();
+    let several = CODES.replace("code.coding.code.first()", "code.coding.code");
+    let two_codes = observation(1, "a").replace(r#"{"code":"a"}"#, r#"{"code":"a"},{"code":"b"}"#);
+    bench.put(&observation(2, "a")).unwrap();
+    bench.database.register_view("v", &several).unwrap();
+    wait_until("the view", || is_live(&bench, "v"));
+    bench.put(&two_codes).unwrap();
+    let status = bench.database.view("v").unwrap();
+    assert_eq!((status.failures, count(&bench.database.snapshot(), "codes")), (1, 1));
+    assert!(status.last_failure.unwrap().contains("code"));
+    assert!(bench.database.rebuild_view("v"));
+    wait_until("the failure", || matches!(state(&bench, "v"), ViewState::Failed { .. }));
+    let ViewState::Failed { reason } = state(&bench, "v") else { panic!("it failed") };
+    assert!(reason.contains("Observation of commit 3") && reason.contains("code"), "{reason}");
+}
