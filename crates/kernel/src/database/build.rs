@@ -6,7 +6,7 @@
 
 use super::commit::{Built, Key, Work, apply_to};
 use super::recover::{Kinds, REPLAY_CHUNK};
-use super::tables::{PreparedCell, PreparedRow, Wanted};
+use super::tables::{PATIENT, PreparedCell, PreparedRow, Wanted};
 use super::{ReadError, Shared};
 use crate::fhir::json;
 use crate::hash::HashMap;
@@ -130,11 +130,11 @@ impl Builder<'_> {
 
     /// The ordinals of all that the rows mention; what nobody has mentioned before gets its own from the committer.
     fn ordinals(&self, versions: &[Replayed], rows: &[Vec<PreparedRow>]) -> Result<Ordinals, BuildError> {
-        let mut keys: HashSet<(HolderId, &'static str, &str, bool)> = HashSet::new();
+        let mut keys: HashSet<(HolderId, &'static str, &str)> = HashSet::new();
         for (version, rows) in versions.iter().zip(rows) {
             for cell in rows.iter().flat_map(|r| &r.cells) {
-                if let PreparedCell::Key { kind, id, patient } = cell {
-                    keys.insert((version.holder, kind, id, *patient));
+                if let PreparedCell::Key { kind, id, .. } = cell {
+                    keys.insert((version.holder, kind, id));
                 }
             }
         }
@@ -151,24 +151,20 @@ impl Builder<'_> {
 }
 
 /// Looks up the keys that are not among `ordinals` yet; what is not there.
-fn look_up(
-    lookup: &Lookup<'_>,
-    keys: &HashSet<(HolderId, &'static str, &str, bool)>,
-    ordinals: &mut Ordinals,
-) -> Result<Vec<Key>, JournalError> {
+fn look_up(lookup: &Lookup<'_>, keys: &HashSet<(HolderId, &'static str, &str)>, ordinals: &mut Ordinals) -> Result<Vec<Key>, JournalError> {
     let kinds = Kinds::read(lookup)?;
     let mut missing = Vec::new();
-    for (holder, kind, id, patient) in keys {
+    for (holder, kind, id) in keys {
         let key = (*holder, *kind, Box::from(*id));
         if ordinals.contains_key(&key) {
             continue;
         }
         match lookup.head(*holder, kinds.number(kind), id)? {
             Some(head) => {
-                let person = if *patient { lookup.patient(head.ordinal)? } else { None };
+                let person = if *kind == PATIENT { lookup.patient(head.ordinal)? } else { None };
                 ordinals.insert(key, (head.ordinal, person));
             }
-            None => missing.push((*holder, *kind, key.2, *patient)),
+            None => missing.push(key),
         }
     }
     Ok(missing)

@@ -4,7 +4,7 @@ use super::Shared;
 use super::prepare::{Operation, Prepared, Preparer, Unprepared};
 use super::recover::{Kinds, evaluate};
 use super::stamp::{STAMP_LEN, Stamped};
-use super::tables::{LiveView, PreparedCell, PreparedRow, Tables};
+use super::tables::{LiveView, PATIENT, PreparedCell, PreparedRow, Tables};
 use super::write::{Outcome, WriteError, WriteRequest};
 use crate::hash::HashMap;
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId};
@@ -13,7 +13,6 @@ use crate::limits::MAX_GROUP;
 use crate::live::{Change, LiveCell, LiveTable, RowHead, Snapshot, Store};
 use jiff::Timestamp;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
 
 /// What waits for the committer.
@@ -41,8 +40,8 @@ pub(super) enum Reply {
     Stale,
 }
 
-/// The key of a resource: holder, type, logical id, and whether it is a Patient.
-pub(super) type Key = (HolderId, &'static str, Box<str>, bool);
+/// The key of a resource: holder, type, logical id.
+pub(super) type Key = (HolderId, &'static str, Box<str>);
 
 /// A table that has been built beside the running ones.
 pub(super) struct Built {
@@ -169,7 +168,7 @@ impl Committer {
     }
 
     /// After a group, when everybody has been answered: full segments go to the store, what it has made takes its place, and a
-    /// checkpoint is begun if one is due, if somebody has asked for one, or if the database is being closed.
+    /// checkpoint is begun if one is due, or if the database is being closed.
     pub(super) fn look_after_tables(&mut self, closing: bool) -> Result<(), JournalError> {
         let Some(store) = &self.store else { return Ok(()) };
         for table in &mut self.tables {
@@ -179,8 +178,7 @@ impl Committer {
             self.publish(); // the same rows, so that those that have a file leave the memory
         }
         let Some(store) = &self.store else { return Ok(()) };
-        let asked = self.shared.checkpoint.swap(false, Ordering::Relaxed);
-        if closing || asked || store.checkpoint_is_due() {
+        if closing || store.checkpoint_is_due() {
             store.checkpoint(self.newest, self.shared.counted(), &mut self.tables);
         }
         Ok(())
@@ -193,9 +191,9 @@ impl Committer {
             match work {
                 Work::Mention { keys, reply } => {
                     self.writer.begin()?;
-                    for (holder, kind, id, patient) in keys {
-                        let kind = self.writer.kind(kind)?;
-                        self.ordinal(holder, kind, id, patient)?;
+                    for (holder, kind, id) in keys {
+                        let (is_patient, kind) = (kind == PATIENT, self.writer.kind(kind)?);
+                        self.ordinal(holder, kind, id, is_patient)?;
                     }
                     self.writer.commit()?;
                     let _ = reply.send(()); // nobody may be waiting
@@ -345,7 +343,7 @@ impl Committer {
         };
         let resource = match operation.seen {
             Some(head) => self.writer.add_version(head.ordinal, &version).map(|()| head.ordinal)?,
-            None => self.first_version(holder, kind, operation.id.into(), operation.kind == "Patient", &version)?,
+            None => self.first_version(holder, kind, operation.id.into(), operation.kind == PATIENT, &version)?,
         };
         for value in &operation.identifiers {
             self.writer.add_identifier(holder, kind, value, resource)?;
@@ -374,8 +372,9 @@ impl Committer {
             cells.push(match cell {
                 PreparedCell::Cell(cell) => cell,
                 PreparedCell::Key { kind, id, patient } => {
-                    let kind = self.writer.kind(kind)?;
-                    let (resource, ordinal) = self.ordinal(holder, kind, id, patient)?;
+                    // A Patient gets a patient ordinal whatever column mentions it first.
+                    let (is_patient, kind) = (kind == PATIENT, self.writer.kind(kind)?);
+                    let (resource, ordinal) = self.ordinal(holder, kind, id, is_patient)?;
                     if patient { ordinal.map_or(LiveCell::Null, LiveCell::Patient) } else { LiveCell::Resource(resource) }
                 }
             });

@@ -81,8 +81,6 @@ struct Shared {
     /// Tables of which a file is damaged and that are being built anew.
     damaged: Mutex<HashSet<TableId>>,
     closing: AtomicBool,
-    /// Whether somebody has asked for a checkpoint of the live tables.
-    checkpoint: AtomicBool,
 }
 
 /// A hospital as it is registered.
@@ -475,12 +473,6 @@ impl Database {
         Ok(head.map(|h| h.ordinal))
     }
 
-    /// Asks for the live tables to be stored with the next commit, so that a restart after it reads less of the journal. It
-    /// happens by itself when the database is closed, and whenever the tail log has grown long.
-    pub fn checkpoint_soon(&self) {
-        self.shared.checkpoint.store(true, Ordering::Relaxed);
-    }
-
     /// What is in it.
     pub fn counters(&self) -> Counters {
         let counters = self.shared.counted();
@@ -580,7 +572,6 @@ fn recovered(
         building: Mutex::default(),
         damaged: Mutex::default(),
         closing: AtomicBool::new(false),
-        checkpoint: AtomicBool::new(false),
     });
     let mut committer = Committer::new(Arc::clone(&shared), writer, tables, opened.commit, time_us);
     let logged = opened.replay(&live_dir, &mut |changes| changes.iter().for_each(|change| committer.apply(change))).map_err(io)?;

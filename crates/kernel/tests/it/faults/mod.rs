@@ -4,6 +4,7 @@
 //! What SQLite does to the journal's files passes through a [`disk::Disk`], which fails at a given change or remembers what
 //! has been synced; see `vfs.rs`. `DUGNAD_SEED` says which story.
 
+mod cuts;
 mod disk;
 mod vfs;
 

@@ -8,6 +8,7 @@ use super::story::{Operation, Step, Write};
 use dugnad_kernel::clock::{Clock, ManualClock};
 use dugnad_kernel::database::{Database, EntryOutcome, Outcome, StoredVersion, ViewRefused, ViewState, WriteError};
 use dugnad_kernel::ids::{Commit, HolderId};
+use dugnad_kernel::live::Tuning;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -79,9 +80,12 @@ pub fn folder() -> TempDir {
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
 }
 
+/// Small, so that a story has full segments, files of them, merges and histories.
+const TUNING: Tuning = Tuning { segment_rows: 6, checkpoint_log_bytes: 1_500 };
+
 /// Opens a database.
 pub fn open(dir: &Path, clock: &Arc<ManualClock>) -> Result<Database, String> {
-    Database::open(dir, Arc::clone(clock) as Arc<dyn Clock>, &mut |_, _| {}).map_err(|e| e.to_string())
+    Database::open_tuned(dir, Arc::clone(clock) as Arc<dyn Clock>, TUNING, &mut |_, _| {}).map_err(|e| e.to_string())
 }
 
 /// Copies what a process that is killed leaves behind. SQLite's index of its log is shared memory: it is made anew.
@@ -145,7 +149,6 @@ impl Run {
                 self.compare_all()?;
             }
             Operation::Checkpoint(mode) => self.checkpoint(mode)?,
-            Operation::Store => self.database.checkpoint_soon(),
             Operation::View { id, definition } => self.register_view(*id, *definition)?,
             Operation::WithoutView { id } => self.remove_view(*id)?,
             Operation::Clock(seconds) => {
@@ -274,7 +277,7 @@ impl Run {
     }
 
     /// From a connection of its own, as the checkpoint thread does, but when the story says so.
-    fn checkpoint(&self, mode: &str) -> Result<(), Trouble> {
+    pub fn checkpoint(&self, mode: &str) -> Result<(), Trouble> {
         let path = self.dir().join("journal.sqlite");
         let done = Connection::open(path).and_then(|c| c.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())));
         done.map_err(|e| Trouble::Stopped(e.to_string()))

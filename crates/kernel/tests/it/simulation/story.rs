@@ -51,8 +51,6 @@ pub enum Operation {
     Clock(i32),
     /// SQLite's write-ahead log is moved into its file: as far as that goes, wholly, or wholly and emptied.
     Checkpoint(&'static str),
-    /// The live tables are stored with the next commit.
-    Store,
     /// A view is registered, or its definition is replaced by the one drawn from this seed.
     View { id: u8, definition: u32 },
     /// A registered view is taken away.
@@ -169,8 +167,7 @@ impl Operation {
             83..88 => Self::Document { kind: rng.random_range(0..2), id: rng.random_range(0..3), content: rng.random_range(0..3) },
             88..90 => Self::Close,
             90..92 if plot.crashes => Self::Crash,
-            92..95 => Self::Store,
-            95..97 => Self::Checkpoint(["PASSIVE", "RESTART", "TRUNCATE"][rng.random_range(0..3)]),
+            92..95 => Self::Checkpoint(["PASSIVE", "RESTART", "TRUNCATE"][rng.random_range(0..3)]),
             _ => Self::Clock(rng.random_range(-100_000..200_000)),
         }
     }
