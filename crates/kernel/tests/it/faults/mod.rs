@@ -129,8 +129,8 @@ struct Plan {
 impl Plan {
     fn of(at: usize) -> Self {
         let fault = [Fault::InputOutput, Fault::Full, Fault::DoneButFailed][at % 3];
-        let then = if at / 2 % 2 == 0 { Operation::Crash } else { Operation::Close };
-        Self { at, count: if at % 2 == 0 { 1 } else { usize::MAX }, fault, then }
+        let then = if (at / 2).is_multiple_of(2) { Operation::Crash } else { Operation::Close };
+        Self { at, count: if at.is_multiple_of(2) { 1 } else { usize::MAX }, fault, then }
     }
 }
 
