@@ -4,7 +4,7 @@
 //! and begins rows as the committer would. When it has almost caught up it hands the table over; the committer adds what has come
 //! since and switches it on with one snapshot. Until then nobody sees it, and no write waits for it.
 
-use super::commit::{Built, Key, Work, apply_to};
+use super::commit::{Built, Installed, Key, Reason, Work, apply_to};
 use super::recover::{Kinds, REPLAY_CHUNK};
 use super::tables::{PATIENT, PreparedCell, PreparedRow, Wanted};
 use super::{ReadError, Shared};
@@ -59,17 +59,18 @@ type Ordinals = HashMap<(HolderId, &'static str, Box<str>), (ResourceOrdinal, Op
 
 impl Builder<'_> {
     /// Builds the table of a view and switches it on, in the place of another if there is one. The commit from which on it is seen.
-    pub(super) fn build(&self, wanted: Wanted, replaces: Option<TableId>) -> Result<Commit, BuildError> {
+    pub(super) fn build(&self, wanted: Wanted, reason: Reason, replaces: Option<String>) -> Result<Commit, BuildError> {
         let id = TableId(self.shared.next_table.fetch_add(1, Ordering::Relaxed));
         let view = wanted.numbered(id, self.shared.tuning);
-        let mut built = Built { table: LiveTable::new(Arc::clone(&view.info)), view, after: 0, replaces };
+        let mut built = Built { table: LiveTable::new(Arc::clone(&view.info)), view, after: 0, reason, replaces };
         loop {
             while self.chunk(&mut built)? {}
             let (reply, answer) = sync_channel(1);
             let sent = self.queue.send(Work::Install { built: Box::new(built), reply });
             match sent.map_err(|_| BuildError::GivenUp).and_then(|()| answer.recv().map_err(|_| BuildError::GivenUp))? {
-                Ok(commit) => return Ok(commit),
-                Err(back) => built = *back,
+                Installed::At(commit) => return Ok(commit),
+                Installed::Behind(back) => built = *back,
+                Installed::Unwanted => return Err(BuildError::GivenUp),
             }
         }
     }

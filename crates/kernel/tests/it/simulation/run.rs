@@ -88,17 +88,38 @@ pub fn open(dir: &Path, clock: &Arc<ManualClock>) -> Result<Database, String> {
     Database::open_tuned(dir, Arc::clone(clock) as Arc<dyn Clock>, TUNING, &mut |_, _| {}).map_err(|e| e.to_string())
 }
 
-/// Copies what a process that is killed leaves behind. SQLite's index of its log is shared memory: it is made anew.
+/// Copies what a process that is killed leaves behind. Threads in the background may still be writing: what is copied is what
+/// is there twice in a row, so that it has been there at one moment.
 pub fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else if !entry.file_name().to_string_lossy().ends_with("-shm") {
-            std::fs::copy(entry.path(), target).unwrap();
+    let mut files = contents(from);
+    loop {
+        let again = contents(from);
+        if again.is_some() && again == files {
+            break;
+        }
+        files = again;
+    }
+    for (path, bytes) in files.unwrap() {
+        let target = to.join(path);
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::write(target, bytes).unwrap();
+    }
+}
+
+/// The files in a folder and those in it, by their paths in it; `None` if one is removed meanwhile. SQLite's index of its log
+/// is shared memory, and is not one of them.
+fn contents(folder: &Path) -> Option<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).ok()? {
+        let entry = entry.ok()?;
+        let name = PathBuf::from(entry.file_name());
+        if entry.file_type().ok()?.is_dir() {
+            files.extend(contents(&entry.path())?.into_iter().map(|(path, bytes)| (name.join(path), bytes)));
+        } else if !name.to_string_lossy().ends_with("-shm") {
+            files.insert(name, std::fs::read(entry.path()).ok()?);
         }
     }
+    Some(files)
 }
 
 /// The whole story: `Ok`, or the first step after which database and model differ.
