@@ -178,6 +178,7 @@ fn a_journal_that_ends_early_is_refused() {
     for length in (0..100).chain((cut.journal.len() - 2 * PAGE..cut.journal.len()).filter(|n| n % PAGE < 3 || n % 53 == 0)) {
         let result = cut.open(&cut.journal[..length], &[], &(0, Vec::new()));
         let opened = result.unwrap_or_else(|what| panic!("cut to {length} of {} bytes: {what}", cut.journal.len()));
-        assert!(!opened || length == 0, "cut to {length} of {} bytes it opens", cut.journal.len());
+        // Below 512 bytes it is what a crash while it was made may leave, and nothing has been acknowledged yet.
+        assert!(!opened || length < 512, "cut to {length} of {} bytes it opens", cut.journal.len());
     }
 }

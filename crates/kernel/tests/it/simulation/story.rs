@@ -47,6 +47,8 @@ pub enum Operation {
     Close,
     /// The process is gone; its files are as they were.
     Crash,
+    /// Power is gone, and with it what is not synced: the ends of the logs of the live tables, each from a share of 256 on.
+    PowerLoss { left: u8 },
     /// The clock jumps by so many seconds.
     Clock(i32),
     /// SQLite's write-ahead log is moved into its file: as far as that goes, wholly, or wholly and emptied.
@@ -167,7 +169,8 @@ impl Operation {
             83..88 => Self::Document { kind: rng.random_range(0..2), id: rng.random_range(0..3), content: rng.random_range(0..3) },
             88..90 => Self::Close,
             90..92 if plot.crashes => Self::Crash,
-            92..95 => Self::Checkpoint(["PASSIVE", "RESTART", "TRUNCATE"][rng.random_range(0..3)]),
+            92 if plot.crashes => Self::PowerLoss { left: rng.random() },
+            93..96 => Self::Checkpoint(["PASSIVE", "RESTART", "TRUNCATE"][rng.random_range(0..3)]),
             _ => Self::Clock(rng.random_range(-100_000..200_000)),
         }
     }
