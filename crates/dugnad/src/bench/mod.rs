@@ -7,6 +7,7 @@ mod latency;
 mod loopback;
 mod machine;
 mod peer;
+pub mod restart;
 #[cfg(test)]
 mod tests;
 pub mod views;
