@@ -75,7 +75,7 @@ fn a_log_that_ends_early_leaves_a_state_at_a_commit() {
     let mut opened = 0;
     // In the header, around the ends of all frames, and everywhere in the last two frames, a few bytes apart.
     let last = cut.log.len() - 2 * FRAME;
-    let wanted = |n: &usize| *n < 34 || n.saturating_sub(30) % FRAME < 4 || (*n > last && n % 61 == 0);
+    let wanted = |n: &usize| *n < 34 || n.saturating_sub(30) % FRAME < 4 || (*n > last && n.is_multiple_of(61));
     for length in (0..cut.log.len()).filter(wanted) {
         let result = cut.open(&cut.journal, &cut.log[..length], &cut.least);
         opened += usize::from(result.unwrap_or_else(|what| panic!("cut to {length} of {} bytes: {what}", cut.log.len())));
@@ -175,7 +175,7 @@ fn a_log_that_is_older_than_its_file() {
 #[test]
 fn a_journal_that_ends_early_is_refused() {
     let cut = Cut::of(1);
-    for length in (0..100).chain((cut.journal.len() - 2 * PAGE..cut.journal.len()).filter(|n| n % PAGE < 3 || n % 53 == 0)) {
+    for length in (0..100).chain((cut.journal.len() - 2 * PAGE..cut.journal.len()).filter(|n| n % PAGE < 3 || n.is_multiple_of(53))) {
         let result = cut.open(&cut.journal[..length], &[], &(0, Vec::new()));
         let opened = result.unwrap_or_else(|what| panic!("cut to {length} of {} bytes: {what}", cut.journal.len()));
         // Below 512 bytes it is what a crash while it was made may leave, and nothing has been acknowledged yet.
