@@ -8,7 +8,7 @@ use super::tables::{LiveView, PATIENT, PreparedCell, PreparedRow, Tables};
 use super::write::{Outcome, WriteError, WriteRequest};
 use crate::hash::HashMap;
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId};
-use crate::journal::{JournalError, NewVersion, Writer};
+use crate::journal::{Head, JournalError, NewVersion, Writer};
 use crate::limits::MAX_GROUP;
 use crate::live::{Change, LiveCell, LiveTable, RowHead, Snapshot, Store, TableInfo};
 use jiff::Timestamp;
@@ -341,15 +341,20 @@ impl Committer {
     /// resource that was absent may have been referred to in the meantime.
     fn fresh(&self, prepared: &mut Prepared) -> Result<bool, JournalError> {
         let lookup = self.writer.lookup();
+        let holder = prepared.holder;
+        let head = |kind: &str, id: &str| lookup.kind(kind)?.map_or(Ok(None), |kind| lookup.head(holder, kind, id));
+        let version = |head: Option<Head>| head.map_or((0, false), |h| (h.version, h.deleted));
         for operation in prepared.operations.iter_mut().filter(|o| o.looked_up) {
-            let head = match lookup.kind(&operation.kind)? {
-                Some(kind) => lookup.head(prepared.holder, kind, &operation.id)?,
-                None => None,
-            };
-            if head.map_or((0, false), |h| (h.version, h.deleted)) != operation.seen.map_or((0, false), |h| (h.version, h.deleted)) {
+            let now = head(&operation.kind, &operation.id)?;
+            if version(now) != version(operation.seen) {
                 return Ok(false);
             }
-            operation.seen = head;
+            operation.seen = now;
+        }
+        for found in &prepared.unchanged {
+            if version(head(&found.kind, &found.id)?) != version(found.seen) {
+                return Ok(false);
+            }
         }
         let tables = self.shared.tables.load();
         if prepared.generation != tables.generation {

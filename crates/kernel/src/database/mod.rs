@@ -425,6 +425,7 @@ impl Database {
                 idempotency_key: None,
                 operations: vec![operation],
                 matched: Vec::new(),
+                unchanged: Vec::new(),
                 entries: Vec::new(),
             };
             if let Reply::Done(result) = self.submit(prepared, None)? {

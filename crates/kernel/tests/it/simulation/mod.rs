@@ -10,6 +10,7 @@ mod request;
 pub mod rows;
 pub mod run;
 pub mod story;
+mod together;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -5,6 +5,7 @@ use super::model::{Expected, Model};
 use super::request::Request;
 use super::rows::{self, Names};
 use super::story::{Operation, Step, Write};
+use super::together;
 use dugnad_kernel::clock::{Clock, ManualClock};
 use dugnad_kernel::database::{Database, EntryOutcome, Outcome, StoredVersion, ViewRefused, ViewState, WriteError};
 use dugnad_kernel::ids::{Commit, HolderId};
@@ -186,6 +187,7 @@ impl Run {
         match &step.operation {
             Operation::Write(write) => self.write(write)?,
             Operation::Batch(writes) => writes.iter().try_for_each(|write| self.write(write))?,
+            Operation::Together(writes) => together::write(&self.database, &mut self.model, writes)?,
             Operation::Holder(n) => self.register(*n)?,
             Operation::Document { kind, id, content } => self.put_document(DOCUMENTS[usize::from(*kind)], *id, *content)?,
             Operation::Close | Operation::Crash | Operation::PowerLoss { .. } => {
@@ -423,7 +425,7 @@ fn seen(version: &StoredVersion) -> (u64, u64, Timestamp, Option<Value>) {
 }
 
 /// The id that the server gave an entry.
-fn drawn(outcome: Option<&Outcome>, entry: usize) -> String {
+pub fn drawn(outcome: Option<&Outcome>, entry: usize) -> String {
     outcome.and_then(|o| o.entries.get(entry)).map_or_else(|| format!("drawn-{entry}"), |e| e.id.clone())
 }
 

@@ -39,6 +39,8 @@ pub enum Operation {
     Write(Write),
     /// Each entry for itself.
     Batch(Vec<Write>),
+    /// From several clients at once.
+    Together(Vec<Write>),
     /// A hospital is registered; it may have been before.
     Holder(u8),
     /// A document of the centre.
@@ -164,6 +166,7 @@ impl Operation {
             42..72 => Self::Write(Write::transaction(rng, plot)),
             72..75 if plot.views => Self::View { id: rng.random_range(0..2), definition: rng.random() },
             75 if plot.views => Self::WithoutView { id: rng.random_range(0..2) },
+            76 | 77 if plot.drawn_ids => Self::Together(Write::together(rng, plot)),
             72..80 => Self::Batch((0..rng.random_range(1..4)).map(|_| Write::single(rng, plot)).collect()),
             80..83 => Self::Holder(rng.random_range(0..4)),
             83..88 => Self::Document { kind: rng.random_range(0..2), id: rng.random_range(0..3), content: rng.random_range(0..3) },
@@ -190,6 +193,13 @@ impl Write {
     fn transaction(rng: &mut impl Rng, plot: Plot) -> Self {
         let entries = (0..rng.random_range(1..6)).map(|_| Entry::any(rng, plot)).collect();
         Self { transaction: true, entries, ..Self::envelope(rng) }
+    }
+
+    /// Writes of one holder, so that they meet.
+    fn together(rng: &mut impl Rng, plot: Plot) -> Vec<Self> {
+        let (holder, count) = (rng.random_range(0..3), rng.random_range(2..6));
+        let mut one = || if rng.random() { Self::single(rng, plot) } else { Self::transaction(rng, plot) };
+        (0..count).map(|_| Self { holder, ..one() }).collect()
     }
 
     fn envelope(rng: &mut impl Rng) -> Self {
