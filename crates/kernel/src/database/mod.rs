@@ -472,6 +472,7 @@ impl Database {
                 idempotency_key: None,
                 operations: vec![operation],
                 matched: Vec::new(),
+                unchanged: Vec::new(),
                 entries: Vec::new(),
                 erasures: self.shared.erasures.load().len(),
             };

@@ -30,9 +30,19 @@ pub(super) struct Prepared {
     pub(super) idempotency_key: Option<String>,
     pub(super) operations: Vec<Operation>,
     pub(super) matched: Vec<Matched>,
+    /// What entries that change nothing have found.
+    pub(super) unchanged: Vec<Found>,
     pub(super) entries: Vec<EntryOutcome>,
     /// How many erasures were known.
     pub(super) erasures: usize,
+}
+
+/// What was current when an entry found that it has nothing to change: it must still be when the others are written.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) kind: String,
+    pub(super) id: String,
+    pub(super) seen: Option<Head>,
 }
 
 impl Prepared {
@@ -304,6 +314,7 @@ impl Preparer<'_> {
             idempotency_key: request.idempotency_key.clone(),
             operations: Vec::with_capacity(planned.len()),
             matched: Vec::new(),
+            unchanged: Vec::new(),
             entries: Vec::with_capacity(planned.len()),
             erasures: self.erased.known(),
         };
@@ -331,6 +342,9 @@ impl Preparer<'_> {
                     operation
                 }
             };
+            if operation.is_none() && plan.looked_up {
+                prepared.unchanged.push(Found { kind: plan.resource_type.to_owned(), id: plan.id.clone(), seen: plan.seen });
+            }
             prepared.operations.extend(operation);
             prepared.entries.push(outcome);
         }

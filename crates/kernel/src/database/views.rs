@@ -2,7 +2,7 @@
 //! background and then kept current like the built-in ones.
 
 use super::build::{BuildError, Builder};
-use super::commit::Work;
+use super::commit::{Reason, Work};
 use super::tables::{Wanted, is_reserved};
 use super::{Database, ReadError, WriteError};
 use crate::ids::{Commit, HolderId, TableId};
@@ -83,7 +83,11 @@ struct Registered {
 
 /// The registered views by id.
 #[derive(Default)]
-pub(super) struct Views(Mutex<BTreeMap<String, Registered>>);
+pub(super) struct Views {
+    registered: Mutex<BTreeMap<String, Registered>>,
+    /// Their versions, for the committer: a registration holds `registered` while it waits for the committer.
+    current: Mutex<BTreeMap<String, u64>>,
+}
 
 impl Views {
     /// Reads the registered definitions. Those that compile are wanted.
@@ -101,11 +105,26 @@ impl Views {
             all.extend(wanted.clone().map(|w| (id.clone(), w)));
             views.insert(id, Registered { table, version: head.version, wanted, state });
         }
-        Ok((Self(Mutex::new(views)), all))
+        let current = views.iter().map(|(id, view)| (id.clone(), view.version)).collect();
+        Ok((Self { registered: Mutex::new(views), current: Mutex::new(current) }, all))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Registered>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.registered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this version of a view is the registered one.
+    pub(super) fn is_current(&self, id: &str, version: u64) -> bool {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).get(id) == Some(&version)
+    }
+
+    /// From now on this version is the registered one, or none.
+    fn set_current(&self, id: &str, version: Option<u64>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        match version {
+            Some(version) => current.insert(id.to_owned(), version),
+            None => current.remove(id),
+        };
     }
 
     /// The table of that name has been found on disk.
@@ -159,15 +178,16 @@ impl Database {
         let version = self.read(HolderId::CENTRE, KIND, id)?.map_or(1, |v| v.version);
         let state = ViewState::Building { done: 0, in_all: 0 };
         let before = views.insert(id.to_owned(), Registered { table: name, version, wanted: Some(wanted.clone()), state });
+        self.shared.views.set_current(id, Some(version));
         drop(views);
-        let replaces = before.and_then(|b| self.table_of(&b.table));
-        self.build(Some((id.to_owned(), version)), wanted, replaces);
+        self.build(Reason::Registered { id: id.to_owned(), version }, wanted, before.map(|b| b.table));
         Ok(commit)
     }
 
     /// Takes a view away, and its table at one commit. `None` if there is no such view.
     pub fn remove_view(&self, id: &str) -> Result<Option<Commit>, WriteError> {
         let Some(view) = self.shared.views.lock().remove(id) else { return Ok(None) };
+        self.shared.views.set_current(id, None);
         let commit = self.write_document(KIND, id, None)?;
         if let Some(table) = self.table_of(&view.table) {
             let (reply, answer) = sync_channel(1);
@@ -183,9 +203,9 @@ impl Database {
         let Some(view) = views.get_mut(id) else { return false };
         let Some(wanted) = view.wanted.clone() else { return true };
         view.state = ViewState::Building { done: 0, in_all: 0 };
-        let (table, version) = (view.table.clone(), view.version);
+        let version = view.version;
         drop(views);
-        self.build(Some((id.to_owned(), version)), wanted, self.table_of(&table));
+        self.build(Reason::Registered { id: id.to_owned(), version }, wanted, None);
         true
     }
 
@@ -230,7 +250,7 @@ impl Database {
                 view: view.view.clone(),
                 builtin: view.builtin,
             };
-            self.build(None, wanted, Some(id));
+            self.build(Reason::Damaged(id), wanted, None);
         }
     }
 
@@ -246,17 +266,18 @@ impl Database {
         };
         let lacking: Vec<_> = self.shared.views.lock().iter().filter_map(lacking).collect();
         for (id, version, wanted) in lacking {
-            self.build(Some((id, version)), wanted, None);
+            self.build(Reason::Registered { id, version }, wanted, None);
         }
     }
 
-    /// Builds a table on a thread of its own, one after the other. `view`: the registered view and the version that it is built for.
-    fn build(&self, view: Option<(String, u64)>, wanted: Wanted, replaces: Option<TableId>) {
+    /// Builds a table on a thread of its own, one after the other.
+    /// `replaces`: the name of the table whose place it takes, if that is another one.
+    fn build(&self, reason: Reason, wanted: Wanted, replaces: Option<String>) {
         let (shared, queue) = (self.shared.clone(), self.queue.clone());
         let thread = std::thread::Builder::new().name("view-builder".to_owned()).spawn(move || {
             let _one_at_a_time = shared.building.lock().unwrap_or_else(PoisonError::into_inner);
             let current = |views: &mut BTreeMap<String, Registered>, state: Option<ViewState>| {
-                let Some((id, version)) = &view else { return true };
+                let Reason::Registered { id, version } = &reason else { return true };
                 let Some(registered) = views.get_mut(id).filter(|v| v.version == *version) else { return false };
                 if let Some(state) = state {
                     registered.state = state;
@@ -271,18 +292,21 @@ impl Database {
                     current(&mut shared.views.lock(), Some(ViewState::Building { done, in_all }));
                 },
             };
+            let forget = || {
+                if let Reason::Damaged(table) = &reason {
+                    shared.damaged.lock().unwrap_or_else(PoisonError::into_inner).remove(table);
+                }
+            };
             let table = wanted.schema.name.clone();
-            let state = match builder.build(wanted, replaces) {
+            let state = match builder.build(wanted, reason.clone(), replaces) {
                 Ok(since) => ViewState::Live { since },
-                Err(BuildError::GivenUp) => return,
+                Err(BuildError::GivenUp) => return forget(),
                 Err(error) => {
                     tracing::error!(table, %error, "the table of a view was not built");
                     ViewState::Failed { reason: error.to_string() }
                 }
             };
-            if let Some(id) = replaces {
-                shared.damaged.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            }
+            forget();
             current(&mut shared.views.lock(), Some(state));
         });
         if let Err(error) = thread {
