@@ -2,7 +2,7 @@
 
 use super::CliError;
 use super::ingest::References;
-use crate::bench::{freshness, ingest, sql, views};
+use crate::bench::{freshness, ingest, restart, sql, views};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +19,7 @@ Examples:
   dugnad bench ingest bundles/ --data ./bench-db      your own bundles, on the disk that matters
   dugnad bench freshness --rate 1000 --writers 16 --for 60
   dugnad bench freshness --reads 100000 > figures.ndjson
+  dugnad bench restart --resources 10000000 --data ./bench-db
   dugnad bench sql --resources 1000000                beside DuckDB, if benches/setup.sh has been run
   dugnad bench views bundles/                         beside pysof, if benches/setup.sh has been run")]
 pub struct Bench {
@@ -38,8 +39,8 @@ enum What {
     Sql(Sql),
     /// FHIR search (comes with a later release).
     Search,
-    /// Restart after a kill (comes with a later release).
-    Restart,
+    /// From SIGKILL at full ingest to the first exact count, and the memory of the opened database.
+    Restart(Restart),
     /// Attacks on the disclosure control (comes with a later release).
     Attacks,
     /// FHIR conformance and speed (comes with a later release).
@@ -141,15 +142,35 @@ struct Views {
     python: PathBuf,
 }
 
+/// Lets another process of this program take in resources as fast as it can, kills it, and opens the database that it leaves.
+#[derive(Debug, Args)]
+struct Restart {
+    /// How many resources are taken in before the kill.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    resources: u64,
+    /// An empty folder for the database, on the disk that is to be measured; a temporary one if not given.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Only take resources in, for ever: the process that is killed.
+    #[arg(long, hide = true, requires = "data")]
+    fill: bool,
+}
+
+impl From<Restart> for restart::Options {
+    fn from(given: Restart) -> Self {
+        Self { resources: given.resources, data: given.data, fill: given.fill }
+    }
+}
+
 impl Bench {
     pub(super) fn run(self) -> Result<(), CliError> {
         let name = match self.what {
             What::Ingest(options) => return ingest::run(&options.into()),
             What::Freshness(options) => return freshness::run(&options.into()),
             What::Views(options) => return views::run(&options.into()),
+            What::Restart(options) => return restart::run(&options.into()),
             What::Sql(options) => return sql::run(&options.into()),
             What::Search => "search",
-            What::Restart => "restart",
             What::Attacks => "attacks",
             What::Fhir => "fhir",
         };
