@@ -2,6 +2,7 @@
 //! that make much out of little.
 
 use crate::limits::MAX_SERIES;
+use crate::truncate::Truncate;
 use datafusion::catalog::{TableFunction, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
@@ -40,6 +41,11 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     functions.retain(|f| {
         f.signature().volatility != Volatility::Volatile && !refused(f.name()) && !f.aliases().iter().any(|alias| refused(alias))
     });
+    for function in &mut functions {
+        if function.name() == "date_trunc" {
+            *function = Arc::new(ScalarUDF::from(Truncate::instead_of(function.clone())));
+        }
+    }
     functions
 }
 

@@ -14,6 +14,7 @@ pub mod guard;
 pub mod limits;
 pub mod numbers;
 mod parallel;
+mod truncate;
 
 pub use engine::Engine;
 pub use error::QueryError;

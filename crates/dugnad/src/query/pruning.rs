@@ -1,4 +1,7 @@
-//! What a filter says about whole parts of a table: conditions that every row that passes meets.
+//! What a filter says about whole parts of a table: a condition that every row that passes meets.
+//!
+//! A part in which no row meets it is not read. That depends on hidden rows too, so it must make no difference but in time: only
+//! filters that cannot fail have a condition, and they are evaluated before all others.
 
 use super::world::ColumnGrant;
 use datafusion::common::ScalarValue;
@@ -7,16 +10,13 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use dugnad_kernel::live::Condition;
 use dugnad_kernel::live::schema::Storage;
 
-/// The conditions of a filter on stored columns. What is not understood says nothing.
-pub(super) fn conditions(filter: &Expr, columns: &[&ColumnGrant]) -> Vec<Condition> {
+/// The condition of a filter on stored columns: a comparison of a column with a literal. Others have none.
+pub(super) fn condition(filter: &Expr, columns: &[&ColumnGrant]) -> Option<Condition> {
     let column = |e: &Expr| match e {
         Expr::Column(column) => columns.iter().find(|c| c.name == column.name).copied(),
         _ => None,
     };
-    let one = match filter {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
-            return [left, right].into_iter().flat_map(|side| conditions(side, columns)).collect();
-        }
+    match filter {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (column(left), column(right)) {
             (Some(grant), None) => compared(grant, *op, right),
             (None, Some(grant)) => op.swap().and_then(|op| compared(grant, op, left)),
@@ -28,8 +28,7 @@ pub(super) fn conditions(filter: &Expr, columns: &[&ColumnGrant]) -> Vec<Conditi
         }),
         Expr::IsNotNull(inner) => column(inner).map(|grant| Condition::Present { column: grant.position }),
         _ => None,
-    };
-    one.into_iter().collect()
+    }
 }
 
 fn is_code(grant: &ColumnGrant) -> bool {

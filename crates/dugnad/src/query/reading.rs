@@ -30,8 +30,9 @@ pub(super) struct Filter {
     pub schema: SchemaRef,
     /// On [`Self::schema`].
     pub predicate: Arc<dyn PhysicalExpr>,
-    /// What every row that passes meets; parts without such a row are not read.
-    pub conditions: Arc<[Condition]>,
+    /// What every row that passes meets; parts without such a row are not read. A filter that has one cannot fail, and comes
+    /// before those that have none.
+    pub condition: Option<Condition>,
     /// As the question has it.
     pub shown: String,
 }
@@ -52,7 +53,7 @@ impl Reading {
     /// The first `most` rows of a part that the permit shows and that pass the filters.
     pub fn part(&self, part: usize, most: usize) -> Result<RecordBatch> {
         let met = |condition: &Condition| self.source.may_meet(part, condition);
-        if !self.filters.iter().flat_map(|filter| filter.conditions.iter()).all(met) {
+        if !self.filters.iter().filter_map(|filter| filter.condition.as_ref()).all(met) {
             return Ok(if self.columns.is_empty() { rows_only(0) } else { RecordBatch::new_empty(self.schema.clone()) });
         }
         let rows = self.source.rows(part);

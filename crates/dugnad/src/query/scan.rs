@@ -1,7 +1,7 @@
 //! A permit's view of one live table: its columns, after transforms, of its persons. Nothing else can be reached
 //! through it, and nothing about rows outside it shows: no statistics, no part counts, no metrics.
 
-use super::pruning::conditions;
+use super::pruning::condition;
 use super::reading::{Filter, Reading};
 use super::source::Source;
 use super::world::{ColumnGrant, Lens};
@@ -75,9 +75,9 @@ impl PermitTable {
         let columns: Vec<&ColumnGrant> = names.iter().filter_map(|name| self.columns.iter().find(|c| c.name == *name)).collect();
         let fields: Vec<Field> = columns.iter().map(|c| Field::new(&c.name, c.storage.arrow(), true)).collect();
         let schema = Arc::new(Schema::new(fields));
-        let (positions, conditions) = (columns.iter().map(|c| c.position).collect(), conditions(&stored, &columns).into());
+        let (positions, condition) = (columns.iter().map(|c| c.position).collect(), condition(&stored, &columns));
         let predicate = session.create_physical_expr(stored, &DFSchema::try_from(schema.clone())?)?;
-        Ok(Filter { positions, schema, predicate, conditions, shown: shown.human_display().to_string() })
+        Ok(Filter { positions, schema, predicate, condition, shown: shown.human_display().to_string() })
     }
 }
 
@@ -110,10 +110,12 @@ impl TableProvider for PermitTable {
             Some(positions) => positions.iter().filter_map(|p| self.columns.get(*p).cloned()).collect(),
             None => self.columns.clone(),
         };
-        let filters: Result<Arc<[Filter]>> = filters.iter().map(|filter| self.filter(session, filter)).collect();
+        let filters: Result<Vec<Filter>> = filters.iter().map(|filter| self.filter(session, filter)).collect();
+        let mut filters = filters?;
+        filters.sort_by_key(|filter| filter.condition.is_none());
         let schema = self.lens.schema(&columns, self.numbers);
         let (source, lens, numbers) = (self.source.clone(), self.lens.clone(), self.numbers);
-        let reading = Reading { source, columns, lens, numbers, filters: filters?, schema };
+        let reading = Reading { source, columns, lens, numbers, filters: filters.into(), schema };
         Ok(Arc::new(PermitScan::new(Arc::new(reading), limit, 1)))
     }
 }

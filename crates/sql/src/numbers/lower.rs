@@ -212,7 +212,7 @@ impl Lowered {
         Ok(Self { plan: LogicalPlan::Union(Union { inputs, schema: Arc::new(schema) }), kinds: agreed, texts })
     }
 
-    /// Rows come out sorted by PARTITION BY: of keys, by text. The numbers of codes are in order of appearance, which the rows show.
+    /// Rows come out sorted by PARTITION BY, so it sees texts: ordinals tell who came first, and the numbers of codes which thread did.
     fn window(window: Window) -> Result<Self> {
         let input = Self::below(window.input)?;
         let names = NamePreserver::new_for_projection();
@@ -222,11 +222,7 @@ impl Lowered {
                 Expr::WindowFunction(function) => {
                     let WindowFunction { fun, mut params } = *function;
                     params.args = input.all_shown(params.args)?;
-                    for by in &mut params.partition_by {
-                        if input.kind(column(by)) != Some(Kind::Code) {
-                            *by = input.shown(std::mem::take(by))?;
-                        }
-                    }
+                    params.partition_by = input.all_shown(params.partition_by)?;
                     for by in &mut params.order_by {
                         by.expr = input.shown(std::mem::take(&mut by.expr))?;
                     }

@@ -65,6 +65,7 @@ pub fn run(options: &Options) -> Result<(), CliError> {
     let patient = one_patient(&asker)?;
     let chosen = |q: &&Question| options.only.as_ref().is_none_or(|only| q.name.contains(only.as_str()));
     for question in QUESTIONS.iter().filter(chosen) {
+        eprintln!("asking {}", question.name);
         let sql = question.sql.replace("{patient}", &patient);
         let (as_of, peer) = if question.then { (Some(then), &mut peers[1]) } else { (None, &mut peers[0]) };
         measure(question, &sql, as_of, &asker, peer.as_mut(), options.rounds, &mut figures)?;

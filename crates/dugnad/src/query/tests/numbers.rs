@@ -119,6 +119,7 @@ fn the_same_question_gives_the_same_bytes() {
         "SELECT code, COUNT(*), array_agg(n) FROM (SELECT 1 AS n, code FROM observation UNION ALL SELECT 2 AS n, code FROM observation) AS u GROUP BY code",
         "SELECT code FROM (SELECT 1 AS n, code FROM observation UNION ALL SELECT 2 AS n, holder FROM observation) AS u LIMIT 30000",
         "SELECT n FROM (SELECT 1 AS n, code FROM observation UNION ALL SELECT 2 AS n, code FROM observation) AS u ORDER BY code",
+        "SELECT code, n, ROW_NUMBER() OVER (PARTITION BY code) FROM (SELECT code, holder, COUNT(*) AS n FROM observation GROUP BY code, holder) AS c",
         "SELECT code, first_value(value), last_value(value) FROM observation GROUP BY code",
     ];
     for sql in questions {
