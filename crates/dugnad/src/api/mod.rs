@@ -22,6 +22,7 @@ mod routes;
 mod serve;
 mod settings;
 mod sql;
+mod views;
 pub mod work;
 
 pub use error::ApiError;
@@ -153,7 +154,7 @@ impl App {
 /// All routes of the API with their descriptions.
 fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
-    ops::add(audit::add(permits::add(sql::add(fhir::add(routes)))))
+    ops::add(audit::add(permits::add(sql::add(views::add(fhir::add(routes))))))
 }
 
 /// The whole server: the API and, beside it, `pages` (the web pages, their state already in them).

@@ -195,7 +195,8 @@ impl App {
         }
     }
 
-    fn check_log(&self) -> Result<(), ApiError> {
+    /// Refuses where the log has failed: nothing is read or written without it.
+    pub fn check_log(&self) -> Result<(), ApiError> {
         if self.log_has_failed() || self.audit().is_stopped() { Err(AuditError::Stopped.into()) } else { Ok(()) }
     }
 

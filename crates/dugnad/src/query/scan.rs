@@ -23,6 +23,7 @@ use datafusion::physical_plan::{
 };
 use dugnad_kernel::live::Damaged;
 use dugnad_kernel::live::schema::{Storage, TableSchema};
+use dugnad_kernel::views::About;
 use dugnad_sql::QueryError;
 use futures::{Stream, stream};
 use std::fmt;
@@ -224,9 +225,10 @@ impl ExecutionPlan for PermitScan {
 
 impl Lens {
     /// Rows about nobody exist in tables that are about nobody by nature, such as `research_study`. Elsewhere a row that
-    /// lacks its patient is in nobody's population; only the hospital that wrote it sees it.
+    /// lacks its patient is in nobody's population, as is every row of a view that leaves the patient's key out; only the
+    /// hospital that wrote it sees it.
     fn for_table(mut self, table: &TableSchema) -> Self {
-        self.filter.without_patient &= table.patient_column().is_none() || self.filter.holder.is_some();
+        self.filter.without_patient &= table.about == About::Nobody || self.filter.holder.is_some();
         self
     }
 

@@ -12,3 +12,4 @@ mod process;
 mod sql;
 mod support;
 mod view_run;
+mod views;

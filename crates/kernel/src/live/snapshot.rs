@@ -215,7 +215,21 @@ impl Part {
                 mask.keep(self.len, |row| ordinals.is_null(row) || within(row));
             }
         }
+        if let Some(patients) = &filter.patients {
+            self.keep_known(&mut mask, patients)?;
+        }
         Ok(mask.simplified())
+    }
+
+    /// A row that names further persons needs all of them among `patients`.
+    fn keep_known(&self, mask: &mut Visible, patients: &RoaringBitmap) -> Result<(), Damaged> {
+        for position in self.schema.other_patient_columns() {
+            let column = self.column(position)?;
+            let Some(ordinals) = column.as_primitive_opt::<UInt32Type>() else { continue };
+            let within = |row: usize| ordinals.values().get(row).is_some_and(|ordinal| patients.contains(*ordinal));
+            mask.keep(self.len, |row| ordinals.is_null(row) || within(row));
+        }
+        Ok(())
     }
 
     /// All cells of the column at `position` (in [`TableSchema::columns`]), visible or not, typed as
