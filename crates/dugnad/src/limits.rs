@@ -134,3 +134,10 @@ pub const TABLE_WIDTH_ROWS: usize = 1_000;
 
 /// How wide a column of a printed table becomes at most, in characters.
 pub const TABLE_COLUMN_WIDTH: usize = 60;
+
+/// The largest body of `POST /erasures`, in bytes: two names and a reason.
+pub const MAX_ERASURE_BODY_BYTES: usize = 8 << 10;
+
+/// The longest `backup.json`, in bytes. A full tile of the audit log stands for 256 entries: this has room for some hundred
+/// million.
+pub const MAX_MANIFEST_BYTES: u64 = 256 << 20;

@@ -26,6 +26,30 @@ pub struct ResourceOrdinal(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PatientOrdinal(pub u32);
 
+/// Which history of commits a number belongs to. Drawn when a database is made and again at each restore: after a restore the
+/// same numbers are given to other commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Timeline(u64);
+
+impl Timeline {
+    /// A new one, from 64 random bits.
+    pub fn new(random: u64) -> Self {
+        Self(random)
+    }
+
+    /// Reads what `Display` writes: 16 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if digits { u64::from_str_radix(text, 16).ok().map(Self) } else { None }
+    }
+}
+
+impl fmt::Display for Timeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 /// A live table, numbered from 1 when it is built. A table that is built anew, because its view has changed, gets a new number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

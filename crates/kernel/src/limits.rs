@@ -84,3 +84,13 @@ pub const MAX_PERMIT_ITEMS: usize = 1_000;
 
 /// The longest text in a permit (purpose, reasons), in bytes: two printed pages.
 pub const MAX_PERMIT_TEXT_BYTES: usize = 8_192;
+
+/// How many versions one step of a purge overwrites: other writes wait for so many, some 100 KB, and one fsync.
+pub const MAX_PURGE_VERSIONS: usize = 64;
+
+/// How many versions one step of a purge looks at in one read transaction: some tenths of a second, for that long the
+/// write-ahead log cannot be moved.
+pub const MAX_PURGE_LOOK: u32 = 65_536;
+
+/// The longest reason of an erasure, in bytes.
+pub const MAX_ERASURE_REASON_BYTES: usize = 1_024;

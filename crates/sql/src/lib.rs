@@ -4,6 +4,7 @@
 //! A crate of its own because of what it costs to build: the visitors of the syntax tree and DataFusion's planner are generic
 //! or asynchronous, so that they are compiled anew in every crate that calls them. Every such call stands in here.
 
+mod aggregate;
 pub mod bind;
 mod dialect;
 pub mod engine;
@@ -12,6 +13,8 @@ mod expansion;
 pub mod functions;
 pub mod guard;
 pub mod limits;
+pub mod numbers;
+mod parallel;
 
 pub use engine::Engine;
 pub use error::QueryError;

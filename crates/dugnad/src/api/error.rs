@@ -11,7 +11,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use dugnad_kernel::audit::AuditError;
-use dugnad_kernel::database::{ReadError, WriteError};
+use dugnad_kernel::database::{EraseError, ReadError, WriteError};
 use dugnad_kernel::fhir::issue::{Issue, IssueType, Severity, operation_outcome};
 use std::sync::Arc;
 use std::time::Instant;
@@ -100,6 +100,16 @@ impl From<WriteError> for ApiError {
             }
             WriteError::Busy { retry_after_s } => Self::busy("the write queue is full", retry_after_s),
             WriteError::Stopped(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, IssueType::Exception, error.to_string()),
+        }
+    }
+}
+
+impl From<EraseError> for ApiError {
+    fn from(error: EraseError) -> Self {
+        match error {
+            EraseError::Unknown => Self::not_found("there is no such Patient; check the holder's name and the Patient's logical id"),
+            EraseError::Write(error) => error.into(),
+            EraseError::List(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, IssueType::Exception, error.to_string()),
         }
     }
 }

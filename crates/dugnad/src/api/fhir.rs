@@ -50,6 +50,7 @@ const WRITE_STATUSES: &[(u16, &str)] = &[
     (201, "Created"),
     (400, "Not well-formed, or the body was cut off"),
     (409, "Somebody else changed it first"),
+    (410, "About a Patient who was erased"),
     (412, "A condition does not hold"),
     (413, "Too large"),
     (415, "Not JSON, or compressed"),
@@ -375,7 +376,7 @@ async fn read(State(app): State<App>, hospital: Hospital, url: &str, headers: He
 
 /// What a read found.
 pub struct Found {
-    /// As of which commit: the newest one published before the read, or that of the version if it is newer still.
+    /// As of which commit.
     pub commit: Commit,
     /// The version, without its JSON; none for a history.
     pub version: Option<dugnad_kernel::database::StoredVersion>,
@@ -414,19 +415,20 @@ fn look_up(app: &App, holder: &str, action: &Action, published: Commit) -> Resul
     match action {
         Action::Read { resource_type, id, version } => {
             let stored = match version {
-                None => app.database().read(holder, resource_type, id)?,
-                Some(wanted) => app.database().history(holder, resource_type, id)?.into_iter().find(|v| v.version == *wanted),
+                None => app.database().read_at(holder, resource_type, id, published)?,
+                Some(wanted) => app.database().history_at(holder, resource_type, id, published)?.into_iter().find(|v| v.version == *wanted),
             };
             let mut stored = stored.ok_or_else(interaction::absent)?;
             let body = stored.json.take().ok_or_else(answer::gone)?;
-            // A version newer than the published commit is the current one at its own commit.
-            Ok((Found { commit: published.max(stored.commit), version: Some(stored), body }, 1))
+            Ok((Found { commit: published, version: Some(stored), body }, 1))
         }
         Action::History { resource_type, id } => {
-            let versions = app.database().history(holder, resource_type, id)?;
-            let newest = versions.first().ok_or_else(interaction::absent)?.commit;
+            let versions = app.database().history_at(holder, resource_type, id, published)?;
+            if versions.is_empty() {
+                return Err(interaction::absent());
+            }
             let (count, body) = (versions.len() as u64, history_bundle(resource_type, id, &versions)?);
-            Ok((Found { commit: published.max(newest), version: None, body }, count))
+            Ok((Found { commit: published, version: None, body }, count))
         }
         Action::Write(_) => Err(ApiError::internal("a write was sent to the readers")),
     }

@@ -6,7 +6,7 @@ use crate::query::format::Format;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use dugnad_kernel::database::Handling;
 use dugnad_kernel::fhir::issue::IssueType;
-use dugnad_kernel::ids::Commit;
+use dugnad_kernel::ids::{Commit, Timeline};
 use jiff::Timestamp;
 
 /// The commit that an answer shows or a write made.
@@ -15,6 +15,8 @@ pub const DUGNAD_COMMIT: HeaderName = HeaderName::from_static("dugnad-commit");
 pub const DUGNAD_EPOCH: HeaderName = HeaderName::from_static("dugnad-epoch");
 /// The oldest commit that a reader accepts.
 pub const DUGNAD_MIN_COMMIT: HeaderName = HeaderName::from_static("dugnad-min-commit");
+/// Which history of commits a number is of: another one after each restore.
+pub const DUGNAD_TIMELINE: HeaderName = HeaderName::from_static("dugnad-timeline");
 /// Says that a write had been taken before under its `Idempotency-Key`.
 pub const DUGNAD_REPLAYED: HeaderName = HeaderName::from_static("dugnad-replayed");
 /// Under which key a write may be repeated.
@@ -116,6 +118,13 @@ pub fn min_commit(headers: &HeaderMap) -> Result<Option<Commit>, ApiError> {
     let wrong = "Dugnad-Min-Commit must be a commit number, as Dugnad-Commit of a write answered it";
     let commit = value.parse().map_err(|_| ApiError::bad_request(IssueType::Value, wrong).at("http.Dugnad-Min-Commit"))?;
     Ok(Some(Commit(commit)))
+}
+
+/// `Dugnad-Timeline`.
+pub fn timeline(headers: &HeaderMap) -> Result<Option<Timeline>, ApiError> {
+    let Some(value) = text(headers, &DUGNAD_TIMELINE)? else { return Ok(None) };
+    let wrong = "Dugnad-Timeline must be 16 hexadecimal digits, as an answer with a Dugnad-Commit gave it";
+    Timeline::parse(value).map(Some).ok_or_else(|| ApiError::bad_request(IssueType::Value, wrong).at("http.Dugnad-Timeline"))
 }
 
 /// The media type of a header without its parameters, in lower case; its `charset`, if any.

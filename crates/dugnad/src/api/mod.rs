@@ -10,6 +10,7 @@ pub mod auth;
 mod batch;
 mod body;
 mod capability;
+pub(crate) mod erasures;
 pub mod error;
 mod fhir;
 pub mod headers;
@@ -22,6 +23,7 @@ mod routes;
 mod serve;
 mod settings;
 mod sql;
+mod timeline;
 mod views;
 pub mod work;
 
@@ -154,12 +156,13 @@ impl App {
 /// All routes of the API with their descriptions.
 fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
-    ops::add(audit::add(permits::add(sql::add(views::add(fhir::add(routes))))))
+    ops::add(erasures::add(audit::add(permits::add(sql::add(views::add(fhir::add(routes)))))))
 }
 
 /// The whole server: the API and, beside it, `pages` (the web pages, their state already in them).
 pub fn router(app: App, pages: Router) -> Router {
-    let api = api_routes().into_router().with_state(app.clone());
+    let timeline = middleware::from_fn_with_state(app.clone(), timeline::settle);
+    let api = api_routes().into_router().layer(timeline).with_state(app.clone());
     let layers = ServiceBuilder::new()
         .layer(middleware::from_fn_with_state(app.clone(), error::render))
         .layer(CatchPanicLayer::custom(error::panicked))

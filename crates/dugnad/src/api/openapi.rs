@@ -4,6 +4,9 @@ use super::routes::{Caller, Route};
 use serde_json::{Map, Value, json};
 use std::sync::OnceLock;
 
+const TIMELINE: &str =
+    "Answer on this timeline only: the one that came with the commit that you know. 412 if the database was restored since.";
+
 /// The description.
 pub fn description() -> &'static Value {
     static DESCRIPTION: OnceLock<Value> = OnceLock::new();
@@ -23,7 +26,7 @@ fn build(routes: &[Route]) -> Value {
             "title": "Dugnad",
             "version": env!("CARGO_PKG_VERSION"),
             "summary": "The common database of a national centre for clinical studies",
-            "description": "Hospitals send FHIR R4 as they treat; authorities and industry read it within permits, from the moment the write is acknowledged. Answers with records and answers to writes carry `Dugnad-Commit`; statistics carry `Dugnad-Epoch`.",
+            "description": "Hospitals send FHIR R4 as they treat; authorities and industry read it within permits, from the moment the write is acknowledged. Answers with records and answers to writes carry `Dugnad-Commit`; statistics carry `Dugnad-Epoch`. Beside `Dugnad-Commit` stands `Dugnad-Timeline`: after a restore it is another one, and commit numbers are given anew; a request that sends `Dugnad-Timeline` is refused with 412 on any other.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "tags": [{"name": "FHIR"}, {"name": "SQL"}, {"name": "Audit"}, {"name": "Operations"}],
@@ -74,7 +77,9 @@ fn operation(route: &Route) -> Value {
     let in_path = path_names(route.path).map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
     let others =
         doc.parameters.iter().map(|p| json!({"name": p.name, "in": p.place, "description": p.description, "schema": {"type": "string"}}));
-    let parameters: Vec<Value> = in_path.chain(others).collect();
+    let timeline = json!({"name": "Dugnad-Timeline", "in": "header", "description": TIMELINE, "schema": {"type": "string"}});
+    let commits = matches!(doc.tag, "FHIR" | "SQL") && doc.caller != Caller::Anybody;
+    let parameters: Vec<Value> = in_path.chain(others).chain(commits.then_some(timeline)).collect();
     let mut operation = json!({"operationId": doc.id, "tags": [doc.tag], "summary": doc.summary, "responses": responses(route)});
     if !doc.description.is_empty() {
         operation["description"] = doc.description.into();
@@ -166,6 +171,7 @@ mod tests {
             ("put", "/fhir/{type}/{id}"),
             ("post", "/sql"),
             ("get", "/permits"),
+            ("post", "/erasures"),
             ("get", "/audit/checkpoint"),
             ("get", "/audit/tile/{path}"),
             ("get", "/healthz"),

@@ -70,6 +70,7 @@ pub fn blank_entry(at: Timestamp, act: Act) -> Entry {
         request: None,
         commit: None,
         epoch: None,
+        timeline: None,
         tables: Vec::new(),
         rows: None,
         outcome: None,
@@ -145,7 +146,7 @@ impl App {
     /// One read of a small answer, on the record. Blocks.
     ///
     /// Order: the intent is durable, then it is read, then the completion is durable, then the caller gets its first byte.
-    /// `read` returns what it found and how many versions of resources that delivers.
+    /// `read` is given the commit to read at, and returns what it found and how many versions of resources that delivers.
     pub fn read_recorded<T>(&self, access: &Access, read: impl FnOnce(Commit) -> Result<(T, u64), ApiError>) -> Result<T, ApiError> {
         self.check_log()?;
         let commit = self.database().snapshot().commit();
@@ -195,7 +196,7 @@ impl App {
         }
     }
 
-    /// Refuses where the log has failed: nothing is read or written without it.
+    /// Nothing is read or written once the log has failed.
     pub fn check_log(&self) -> Result<(), ApiError> {
         if self.log_has_failed() || self.audit().is_stopped() { Err(AuditError::Stopped.into()) } else { Ok(()) }
     }

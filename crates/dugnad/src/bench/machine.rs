@@ -78,8 +78,13 @@ pub(super) fn forget_peak() {
 
 /// The highest memory use of this process, in bytes; `None` where the system does not tell.
 pub(super) fn peak_rss_bytes() -> Option<f64> {
+    memory("VmHWM:")
+}
+
+/// A field of `/proc/self/status`, in bytes; `None` where the system does not tell.
+pub(super) fn memory(field: &str) -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok().map(|kib| kib * 1024.0)
 }
 

@@ -7,6 +7,8 @@ mod latency;
 mod loopback;
 mod machine;
 mod peer;
+pub mod restart;
+pub mod sql;
 #[cfg(test)]
 mod tests;
 pub mod views;

@@ -2,7 +2,7 @@
 
 use super::CliError;
 use super::ingest::References;
-use crate::bench::{freshness, ingest, views};
+use crate::bench::{freshness, ingest, restart, sql, views};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +19,8 @@ Examples:
   dugnad bench ingest bundles/ --data ./bench-db      your own bundles, on the disk that matters
   dugnad bench freshness --rate 1000 --writers 16 --for 60
   dugnad bench freshness --reads 100000 > figures.ndjson
+  dugnad bench restart --resources 10000000 --data ./bench-db
+  dugnad bench sql --resources 1000000                beside DuckDB, if benches/setup.sh has been run
   dugnad bench views bundles/                         beside pysof, if benches/setup.sh has been run")]
 pub struct Bench {
     #[command(subcommand)]
@@ -33,12 +35,12 @@ enum What {
     Freshness(Freshness),
     /// The view runner on one thread, resources per second, beside pysof.
     Views(Views),
-    /// SQL under a permit (comes with a later release).
-    Sql,
+    /// SQL under a permit, beside DuckDB on the same rows.
+    Sql(Sql),
     /// FHIR search (comes with a later release).
     Search,
-    /// Restart after a kill (comes with a later release).
-    Restart,
+    /// From SIGKILL at full ingest to the first exact count, and the memory of the opened database.
+    Restart(Restart),
     /// Attacks on the disclosure control (comes with a later release).
     Attacks,
     /// FHIR conformance and speed (comes with a later release).
@@ -100,6 +102,27 @@ struct Freshness {
     server: Option<String>,
 }
 
+/// Asks what analysts ask, under a permit over everyone, and asks DuckDB the same of the same rows: once in tables of its own, once
+/// in Parquet files that this program wrote. Answers are compared. Without DuckDB only this program is measured.
+#[derive(Debug, Args)]
+struct Sql {
+    /// About how many resources the database holds.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=20_000_000))]
+    resources: u32,
+    /// How often each question is asked; medians are shown.
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    rounds: u16,
+    /// A Python with the module `duckdb`.
+    #[arg(long, value_name = "FILE", default_value = "benches/.venv/bin/python")]
+    python: PathBuf,
+    /// An empty folder for the database; a temporary one if not given.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Only questions whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+}
+
 /// Measures what `dugnad view run --format ndjson` does, from an NDJSON file to one, on one thread: a view of few columns and
 /// the built-in view, of Patients and of Observations. pysof gets the same files and views by turns, where a Python has it; the
 /// rows of both must be as many. Rates are per second of processor time, so that other programs on the machine count less.
@@ -119,15 +142,35 @@ struct Views {
     python: PathBuf,
 }
 
+/// Lets another process of this program take in resources as fast as it can, kills it, and opens the database that it leaves.
+#[derive(Debug, Args)]
+struct Restart {
+    /// How many resources are taken in before the kill.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    resources: u64,
+    /// An empty folder for the database, on the disk that is to be measured; a temporary one if not given.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Only take resources in, for ever: the process that is killed.
+    #[arg(long, hide = true, requires = "data")]
+    fill: bool,
+}
+
+impl From<Restart> for restart::Options {
+    fn from(given: Restart) -> Self {
+        Self { resources: given.resources, data: given.data, fill: given.fill }
+    }
+}
+
 impl Bench {
     pub(super) fn run(self) -> Result<(), CliError> {
         let name = match self.what {
             What::Ingest(options) => return ingest::run(&options.into()),
             What::Freshness(options) => return freshness::run(&options.into()),
             What::Views(options) => return views::run(&options.into()),
-            What::Sql => "sql",
+            What::Restart(options) => return restart::run(&options.into()),
+            What::Sql(options) => return sql::run(&options.into()),
             What::Search => "search",
-            What::Restart => "restart",
             What::Attacks => "attacks",
             What::Fhir => "fhir",
         };
@@ -165,6 +208,18 @@ impl From<Freshness> for freshness::Options {
             data: given.data,
             tokens: given.tokens,
             server: given.server,
+        }
+    }
+}
+
+impl From<Sql> for sql::Options {
+    fn from(given: Sql) -> Self {
+        Self {
+            resources: given.resources as usize,
+            rounds: usize::from(given.rounds),
+            python: given.python,
+            data: given.data,
+            only: given.only,
         }
     }
 }

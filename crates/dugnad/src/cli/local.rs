@@ -1,18 +1,16 @@
 //! A database on this machine, opened with all that belongs to it.
 
 use super::CliError;
+use super::progress::Progress;
 use crate::access::{Keys, Tokens};
 use crate::api::{App, Parts, Settings};
 use crate::query::QueryService;
 use dugnad_kernel::audit::Log;
 use dugnad_kernel::clock::{Clock, SystemClock};
 use dugnad_kernel::database::Database;
-use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// The origin of an audit log that nobody named.
 pub const DEFAULT_ORIGIN: &str = "dugnad.local/audit";
@@ -44,7 +42,44 @@ impl Local {
 
     /// The same with a clock, and with statistics epochs of another length.
     pub fn open_with(dir: &Path, origin: Option<&str>, clock: Arc<dyn Clock>, epoch: SignedDuration) -> Result<Self, CliError> {
-        let mut progress = OpenProgress::start(dir);
+        let local = Self::assemble(dir, origin, clock, epoch)?;
+        match local.check_log(dir) {
+            Ok(()) => Ok(local),
+            Err(error) => {
+                local.audit.close();
+                local.database.close();
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens what was just restored: its log may know more commits, and says so with the next entry.
+    pub(super) fn open_restored(dir: &Path) -> Result<Self, CliError> {
+        Self::assemble(dir, None, Arc::new(SystemClock), EPOCH)
+    }
+
+    /// Refuses a journal that is older than the log: commits that were acknowledged would be gone, and their numbers given anew.
+    fn check_log(&self, dir: &Path) -> Result<(), CliError> {
+        let (newest, there) = (self.audit.newest().map_err(CliError::failed)?, self.database.snapshot().commit().0);
+        let what = match (newest.commit.filter(|commit| *commit > there), newest.timeline) {
+            (Some(commit), _) => {
+                let entry = newest.entry.unwrap_or_default();
+                format!("its entry {entry} names commit {commit}, but the journal ends at commit {there}")
+            }
+            (None, Some(timeline)) if timeline != self.database.timeline() => {
+                format!("it was gone on with on timeline {timeline}, but the journal is of timeline {}", self.database.timeline())
+            }
+            _ => return Ok(()),
+        };
+        Err(CliError::Failed(format!(
+            "the audit log in {0}/audit is ahead of the journal: {what}. Put back the journal that belongs to the log; if it is lost, \
+             restore a backup into a new folder with `dugnad restore --audit {0}/audit`, which goes on as a new timeline",
+            dir.display()
+        )))
+    }
+
+    fn assemble(dir: &Path, origin: Option<&str>, clock: Arc<dyn Clock>, epoch: SignedDuration) -> Result<Self, CliError> {
+        let mut progress = Progress::start(format!("opening {}", dir.display()), "versions");
         // The database first: it takes the folder's lock, and everything else in the folder is under it.
         let database = Database::open(dir, Arc::clone(&clock), &mut |done, all| progress.tell(done, all)).map_err(CliError::failed)?;
         progress.finish();
@@ -74,42 +109,4 @@ impl Local {
 fn origin_of(folder: &Path) -> Option<String> {
     let checkpoint = std::fs::read_to_string(folder.join("checkpoint")).ok()?;
     checkpoint.lines().next().filter(|line| !line.is_empty()).map(str::to_owned)
-}
-
-/// Progress of opening: a bar on a terminal, a line every few seconds otherwise, nothing if it is quick.
-struct OpenProgress {
-    bar: Option<ProgressBar>,
-    started: Instant,
-    told: Instant,
-    dir: String,
-}
-
-impl OpenProgress {
-    fn start(dir: &Path) -> Self {
-        let now = Instant::now();
-        Self { bar: None, started: now, told: now, dir: dir.display().to_string() }
-    }
-
-    fn tell(&mut self, done: u64, all: u64) {
-        if self.started.elapsed() < Duration::from_millis(500) {
-            return;
-        }
-        if std::io::stderr().is_terminal() {
-            let bar = self.bar.get_or_insert_with(|| {
-                let style = ProgressStyle::with_template("opening: {bar:40} {human_pos}/{human_len} versions, {eta} left");
-                ProgressBar::new(all).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-            });
-            bar.set_length(all);
-            bar.set_position(done);
-        } else if self.told.elapsed() > Duration::from_secs(5) {
-            self.told = Instant::now();
-            eprintln!("opening {}: {done} of {all} versions", self.dir);
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
 }

@@ -1,11 +1,14 @@
 //! The command line, a file per command. Exit codes: 0 all went well, 1 something was refused or failed, 2 usage.
 
 mod audit;
+mod backup;
 mod bench;
 pub mod client;
 pub mod demo;
+mod erase;
 pub(crate) mod ingest;
 pub mod local;
+mod progress;
 mod query;
 pub mod serve;
 pub mod source;
@@ -51,6 +54,9 @@ enum Command {
     View(view::View),
     Token(token::Token),
     Audit(audit::Audit),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
+    Erase(erase::Erase),
     Bench(bench::Bench),
 }
 
@@ -88,6 +94,9 @@ pub fn main() -> ExitCode {
         Command::View(command) => command.run(),
         Command::Token(command) => command.run(),
         Command::Audit(command) => command.run(),
+        Command::Backup(command) => command.run(),
+        Command::Restore(command) => command.run(),
+        Command::Erase(command) => command.run(),
         Command::Bench(command) => command.run(),
     };
     match result {
@@ -166,6 +175,10 @@ mod tests {
             "dugnad audit verify --data d",
             "dugnad audit prove --data d 7",
             "dugnad audit log --server http://127.0.0.1:1 --token T",
+            "dugnad backup --data d --to b",
+            "dugnad restore --from b --data d --erasures e.jsonl --audit old/audit",
+            "dugnad restore --from b --data d --no-erasures --keys k",
+            "dugnad erase --data d --holder H --patient p --reason R",
             "dugnad bench views",
             "dugnad bench ingest --resources 1000 --data d",
             "dugnad bench ingest bundles --references strict --jobs 2",
@@ -178,7 +191,13 @@ mod tests {
                 Cli::try_parse_from(line.split(' ')).err().map(|e| e.to_string())
             );
         }
-        for line in ["dugnad ingest --holder H a.json", "dugnad query --data d --server u --permit p S", "dugnad"] {
+        for line in [
+            "dugnad ingest --holder H a.json",
+            "dugnad query --data d --server u --permit p S",
+            "dugnad restore --from b --data d",
+            "dugnad restore --from b --data d --no-erasures --erasures e.jsonl",
+            "dugnad",
+        ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

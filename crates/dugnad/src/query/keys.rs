@@ -2,6 +2,7 @@
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringViewArray, StringViewBuilder};
 use datafusion::arrow::datatypes::{DataType, UInt32Type, UInt64Type};
+
 use dugnad_kernel::database::Database;
 use dugnad_kernel::disclosure::{Domain, Pseudonyms};
 use dugnad_kernel::ids::{PatientOrdinal, ResourceOrdinal};
@@ -48,6 +49,11 @@ impl Keys {
             (_, Storage::Patient | Storage::Resource) => DataType::Utf8View,
             _ => storage.arrow(),
         }
+    }
+
+    /// Whether each ordinal has a text of its own, so that one can stand for the other.
+    pub fn are_pseudonyms(&self) -> bool {
+        matches!(self, Keys::Pseudonyms(_))
     }
 
     /// A column as this permit shows it. Columns that are no keys pass unchanged.

@@ -6,9 +6,13 @@
 //! ([`format`]). Statistics take another way after the permit ([`statistics`]): no session is opened to them.
 
 mod catalog;
+mod dictionary;
 pub mod format;
 mod keys;
+mod lens;
 mod permit;
+mod pruning;
+mod reading;
 mod record;
 mod run;
 mod scan;

@@ -1,7 +1,8 @@
 //! From a question's permit to the world that it opens.
 
+use super::dictionary::Dictionary;
 use super::keys::Keys;
-use super::source::{Source, Sources};
+use super::source::{Source, Sources, stored};
 use super::world::{Lens, World, whole};
 use super::{Question, SQL_VIEWS};
 use crate::access::Role;
@@ -105,7 +106,7 @@ pub(super) fn world(database: &Database, permit: &Permit, master: &[u8; 32], sna
         grants: grants(permit, &snapshot),
         views: SQL_VIEWS.to_vec(),
         sources: Arc::new(snapshot),
-        lens: Lens { filter, keys },
+        lens: Lens { filter, keys, dictionary: Dictionary::default() },
         now,
     })
 }
@@ -158,8 +159,8 @@ pub(super) fn enrolled(table: &dyn Source, studies: &HashSet<u64>) -> RoaringBit
     let Some(columns) = columns else { return patients };
     let everyone = RowFilter { patients: None, without_patient: false, holder: None };
     for part in 0..table.parts() {
-        let Ok(batch) = table.scan(part, &columns, &everyone) else { continue };
-        let [patient, study, status] = batch.columns() else { continue };
+        let stored = stored(table, part, &columns, &everyone).unwrap_or_default();
+        let [patient, study, status] = stored.as_slice() else { continue };
         let (Some(patient), Some(study)) = (patient.as_primitive_opt::<UInt32Type>(), study.as_primitive_opt::<UInt64Type>()) else {
             continue;
         };

@@ -58,6 +58,7 @@ impl Recorded {
             request: Some(recorded_sql(&question.sql)),
             commit: None,
             epoch: None,
+            timeline: None,
             tables: Vec::new(),
             rows: None,
             outcome: None,

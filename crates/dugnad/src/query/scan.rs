@@ -1,16 +1,18 @@
 //! A permit's view of one live table: its columns, after transforms, of its persons. Nothing else can be reached
 //! through it, and nothing about rows outside it shows: no statistics, no part counts, no metrics.
 
-use super::source::{Source, rows_only};
-use super::transform;
+use super::pruning::conditions;
+use super::reading::{Filter, Reading};
+use super::source::Source;
 use super::world::{ColumnGrant, Lens};
 use crate::limits::SCAN_BATCH_ROWS;
 use async_trait::async_trait;
-use datafusion::arrow::array::{ArrayRef, AsArray, DictionaryArray, RecordBatch, RecordBatchOptions, UInt32Array};
-use datafusion::arrow::compute::take;
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef, UInt32Type};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
@@ -21,12 +23,11 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
 };
-use dugnad_kernel::live::Damaged;
-use dugnad_kernel::live::schema::{Storage, TableSchema};
-use dugnad_kernel::views::About;
-use dugnad_sql::QueryError;
+use dugnad_kernel::permit::Transform;
+use dugnad_sql::numbers::{Kind, Numbered, Stored, names, on_stored};
 use futures::{Stream, stream};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A table of a permit's schema.
@@ -35,6 +36,7 @@ pub(super) struct PermitTable {
     source: Arc<dyn Source>,
     columns: Arc<[ColumnGrant]>,
     lens: Lens,
+    numbers: bool,
     schema: SchemaRef,
 }
 
@@ -42,17 +44,41 @@ impl PermitTable {
     /// The columns that `columns` grants of `source`, as `lens` shows them.
     pub fn new(source: Arc<dyn Source>, columns: Arc<[ColumnGrant]>, lens: Lens) -> Self {
         let lens = lens.for_table(source.schema());
-        let schema = schema_of(&columns, &lens);
-        Self { source, columns, lens, schema }
+        let schema = lens.schema(&columns, false);
+        Self { source, columns, lens, numbers: false, schema }
     }
-}
 
-fn schema_of(columns: &[ColumnGrant], lens: &Lens) -> SchemaRef {
-    let field = |c: &ColumnGrant| {
-        let stored = lens.keys.data_type(c.storage);
-        Field::new(&c.name, transform::data_type(c.transform, &stored), true)
-    };
-    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+    /// The table, with what planning needs to put numbers in the place of its keys and codes.
+    pub fn numbered(self) -> Numbered {
+        let kinds: Arc<[Option<Kind>]> = self.columns.iter().map(|grant| self.lens.kind(grant)).collect();
+        let (source, columns, lens) = (self.source.clone(), self.columns.clone(), self.lens.clone());
+        let schema = lens.schema(&columns, true);
+        let texts = Arc::new(lens.clone());
+        let numbers = Arc::new(Self { source, columns, lens, numbers: true, schema });
+        Numbered { shown: Arc::new(self), numbers, kinds, texts }
+    }
+
+    /// What a question's filter comes to on stored columns, if the scan can evaluate it.
+    fn on_stored(&self, filter: &Expr) -> Option<Expr> {
+        let stored = |name: &str| match self.columns.iter().find(|c| c.name == name) {
+            Some(grant) if grant.storage.is_key() => self.lens.kind(grant).map_or(Stored::Otherwise, Stored::Number),
+            Some(grant) if grant.transform == Transform::Keep => Stored::AsShown,
+            _ => Stored::Otherwise,
+        };
+        on_stored(filter, &stored, &self.lens)
+    }
+
+    fn filter(&self, session: &dyn Session, shown: &Expr) -> Result<Filter> {
+        let refused = || DataFusionError::Internal("a filter reached a scan that cannot evaluate it".to_owned());
+        let stored = self.on_stored(shown).ok_or_else(refused)?;
+        let names = names(&stored);
+        let columns: Vec<&ColumnGrant> = names.iter().filter_map(|name| self.columns.iter().find(|c| c.name == *name)).collect();
+        let fields: Vec<Field> = columns.iter().map(|c| Field::new(&c.name, c.storage.arrow(), true)).collect();
+        let schema = Arc::new(Schema::new(fields));
+        let (positions, conditions) = (columns.iter().map(|c| c.position).collect(), conditions(&stored, &columns).into());
+        let predicate = session.create_physical_expr(stored, &DFSchema::try_from(schema.clone())?)?;
+        Ok(Filter { positions, schema, predicate, conditions, shown: shown.human_display().to_string() })
+    }
 }
 
 #[async_trait]
@@ -65,80 +91,72 @@ impl TableProvider for PermitTable {
         TableType::Base
     }
 
-    /// The seam for filters that a scan could evaluate itself; until then DataFusion applies each one exactly.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Unsupported; filters.len()])
+        let pushed = |filter: &&Expr| match self.on_stored(filter) {
+            Some(_) => TableProviderFilterPushDown::Exact,
+            None => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(pushed).collect())
     }
 
     async fn scan(
         &self,
-        _state: &dyn Session,
+        session: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+        filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let columns: Arc<[ColumnGrant]> = match projection {
             Some(positions) => positions.iter().filter_map(|p| self.columns.get(*p).cloned()).collect(),
             None => self.columns.clone(),
         };
-        Ok(Arc::new(PermitScan::new(self.source.clone(), columns, self.lens.clone(), limit)))
+        let filters: Result<Arc<[Filter]>> = filters.iter().map(|filter| self.filter(session, filter)).collect();
+        let schema = self.lens.schema(&columns, self.numbers);
+        let (source, lens, numbers) = (self.source.clone(), self.lens.clone(), self.numbers);
+        let reading = Reading { source, columns, lens, numbers, filters: filters?, schema };
+        Ok(Arc::new(PermitScan::new(Arc::new(reading), limit, 1)))
     }
 }
 
 /// The scan of a permit's table.
 #[derive(Clone, Debug)]
 struct PermitScan {
-    source: Arc<dyn Source>,
-    columns: Arc<[ColumnGrant]>,
-    lens: Lens,
+    reading: Arc<Reading>,
     limit: Option<usize>,
-    schema: SchemaRef,
+    /// How many runs of neighbouring parts are read at once.
+    partitions: usize,
     properties: Arc<PlanProperties>,
 }
 
 impl PermitScan {
-    fn new(source: Arc<dyn Source>, columns: Arc<[ColumnGrant]>, lens: Lens, limit: Option<usize>) -> Self {
-        let schema = schema_of(&columns, &lens);
+    fn new(reading: Arc<Reading>, limit: Option<usize>, partitions: usize) -> Self {
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema.clone()),
-            Partitioning::UnknownPartitioning(1),
+            EquivalenceProperties::new(reading.schema.clone()),
+            Partitioning::UnknownPartitioning(partitions),
             EmissionType::Incremental,
             Boundedness::Bounded,
         )
         .with_scheduling_type(SchedulingType::Cooperative);
-        Self { source, columns, lens, limit, schema, properties: Arc::new(properties) }
+        Self { reading, limit, partitions, properties: Arc::new(properties) }
     }
 
-    /// A part's rows, as the permit shows them.
-    fn part(&self, part: usize) -> Result<RecordBatch> {
-        if self.columns.is_empty() {
-            return Ok(rows_only(self.source.scan(part, &[0], &self.lens.filter).map_err(damaged)?.num_rows()));
-        }
-        let positions: Vec<usize> = self.columns.iter().map(|c| c.position).collect();
-        let stored = self.source.scan(part, &positions, &self.lens.filter).map_err(damaged)?;
-        let shown: Result<Vec<ArrayRef>> =
-            self.columns.iter().zip(stored.columns()).map(|(grant, column)| self.lens.show(grant, column)).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(stored.num_rows()));
-        Ok(RecordBatch::try_new_with_options(self.schema.clone(), shown?, &options)?)
+    /// The parts of a partition: neighbours, so that the partitions one after the other are the table in its order.
+    fn parts(&self, partition: usize) -> Range<usize> {
+        let parts = self.reading.source.parts();
+        parts * partition / self.partitions..parts * (partition + 1) / self.partitions
     }
 
-    fn batches(self) -> impl Stream<Item = Result<RecordBatch>> + Send {
-        let limit = self.limit.unwrap_or(usize::MAX);
-        let state = State { scan: self, part: 0, rest: None, left: limit };
+    fn batches(&self, partition: usize) -> impl Stream<Item = Result<RecordBatch>> + Send + use<> {
+        let left = self.limit.unwrap_or(usize::MAX);
+        let state = State { reading: self.reading.clone(), parts: self.parts(partition), rest: None, left };
         stream::try_unfold(state, |mut state| async move { Ok(state.next()?.map(|batch| (batch, state))) })
     }
 }
 
-/// A file of the live tables is damaged.
-fn damaged(damaged: Damaged) -> DataFusionError {
-    tracing::error!(%damaged, "a question was not answered");
-    QueryError::Internal("a stored part of a table is damaged; it is built anew when the server is started again".to_owned()).into()
-}
-
 /// Where a scan is.
 struct State {
-    scan: PermitScan,
-    part: usize,
+    reading: Arc<Reading>,
+    parts: Range<usize>,
     rest: Option<RecordBatch>,
     left: usize,
 }
@@ -156,22 +174,24 @@ impl State {
                 self.rest = Some(batch.slice(rows, batch.num_rows() - rows));
                 return Ok(Some(batch.slice(0, rows)));
             }
-            if self.part == self.scan.source.parts() {
-                return Ok(None);
-            }
-            self.rest = Some(self.scan.part(self.part)?);
-            self.part += 1;
+            let Some(part) = self.parts.next() else { return Ok(None) };
+            self.rest = Some(self.reading.part(part, self.left)?);
         }
     }
 }
 
 impl DisplayAs for PermitScan {
     fn fmt_as(&self, style: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        let table = &self.reading.source.schema().name;
         if matches!(style, DisplayFormatType::TreeRender) {
-            return write!(f, "table={}", self.source.schema().name);
+            return write!(f, "table={table}");
         }
-        let columns: Vec<&str> = self.columns.iter().map(|c| c.name.as_str()).collect();
-        write!(f, "PermitScan: table={}, columns=[{}]", self.source.schema().name, columns.join(", "))?;
+        let columns: Vec<&str> = self.reading.columns.iter().map(|c| c.name.as_str()).collect();
+        write!(f, "PermitScan: table={table}, columns=[{}]", columns.join(", "))?;
+        if !self.reading.filters.is_empty() {
+            let filters: Vec<&str> = self.reading.filters.iter().map(|f| f.shown.as_str()).collect();
+            write!(f, ", filters=[{}]", filters.join(", "))?;
+        }
         self.limit.map_or(Ok(()), |limit| write!(f, ", fetch={limit}"))
     }
 }
@@ -205,9 +225,18 @@ impl ExecutionPlan for PermitScan {
         self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
     }
 
-    fn execute(&self, _partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let batches = Box::pin(self.clone().batches());
-        Ok(make_cooperative(Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), batches))))
+    fn execute(&self, partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let batches = Box::pin(self.batches(partition));
+        Ok(make_cooperative(Box::pin(RecordBatchStreamAdapter::new(self.reading.schema.clone(), batches))))
+    }
+
+    /// In runs of neighbouring parts; not where a limit says that the first rows are enough.
+    fn repartitioned(&self, partitions: usize, _config: &ConfigOptions) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if self.limit.is_some() {
+            return Ok(None);
+        }
+        // Also if there are fewer parts: a plan does not depend on how many rows there are.
+        Ok(Some(Arc::new(Self::new(self.reading.clone(), None, partitions))))
     }
 
     fn supports_limit_pushdown(&self) -> bool {
@@ -221,49 +250,4 @@ impl ExecutionPlan for PermitScan {
     fn fetch(&self) -> Option<usize> {
         self.limit
     }
-}
-
-impl Lens {
-    /// Rows about nobody exist in tables that are about nobody by nature, such as `research_study`. Elsewhere a row that
-    /// lacks its patient is in nobody's population, as is every row of a view that leaves the patient's key out; only the
-    /// hospital that wrote it sees it.
-    fn for_table(mut self, table: &TableSchema) -> Self {
-        self.filter.without_patient &= table.about == About::Nobody || self.filter.holder.is_some();
-        self
-    }
-
-    /// A stored column as the permit shows it: key or transform, never both.
-    fn show(&self, grant: &ColumnGrant, column: &ArrayRef) -> Result<ArrayRef> {
-        let column = match grant.storage {
-            Storage::Code | Storage::Holder => &compact(column)?,
-            _ => column,
-        };
-        let shown = self.keys.encode(grant.storage, column).map_err(DataFusionError::Internal)?;
-        transform::apply(grant.transform, &shown)
-    }
-}
-
-/// A dictionary column with only the values that its rows have, in order of their first row.
-///
-/// A live table has one dictionary for all its rows: those of other persons, of later commits, of deleted resources. Left
-/// as it is, it would be in every Arrow answer; and as operators compute on the values of a dictionary, a CAST could
-/// fail, and so tell, because of a value that no visible row has.
-fn compact(column: &ArrayRef) -> Result<ArrayRef> {
-    const UNSEEN: u32 = u32::MAX;
-    let dictionary = column.as_dictionary_opt::<UInt32Type>();
-    let dictionary = dictionary.ok_or_else(|| DataFusionError::Internal("a code is not stored in a dictionary".to_owned()))?;
-    let mut position = vec![UNSEEN; dictionary.values().len()];
-    let mut seen: Vec<u32> = Vec::new();
-    let keys = dictionary.keys().iter().map(|key| {
-        let key = key?;
-        let position = position.get_mut(key as usize)?;
-        if *position == UNSEEN {
-            *position = seen.len() as u32;
-            seen.push(key);
-        }
-        Some(*position)
-    });
-    let keys: UInt32Array = keys.collect();
-    let values = take(dictionary.values(), &UInt32Array::from(seen), None)?;
-    Ok(Arc::new(DictionaryArray::try_new(keys, values)?))
 }

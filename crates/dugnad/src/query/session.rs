@@ -44,7 +44,7 @@ impl Session {
                 let description = transform::describe(&column.description, column.transform);
                 descriptions.insert((name.to_owned(), column.name.clone()), description);
             }
-            tables.insert(name.to_owned(), Arc::new(PermitTable::new(source, columns, world.lens.clone())));
+            tables.insert(name.to_owned(), Arc::new(PermitTable::new(source, columns, world.lens.clone()).numbered()));
         }
         for ((name, sql), grant) in world.granted_views() {
             tables.insert(name.to_owned(), Arc::new(view::plan(world, (name, sql), grant).await?));

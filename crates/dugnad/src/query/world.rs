@@ -1,5 +1,6 @@
 //! What a permit comes to for one question: tables, columns, persons and keys. Outside it nothing exists.
 
+use super::dictionary::Dictionary;
 use super::keys::Keys;
 use super::source::{Source, Sources};
 use dugnad_kernel::live::RowFilter;
@@ -17,6 +18,8 @@ pub(super) struct Lens {
     pub filter: RowFilter,
     /// How keys show.
     pub keys: Keys,
+    /// The codes that the question has met.
+    pub dictionary: Dictionary,
 }
 
 /// A column that a permit holds.

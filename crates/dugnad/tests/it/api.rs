@@ -248,3 +248,17 @@ async fn what_is_not_there_says_so_in_the_language_of_its_interface() {
     server.get("/healthz").await.expect(200);
     assert!(String::from_utf8(server.get("/audit/checkpoint").await.expect(200).body).unwrap().starts_with("dugnad.local/audit\n"));
 }
+
+#[tokio::test]
+async fn a_request_about_another_timeline_is_refused() {
+    let server = Server::open();
+    let hospital = server.hospital("Haukeland");
+    let ours = server.local.database.timeline().to_string();
+    let body = r#"{"resourceType":"Patient","id":"p1"}"#;
+    for (timeline, status) in [(ours.as_str(), 201), ("0123456789abcdef", 412), ("nonsense", 400)] {
+        let answer = hospital.send("PUT", "/fhir/Patient/p1", &[("Dugnad-Timeline", timeline)], body).await.expect(status);
+        assert_eq!(answer.header("dugnad-timeline").is_some(), status != 400);
+        assert_eq!(status == 201, answer.header("dugnad-commit").is_some());
+    }
+    assert_eq!(server.local.database.snapshot().commit().0, 1);
+}

@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod api;
+mod backup;
 mod commands;
 mod crash;
 mod freshness;
 mod hostile;
 mod limits;
+mod permits;
 mod process;
 mod sql;
 mod support;

@@ -75,6 +75,9 @@ pub struct Entry {
     /// the epoch (statistics).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<String>,
+    /// For a restore: the timeline that it began. Commits of earlier entries are of another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<String>,
     /// The tables that were read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<String>,

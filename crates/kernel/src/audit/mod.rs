@@ -8,10 +8,12 @@
 //! are durable, so no crash takes back what was signed. After a failed write or sync nothing is taken until a restart.
 //! `docs/formats/audit-log.md` gives the files byte by byte.
 
+mod copy;
 mod disk;
 mod entry;
 mod folder;
 mod log;
+mod newest;
 mod note;
 mod publish;
 mod record;
@@ -24,9 +26,11 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use copy::copy;
 pub use entry::{Act, Entry, SALT_BYTES, commitment};
 pub use folder::{Folder, Proof, ProofFailure};
 pub use log::{Log, Options};
+pub use newest::Newest;
 pub use note::{Checkpoint, NoteError, VerifierKey};
 pub use recover::Recovery;
 pub use tile::{Tile, TileKind};

@@ -45,6 +45,7 @@ fn entry(number: u64) -> Entry {
         request: None,
         commit: Some(number),
         epoch: None,
+        timeline: None,
         tables: Vec::new(),
         rows: None,
         outcome: None,

@@ -8,7 +8,7 @@ use super::tables::{LiveView, PreparedCell, PreparedRow, Tables};
 use super::write::{Outcome, WriteError, WriteRequest};
 use crate::hash::HashMap;
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId};
-use crate::journal::{JournalError, NewVersion, Writer};
+use crate::journal::{Head, JournalError, NewVersion, Writer};
 use crate::limits::MAX_GROUP;
 use crate::live::{Change, LiveCell, LiveTable, RowHead, Snapshot, Store};
 use jiff::Timestamp;
@@ -28,9 +28,14 @@ pub(super) enum Work {
     Remove { table: TableId, reply: SyncSender<()> },
     /// A holder's registration.
     Holder { name: String, reply: SyncSender<Result<HolderId, WriteError>> },
+    /// Something that is no member of a group: it has the committer and its connection to itself.
+    Alone(Alone),
     /// Stop after what is queued before this.
     Close,
 }
+
+/// Work for the committer alone.
+pub(super) type Alone = Box<dyn FnOnce(&mut Committer) -> Result<(), JournalError> + Send>;
 
 /// The committer's answer to a write.
 pub(super) enum Reply {
@@ -70,7 +75,7 @@ pub(super) struct Committer {
     pub(super) tables: Vec<LiveTable>,
     pub(super) store: Option<Store>,
     pub(super) newest: Commit,
-    time_us: i64,
+    pub(super) time_us: i64,
     pub(super) remembered: HashMap<(HolderId, i64, Box<str>), Ordinals>,
 }
 
@@ -87,15 +92,25 @@ impl Committer {
 
     /// Commits what is queued, group by group, until it is told to close or the journal fails.
     pub(super) fn run(mut self, queue: &Receiver<Work>) {
-        while let Ok(first) = queue.recv() {
-            let mut group = vec![first];
-            while group.len() < MAX_GROUP
-                && let Ok(next) = queue.try_recv()
-            {
-                group.push(next);
-            }
-            let closing = group.iter().any(|w| matches!(w, Work::Close));
-            if let Err(error) = self.commit_group(group).and_then(|()| self.look_after_tables(closing)) {
+        let mut held = None;
+        while let Some(first) = held.take().or_else(|| queue.recv().ok()) {
+            let (closing, result) = match first {
+                Work::Alone(work) => (false, work(&mut self)),
+                first => {
+                    let mut group = vec![first];
+                    while group.len() < MAX_GROUP
+                        && held.is_none()
+                        && let Ok(next) = queue.try_recv()
+                    {
+                        match next {
+                            Work::Alone(_) => held = Some(next),
+                            next => group.push(next),
+                        }
+                    }
+                    (group.iter().any(|w| matches!(w, Work::Close)), self.commit_group(group))
+                }
+            };
+            if let Err(error) = result.and_then(|()| self.look_after_tables(closing)) {
                 // A failed write or fsync: what SQLite or the disk made of it is unknown. Take nothing more; a restart finds out.
                 tracing::error!(%error, "the journal has stopped");
                 self.shared.stop(error.to_string());
@@ -125,7 +140,7 @@ impl Committer {
         let mut newest = self.newest;
         for work in group {
             match work {
-                Work::Close | Work::Mention { .. } | Work::Install { .. } | Work::Remove { .. } => {}
+                Work::Close | Work::Alone(_) | Work::Mention { .. } | Work::Install { .. } | Work::Remove { .. } => {}
                 Work::Holder { name, reply } => holders.push((self.holder(&name)?, name, reply)),
                 Work::Write { prepared, request, reply } => {
                     let answer = self.member(*prepared, request, Commit(newest.0 + 1), now_us, &mut changes)?;
@@ -246,6 +261,8 @@ impl Committer {
 
     /// Publishes another set of views; what has been prepared with the present one is prepared again.
     fn replace_views(&self, out: Option<TableId>, new: Option<LiveView>) {
+        // A table that was built beside a purge has rows that the purge has passed.
+        self.shared.erasures.store(Arc::new(self.shared.erasures.load().begun_again()));
         let present = self.shared.tables.load();
         let views = present.views().iter().filter(|v| Some(v.info.id) != out).cloned().chain(new).collect();
         self.shared.tables.store(Arc::new(Tables::new(present.generation + 1, views)));
@@ -275,9 +292,10 @@ impl Committer {
             prepared
         } else {
             let Some(request) = request else { return Ok(Reply::Stale) };
-            let lookup = self.writer.lookup();
-            let again = Preparer { lookup: &lookup, tables: &self.shared.tables.load(), new_id: &*self.shared.new_id }.prepare(&request);
-            match again {
+            let (lookup, erased) = (self.writer.lookup(), self.shared.erased_of(request.holder));
+            let tables = self.shared.tables.load();
+            let again = Preparer { lookup: &lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id };
+            match again.prepare(&request) {
                 Ok(prepared) => prepared,
                 Err(Unprepared::Refused(error)) => return Ok(Reply::Done(Err(error))),
                 Err(Unprepared::Journal(error)) => return Err(error),
@@ -308,7 +326,10 @@ impl Committer {
     /// Whether all that the request was prepared on is still so. What it saw is then what the open transaction sees: a
     /// resource that was absent may have been referred to in the meantime.
     fn fresh(&self, prepared: &mut Prepared) -> Result<bool, JournalError> {
-        let lookup = self.writer.lookup();
+        let (lookup, erased) = (self.writer.lookup(), self.shared.erased_of(prepared.holder));
+        if prepared.erasures != erased.known() {
+            return Ok(false);
+        }
         for operation in prepared.operations.iter_mut().filter(|o| o.looked_up) {
             let head = match lookup.kind(&operation.kind)? {
                 Some(kind) => lookup.head(prepared.holder, kind, &operation.id)?,
@@ -323,7 +344,7 @@ impl Committer {
         if prepared.generation != tables.generation {
             return Ok(false);
         }
-        let preparer = Preparer { lookup: &lookup, tables: &tables, new_id: &*self.shared.new_id };
+        let preparer = Preparer { lookup: &lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id };
         for matched in &prepared.matched {
             if !preparer.still(prepared.holder, matched)? {
                 return Ok(false);
@@ -358,7 +379,7 @@ impl Committer {
             holder,
             resource,
             kind: operation.kind,
-            previous: operation.seen.filter(|h| h.version > 0).map(|h| h.commit),
+            previous: operation.seen.filter(Head::exists).map(|h| h.commit),
             rows,
             appeared: i64::from(json.is_some()) - i64::from(existed),
             modified: operation.modified,
@@ -443,7 +464,8 @@ impl Committer {
     pub(super) fn publish(&self) {
         let time = Timestamp::from_microsecond(self.time_us).unwrap_or(Timestamp::UNIX_EPOCH);
         let tables = self.tables.iter().map(|t| t.snapshot(self.newest)).collect();
-        self.shared.snapshot.store(Arc::new(Snapshot::new(self.newest, time, tables)));
+        let snapshot = Snapshot::new(self.newest, time, tables).hiding(&Arc::new(self.shared.erasures.load().to_hide()));
+        self.shared.snapshot.store(Arc::new(snapshot));
     }
 }
 

@@ -1,7 +1,11 @@
 //! The database: one journal, its live tables, and the one committer that keeps both at the same commit.
 
+mod backup;
 mod build;
 mod commit;
+mod erase;
+mod erased;
+mod erasure_list;
 mod prepare;
 mod recover;
 mod references;
@@ -10,16 +14,22 @@ mod tables;
 mod views;
 mod write;
 
+pub use backup::{JOURNAL, JournalState, copy_journal, copy_sqlite, inspect_journal, start_timeline};
+pub use erase::{EraseError, Erasure};
+pub use erasure_list::{ERASURE_LIST, ErasureListError};
 pub use views::{ViewRefused, ViewState, ViewStatus};
 pub use write::{EntryOutcome, Handling, Interaction, Outcome, WriteError, WriteRequest};
 
 use crate::clock::Clock;
-use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId};
-use crate::journal::{self, Checkpointer, JournalError, Lookup, Readers};
+use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId, Timeline};
+use crate::journal::{self, Checkpointer, JournalError, Lookup, Readers, StoredRow};
 use crate::limits::{COMMIT_QUEUE, OPTIMISTIC_TRIES};
 use crate::live::{self, LiveCell, SegmentFiles, Snapshot, Tuning};
 use arc_swap::ArcSwap;
 use commit::{Committer, Reply, Work};
+use erase::Eraser;
+use erased::{About, Erasures, chain};
+use erasure_list::ErasureList;
 use jiff::Timestamp;
 use prepare::{Operation, Prepared, Preparer, Unprepared};
 use rand::RngExt;
@@ -46,6 +56,7 @@ pub struct Database {
 /// What lives until the database is closed, or its last clone is gone.
 struct Running {
     shared: Arc<Shared>,
+    eraser: Option<Eraser>,
     committer: Option<JoinHandle<()>>,
     _checkpointer: Checkpointer,
     _lock: File,
@@ -56,6 +67,7 @@ impl Drop for Running {
     /// may somebody else have the folder.
     fn drop(&mut self) {
         self.shared.closing.store(true, Ordering::Relaxed);
+        drop(self.eraser.take());
         if self.committer.take().is_some_and(|c| c.join().is_err()) {
             tracing::error!("the committer ended in a panic; the database is recovered when it is opened again");
         }
@@ -71,6 +83,9 @@ struct Shared {
     snapshot: ArcSwap<Snapshot>,
     holders: RwLock<Vec<Holder>>,
     counters: Mutex<live::Counters>,
+    timeline: Timeline,
+    erasures: ArcSwap<Erasures>,
+    erasure_list: Mutex<ErasureList>,
     stopped: OnceLock<String>,
     tuning: Tuning,
     next_table: AtomicU32,
@@ -118,6 +133,9 @@ pub enum OpenError {
         /// The newest commit of the journal.
         journal: Commit,
     },
+    /// The list of erased persons cannot be used.
+    #[error(transparent)]
+    ErasureList(#[from] ErasureListError),
     /// The journal cannot be read.
     #[error("the journal {path} cannot be read: {what}")]
     Journal {
@@ -253,15 +271,23 @@ impl Database {
         }
         let path = dir.join("journal.sqlite");
         let failed = |e: JournalError| OpenError::Journal { path: path.display().to_string(), what: e.to_string() };
-        let (shared, committer) = recovered(dir, &path, clock, tuning, progress)?;
+        let (shared, mut committer) = recovered(dir, &path, clock, tuning, progress)?;
+        committer.erase_listed(&shared.erasure_list.lock().unwrap_or_else(PoisonError::into_inner)).map_err(failed)?;
+        shared.list(shared.erasures.load().rows())?;
         let checkpointer = Checkpointer::start(&path).map_err(failed)?;
         let (queue, work) = sync_channel(COMMIT_QUEUE);
         let thread =
             std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run(&work)).map_err(|e| io(dir, e))?;
-        let running = Running { shared: Arc::clone(&shared), committer: Some(thread), _checkpointer: checkpointer, _lock: lock };
+        let eraser = Some(Eraser::start(Arc::clone(&shared), queue.clone(), path).map_err(|e| io(dir, e))?);
+        let running = Running { shared: Arc::clone(&shared), eraser, committer: Some(thread), _checkpointer: checkpointer, _lock: lock };
         let database = Self { shared, queue, committer: Arc::new(Mutex::new(Some(running))) };
         database.build_what_lacks();
         Ok(database)
+    }
+
+    /// Which history of commits this is: another one after each restore.
+    pub fn timeline(&self) -> Timeline {
+        self.shared.timeline
     }
 
     /// All live tables at the newest published commit.
@@ -340,7 +366,8 @@ impl Database {
             {
                 return Ok(Ok(Err(replayed_outcome(lookup, commit)?)));
             }
-            let preparer = Preparer { lookup, tables: &self.shared.tables.load(), new_id: &*self.shared.new_id };
+            let (tables, erased) = (self.shared.tables.load(), self.shared.erased_of(request.holder));
+            let preparer = Preparer { lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id };
             match preparer.prepare(request) {
                 Ok(prepared) => Ok(Ok(Ok(prepared))),
                 Err(Unprepared::Refused(error)) => Ok(Err(error)),
@@ -369,16 +396,28 @@ impl Database {
 
     /// The current version of a resource (a deletion is one), at the newest published commit.
     pub fn read(&self, holder: HolderId, resource_type: &str, id: &str) -> Result<Option<StoredVersion>, ReadError> {
-        Ok(self.versions(holder, resource_type, id, 1)?.pop())
+        self.read_at(holder, resource_type, id, self.shared.snapshot.load().commit())
+    }
+
+    /// The version of a resource that was current at `at`, a published commit.
+    pub fn read_at(&self, holder: HolderId, resource_type: &str, id: &str, at: Commit) -> Result<Option<StoredVersion>, ReadError> {
+        Ok(self.versions(holder, resource_type, id, at, 1)?.pop())
     }
 
     /// All versions of a resource, newest first.
     pub fn history(&self, holder: HolderId, resource_type: &str, id: &str) -> Result<Vec<StoredVersion>, ReadError> {
-        self.versions(holder, resource_type, id, usize::MAX)
+        self.history_at(holder, resource_type, id, self.shared.snapshot.load().commit())
     }
 
-    fn versions(&self, holder: HolderId, kind: &str, id: &str, count: usize) -> Result<Vec<StoredVersion>, ReadError> {
-        let published = self.shared.snapshot.load().commit();
+    /// The versions of a resource that were written up to `at`, a published commit; newest first.
+    pub fn history_at(&self, holder: HolderId, resource_type: &str, id: &str, at: Commit) -> Result<Vec<StoredVersion>, ReadError> {
+        self.versions(holder, resource_type, id, at, usize::MAX)
+    }
+
+    /// The newest `count` versions up to `at`. (What is durable but not yet published is not yet acknowledged either.) What is
+    /// about a person who was erased is not there, at whatever commit.
+    fn versions(&self, holder: HolderId, kind: &str, id: &str, at: Commit, count: usize) -> Result<Vec<StoredVersion>, ReadError> {
+        let erased = self.shared.erased_of(holder);
         self.shared.look(|lookup| {
             let head = match lookup.kind(kind)? {
                 Some(kind) => lookup.head(holder, kind, id)?,
@@ -390,10 +429,15 @@ impl Database {
                 let row = lookup.version(sequence)?;
                 let row = row.ok_or_else(|| JournalError::Inconsistent(format!("version {sequence} is missing")))?;
                 sequence = row.previous;
-                // What is durable but not yet published is not yet acknowledged either.
-                if row.commit <= published {
-                    let last_updated = timestamp(row.time_us);
-                    found.push(StoredVersion { version: row.number, commit: row.commit, last_updated, json: row.json });
+                if row.erased.is_some() || erased.about(kind, id, row.json.as_deref()) != About::Others {
+                    // Whether it is hidden depends on the other versions.
+                    let versions = chain(lookup, head.map_or(0, |h| h.sequence))?;
+                    let by = erased.among(kind, id, &versions);
+                    let seen = versions.into_iter().zip(by).filter(|(row, by)| row.commit <= at && by.is_none());
+                    return Ok(seen.take(count).map(|(row, _)| stored(row)).collect());
+                }
+                if row.commit <= at {
+                    found.push(stored(row));
                 }
             }
             Ok(found)
@@ -431,6 +475,7 @@ impl Database {
                 operations: vec![operation],
                 matched: Vec::new(),
                 entries: Vec::new(),
+                erasures: self.shared.erasures.load().len(),
             };
             if let Reply::Done(result) = self.submit(prepared, None)? {
                 return result.map(|outcome| outcome.commit);
@@ -498,13 +543,18 @@ impl Database {
             let mut running: MutexGuard<'_, Option<Running>> = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
             running.take()
         };
-        let Some(running) = running else { return };
+        let Some(mut running) = running else { return };
+        drop(running.eraser.take());
         self.shared.closing.store(true, Ordering::Relaxed);
         if self.queue.send(Work::Close).is_err() {
             tracing::warn!("the committer had ended before the database was closed");
         }
         drop(running);
     }
+}
+
+fn stored(row: StoredRow) -> StoredVersion {
+    StoredVersion { version: row.number, commit: row.commit, last_updated: timestamp(row.time_us), json: row.json }
 }
 
 fn document(kind: &str, id: &str, version: StoredVersion) -> Option<Document> {
@@ -526,6 +576,9 @@ fn recovered(
     let writer = journal::open(path).map_err(failed)?;
     let (newest, time_us) = writer.lookup().newest().map_err(failed)?.unwrap_or_default();
     let holders = writer.lookup().holders().map_err(failed)?.into_iter().map(|(id, name)| Holder { id, name }).collect();
+    let timeline = writer.lookup().timeline().map_err(failed)?;
+    let erasures = Erasures::load(&writer.lookup()).map_err(failed)?;
+    let erasure_list = ErasureList::open(&dir.join(ERASURE_LIST), &erasures.key_id())?;
     let builtin = Wanted::builtin();
     let (views, registered) = Views::read(&writer.lookup()).map_err(failed)?;
 
@@ -569,6 +622,9 @@ fn recovered(
         snapshot: ArcSwap::from_pointee(Snapshot::new(Commit(0), Timestamp::UNIX_EPOCH, Arc::new([]))),
         holders: RwLock::new(holders),
         counters: Mutex::new(opened.counters.clone()),
+        timeline,
+        erasures: ArcSwap::from_pointee(erasures),
+        erasure_list: Mutex::new(erasure_list),
         stopped: OnceLock::new(),
         tuning,
         next_table,

@@ -3,6 +3,7 @@
 //! Runs outside the commit lock, on one read transaction of the journal, and records whatever it read there. The committer
 //! compares that with what has been committed since; if anything differs, the request is prepared again.
 
+use super::erased::{About, ErasedOf};
 use super::references::References;
 use super::stamp::{Stamped, same_but_stamp, stamped, with_id};
 use super::tables::{PreparedRow, Tables};
@@ -29,6 +30,8 @@ pub(super) struct Prepared {
     pub(super) operations: Vec<Operation>,
     pub(super) matched: Vec<Matched>,
     pub(super) entries: Vec<EntryOutcome>,
+    /// How many erasures were known.
+    pub(super) erasures: usize,
 }
 
 impl Prepared {
@@ -76,6 +79,7 @@ pub(super) type NewId<'n> = &'n dyn Fn() -> String;
 pub(super) struct Preparer<'p> {
     pub(super) lookup: &'p Lookup<'p>,
     pub(super) tables: &'p Tables,
+    pub(super) erased: &'p ErasedOf,
     pub(super) new_id: NewId<'p>,
 }
 
@@ -176,7 +180,10 @@ impl Preparer<'_> {
                 Request::Delete { target, if_match } => {
                     let (resource_type, id, seen) = self.target(holder, target, None, &at, matched)?;
                     check_if_match(*if_match, seen, &at)?;
-                    let exists = seen.is_some_and(|h| h.exists());
+                    let exists = match seen.filter(Head::exists) {
+                        Some(head) => !self.erased.hides_head(self.lookup, resource_type, &id, head.sequence)?,
+                        None => false,
+                    };
                     Planned { at, resource_type, id, seen, looked_up: true, action: if exists { Action::Delete } else { Action::Nothing } }
                 }
                 Request::Refused(issues) => {
@@ -240,7 +247,7 @@ impl Preparer<'_> {
             let Some(stored) = self.lookup.version(head.sequence)?.and_then(|v| v.json) else { continue };
             let arena = Bump::new();
             let resource = json::parse(&stored, &arena).map_err(|e| JournalError::Inconsistent(format!("a stored resource: {e}")))?;
-            if criteria.matches(&resource) {
+            if criteria.matches(&resource) && !self.erased.hides_head(self.lookup, &criteria.resource_type, &id, head.sequence)? {
                 found.push((id, head));
             }
         }
@@ -295,6 +302,7 @@ impl Preparer<'_> {
             operations: Vec::with_capacity(planned.len()),
             matched: Vec::new(),
             entries: Vec::with_capacity(planned.len()),
+            erasures: self.erased.known(),
         };
         for plan in &planned {
             let (before, exists) = (plan.seen.map_or(0, |h| h.version), plan.seen.is_some_and(|h| h.exists()));
@@ -328,10 +336,21 @@ impl Preparer<'_> {
         Ok(prepared)
     }
 
+    /// Nothing is taken about a person who was erased: it would have to be hidden at once.
+    fn refuse_erased(&self, plan: &Planned<'_>, json: &[u8]) -> Result<(), Unprepared> {
+        if !matches!(self.erased.about(plan.resource_type, &plan.id, Some(json)), About::Erased(_)) {
+            return Ok(());
+        }
+        let what = "it is, or refers to, a Patient who was erased here, about whom nothing more is taken under that id; if the person is \
+                    treated again, register a Patient with a new id";
+        Err(refused(410, Issue::error(IssueType::Deleted, plan.at.clone(), what)))
+    }
+
     /// The new version of a resource; `None` if it would be the same as the current one.
-    fn put<'a>(&self, plan: &Planned<'a>, resource: Value<'a>, arena: &'a Bump) -> Result<Option<Operation>, JournalError> {
+    fn put<'a>(&self, plan: &Planned<'a>, resource: Value<'a>, arena: &'a Bump) -> Result<Option<Operation>, Unprepared> {
         let version = plan.seen.map_or(1, |h| h.version + 1);
         let json = stamped(resource, &plan.id, version);
+        self.refuse_erased(plan, &json.json)?;
         if let Some(head) = plan.seen.filter(Head::exists) {
             let current = self.lookup.version(head.sequence)?.and_then(|v| v.json).unwrap_or_default();
             let again = stamped(resource, &plan.id, head.version);

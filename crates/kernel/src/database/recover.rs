@@ -100,7 +100,7 @@ impl Committer {
             kind: kinds.name(version.kind).to_owned(),
             previous: version.previous,
             rows: resolved,
-            appeared: i64::from(version.json.is_some()) - i64::from(version.previously_existed),
+            appeared: i64::from(version.json.is_some()) - i64::from(version.previous.is_some()),
             modified,
         })
     }

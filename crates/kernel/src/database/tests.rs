@@ -7,18 +7,18 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::UInt32Type;
 use tempfile::TempDir;
 
-struct Bench {
-    dir: TempDir,
-    clock: Arc<ManualClock>,
-    database: Database,
-    hospital: HolderId,
+pub(super) struct Bench {
+    pub(super) dir: TempDir,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) database: Database,
+    pub(super) hospital: HolderId,
 }
 
-fn open(dir: &Path, clock: &Arc<ManualClock>) -> Database {
+pub(super) fn open(dir: &Path, clock: &Arc<ManualClock>) -> Database {
     Database::open(dir, Arc::clone(clock) as Arc<dyn Clock>, &mut |_, _| {}).expect("the database opens")
 }
 
-fn bench() -> Bench {
+pub(super) fn bench() -> Bench {
     let dir = TempDir::new().unwrap();
     let clock = Arc::new(ManualClock::new("2026-11-21T12:00:00Z".parse().unwrap()));
     let database = open(dir.path(), &clock);
@@ -27,22 +27,22 @@ fn bench() -> Bench {
 }
 
 impl Bench {
-    fn put(&self, json: &str) -> Result<Outcome, WriteError> {
+    pub(super) fn put(&self, json: &str) -> Result<Outcome, WriteError> {
         let value: serde_json::Value = serde_json::from_str(json).unwrap();
         let (resource_type, id) = (value["resourceType"].as_str().unwrap().to_owned(), value["id"].as_str().unwrap().to_owned());
         self.write(Interaction::Update { resource_type, id, body: json.as_bytes().to_vec(), if_match: None })
     }
 
-    fn write(&self, interaction: Interaction) -> Result<Outcome, WriteError> {
+    pub(super) fn write(&self, interaction: Interaction) -> Result<Outcome, WriteError> {
         self.database.write(WriteRequest { holder: self.hospital, interaction, handling: Handling::Strict, idempotency_key: None })
     }
 
-    fn transaction(&self, body: &serde_json::Value, handling: Handling, key: Option<&str>) -> Result<Outcome, WriteError> {
+    pub(super) fn transaction(&self, body: &serde_json::Value, handling: Handling, key: Option<&str>) -> Result<Outcome, WriteError> {
         let interaction = Interaction::Transaction { body: body.to_string().into_bytes() };
         self.database.write(WriteRequest { holder: self.hospital, interaction, handling, idempotency_key: key.map(str::to_owned) })
     }
 
-    fn reopened(self) -> Self {
+    pub(super) fn reopened(self) -> Self {
         self.database.close();
         let database = open(self.dir.path(), &self.clock);
         Bench { database, ..self }
@@ -56,23 +56,23 @@ fn rows(snapshot: &Snapshot, table: &str, columns: &[&str]) -> Vec<RecordBatch> 
     table.parts().iter().map(|p| p.scan(&projection, &filter).unwrap()).collect()
 }
 
-fn count(snapshot: &Snapshot, table: &str) -> usize {
+pub(super) fn count(snapshot: &Snapshot, table: &str) -> usize {
     rows(snapshot, table, &[]).iter().map(RecordBatch::num_rows).sum()
 }
 
-fn patient(id: &str, gender: &str) -> String {
+pub(super) fn patient(id: &str, gender: &str) -> String {
     format!(r#"{{"resourceType":"Patient","id":"{id}","gender":"{gender}"}}"#)
 }
 
-fn entry(method: &str, url: &str, full_url: &str, resource: &serde_json::Value) -> serde_json::Value {
+pub(super) fn entry(method: &str, url: &str, full_url: &str, resource: &serde_json::Value) -> serde_json::Value {
     serde_json::json!({"fullUrl": full_url, "resource": resource, "request": {"method": method, "url": url}})
 }
 
-fn bundle(entries: &[serde_json::Value]) -> serde_json::Value {
+pub(super) fn bundle(entries: &[serde_json::Value]) -> serde_json::Value {
     serde_json::json!({"resourceType": "Bundle", "type": "transaction", "entry": entries})
 }
 
-fn refusal(result: Result<Outcome, WriteError>) -> (u16, String) {
+pub(super) fn refusal(result: Result<Outcome, WriteError>) -> (u16, String) {
     match result {
         Err(WriteError::Refused { status, issues }) => {
             (status, format!("{}: {}", issues[0].expression.clone().unwrap_or_default(), issues[0].diagnostics))
@@ -92,6 +92,18 @@ fn a_write_is_visible_when_it_is_answered() {
     let json: serde_json::Value = serde_json::from_slice(&stored.json.unwrap()).unwrap();
     assert_eq!(json["meta"]["versionId"], "1");
     assert_eq!(json["meta"]["lastUpdated"], "2026-11-21T12:00:00.000000Z");
+}
+
+/// A read took the published commit first and the newest version then, which could be of a later commit than was said.
+#[test]
+fn a_read_is_as_of_the_commit_that_it_names() {
+    let bench = bench();
+    for gender in ["female", "male", "other"] {
+        bench.put(&patient("p1", gender)).unwrap();
+    }
+    let version = |at| bench.database.read_at(bench.hospital, "Patient", "p1", Commit(at)).unwrap().map(|v| v.version);
+    assert_eq!([0, 1, 2, 3].map(version), [None, Some(1), Some(2), Some(3)]);
+    assert_eq!(bench.database.history_at(bench.hospital, "Patient", "p1", Commit(2)).unwrap().len(), 2);
 }
 
 #[test]

@@ -3,11 +3,11 @@
 //! A pseudonym is a keyed permutation of a number: AES-128 of the block (domain, ordinal) under a key that is derived
 //! per permit, `HMAC-SHA256(master key, "dugnad/pseudonym/1" 0x00 permit id)`, its first 16 bytes. So the same patient has
 //! the same pseudonym in all tables of one permit and at all times, pseudonyms of two permits do not join, and nobody
-//! without the master key can compute one or turn it back. Rendered as 26 characters of base32 (RFC 4648, lowercase).
+//! without the master key can compute one or turn it back. (The database can: a question for one patient looks up one number.) Rendered as 26 characters of base32 (RFC 4648, lowercase).
 
 use crate::ids::{PatientOrdinal, ResourceOrdinal};
 use aes::Aes128;
-use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
+use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
@@ -80,6 +80,15 @@ impl Pseudonyms {
         flush(&mut blocks[..filled]);
     }
 
+    /// The ordinal behind a pseudonym of this permit; `None` if `text` is none of this domain.
+    pub fn ordinal(&self, domain: Domain, text: &str) -> Option<u64> {
+        let mut decrypted = Array::from(from_base32(text)?);
+        self.cipher.decrypt_block(&mut decrypted);
+        let decrypted: [u8; 16] = decrypted.into();
+        let ordinal = u64::from_be_bytes(*decrypted.last_chunk()?);
+        (decrypted == block(domain, ordinal)).then_some(ordinal)
+    }
+
     fn one(&self, domain: Domain, ordinal: u64) -> [u8; PSEUDONYM_LENGTH] {
         let mut block = Array::from(block(domain, ordinal));
         self.cipher.encrypt_block(&mut block);
@@ -97,8 +106,22 @@ fn block(domain: Domain, ordinal: u64) -> [u8; 16] {
     block
 }
 
+const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// The 128 bits of a text that [`base32`] made; `None` of any other.
+fn from_base32(text: &str) -> Option<[u8; 16]> {
+    if text.len() != PSEUDONYM_LENGTH {
+        return None;
+    }
+    let bits = text.bytes().enumerate().try_fold(0_u128, |bits, (i, character)| {
+        let group = ALPHABET.iter().position(|c| *c == character)? as u128;
+        Some(if i < 25 { bits | group << (123 - 5 * i) } else { bits | group >> 2 })
+    })?;
+    let block = bits.to_be_bytes();
+    (base32(&block) == text.as_bytes()).then_some(block)
+}
+
 fn base32(block: &[u8; 16]) -> [u8; PSEUDONYM_LENGTH] {
-    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     let bits = u128::from_be_bytes(*block);
     let mut text = [0; PSEUDONYM_LENGTH];
     for (i, character) in text.iter_mut().enumerate() {

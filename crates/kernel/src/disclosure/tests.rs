@@ -138,6 +138,27 @@ fn pseudonyms_are_a_function_of_permit_domain_and_ordinal() {
     assert_eq!(format!("{one:?}"), "Pseudonyms(..)");
 }
 
+#[test]
+fn only_a_pseudonym_of_the_permit_and_domain_leads_back() {
+    let (one, other) = (Pseudonyms::of_permit(&[7; 32], "surveillance"), Pseudonyms::of_permit(&[7; 32], "study"));
+    for ordinal in [0, 1, 77, u64::from(u32::MAX)] {
+        let text = one.resource(ResourceOrdinal(ordinal));
+        let text = std::str::from_utf8(&text).unwrap();
+        assert_eq!(one.ordinal(Domain::Resource, text), Some(ordinal));
+        assert_eq!(one.ordinal(Domain::Patient, text), None);
+        assert_eq!(other.ordinal(Domain::Resource, text), None);
+        for near in [text.to_uppercase(), format!("{text}a"), text[1..].to_owned(), text.replace(&text[..1], "1"), String::new()] {
+            assert_eq!(one.ordinal(Domain::Resource, &near), None, "{near}");
+        }
+    }
+    // The last character carries three bits; another one with the same three would be a second name.
+    let text = one.patient(PatientOrdinal(5));
+    let mut near = text;
+    near[25] = if near[25] == b'b' { b'c' } else { b'b' };
+    assert_eq!(one.ordinal(Domain::Patient, std::str::from_utf8(&text).unwrap()), Some(5));
+    assert_eq!(one.ordinal(Domain::Patient, std::str::from_utf8(&near).unwrap()), None);
+}
+
 /// The construction is part of what a database promises for ever (the same patient, the same pseudonym): pin it.
 #[test]
 fn pseudonyms_do_not_change_between_versions() {

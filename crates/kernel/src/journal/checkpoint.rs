@@ -14,6 +14,10 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// Beyond this size a checkpoint waits for readers to leave, so that the log starts again from its beginning.
 const RESTART_BYTES: u64 = 256 << 20;
 
+/// How long a restart of the log may keep writers waiting for readers to leave. A reader that stays (a backup) is not waited
+/// for: the log goes on growing until it has left.
+const PATIENCE: Duration = Duration::from_millis(20);
+
 /// The thread that checkpoints until it is dropped.
 pub(crate) struct Checkpointer {
     stop: Arc<AtomicBool>,
@@ -24,6 +28,7 @@ impl Checkpointer {
     pub(crate) fn start(path: &Path) -> Result<Self, JournalError> {
         let connection = Connection::open(path)?;
         connection.execute_batch("PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=FULL;")?;
+        connection.busy_timeout(PATIENCE)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
         let wal = path.with_extension("sqlite-wal");
@@ -44,6 +49,15 @@ impl Checkpointer {
         let thread = thread.map_err(|e| JournalError::Inconsistent(format!("no thread for checkpoints: {e}")))?;
         Ok(Self { stop, thread: Some(thread) })
     }
+}
+
+/// Moves the whole log into the database file and empties it; false if readers or the writer were in the way.
+pub(crate) fn truncate(path: &Path) -> Result<bool, JournalError> {
+    let connection = Connection::open(path)?;
+    connection.execute_batch("PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=FULL;")?;
+    connection.busy_timeout(PATIENCE)?;
+    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get(0))?;
+    Ok(busy == 0)
 }
 
 impl Drop for Checkpointer {

@@ -1,13 +1,13 @@
 //! Reading the journal. The same look-ups serve readers and, inside its own transaction, the writer.
 
-use super::JournalError;
+use super::{JournalError, erasure};
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sha2::{Digest, Sha256};
 
 /// Look-ups on one state of the journal.
 pub(crate) struct Lookup<'c> {
-    connection: &'c Connection,
+    pub(super) connection: &'c Connection,
 }
 
 /// What the journal knows of a resource now.
@@ -18,6 +18,7 @@ pub(crate) struct Head {
     pub(crate) version: u64,
     /// The row of its newest version, 0 if there is none.
     pub(crate) sequence: i64,
+    /// Or erased.
     pub(crate) deleted: bool,
     /// The commit that wrote the newest version.
     pub(crate) commit: Commit,
@@ -37,7 +38,10 @@ pub(crate) struct StoredRow {
     pub(crate) commit: Commit,
     pub(crate) time_us: i64,
     pub(crate) previous: i64,
+    /// `None`: a deletion, or erased.
     pub(crate) json: Option<Vec<u8>>,
+    /// The erasure that took the JSON away.
+    pub(crate) erased: Option<Commit>,
 }
 
 /// One version as recovery reads it, in the order of commits.
@@ -49,9 +53,8 @@ pub(crate) struct Replayed {
     pub(crate) resource: ResourceOrdinal,
     pub(crate) holder: HolderId,
     pub(crate) kind: i64,
+    /// The commit of the version before, if that has rows: it is there, no deletion and not erased.
     pub(crate) previous: Option<Commit>,
-    /// Whether the version before was there and no deletion.
-    pub(crate) previously_existed: bool,
     pub(crate) json: Option<Vec<u8>>,
 }
 
@@ -60,7 +63,7 @@ impl<'c> Lookup<'c> {
         Self { connection }
     }
 
-    fn one<T>(
+    pub(super) fn one<T>(
         &self,
         sql: &str,
         p: impl rusqlite::Params,
@@ -69,7 +72,7 @@ impl<'c> Lookup<'c> {
         Ok(self.connection.prepare_cached(sql)?.query_row(p, read).optional()?)
     }
 
-    fn all<T>(
+    pub(super) fn all<T>(
         &self,
         sql: &str,
         p: impl rusqlite::Params,
@@ -98,7 +101,7 @@ impl<'c> Lookup<'c> {
     /// A resource that has been written or referred to.
     pub(crate) fn head(&self, holder: HolderId, kind: i64, id: &str) -> Result<Option<Head>, JournalError> {
         self.one(
-            "SELECT r.ordinal, r.version, r.head, v.json IS NULL, coalesce(v.commit_number, 0) FROM resource r
+            "SELECT r.ordinal, r.version, r.head, typeof(v.json) <> 'blob', coalesce(v.commit_number, 0) FROM resource r
              LEFT JOIN version v ON v.sequence = r.head WHERE r.id = ?1 AND r.kind = ?2 AND r.holder = ?3",
             params![id, kind, holder.0],
             read_head,
@@ -108,7 +111,7 @@ impl<'c> Lookup<'c> {
     /// The ids of the holder's current resources of a kind that may have an identifier of that value: whoever asks checks.
     pub(crate) fn with_identifier(&self, holder: HolderId, kind: i64, value: &str) -> Result<Vec<(String, Head)>, JournalError> {
         let rows = self.all(
-            "SELECT r.ordinal, r.version, r.head, v.json IS NULL, v.commit_number, r.id FROM identifier i
+            "SELECT r.ordinal, r.version, r.head, typeof(v.json) <> 'blob', v.commit_number, r.id FROM identifier i
              JOIN resource r ON r.ordinal = i.resource JOIN version v ON v.sequence = r.head
              WHERE i.hash = ?1 AND r.kind = ?2 AND r.holder = ?3 ORDER BY r.ordinal",
             params![identifier_hash(holder, kind, value), kind, holder.0],
@@ -120,10 +123,15 @@ impl<'c> Lookup<'c> {
     /// A version by its row.
     pub(crate) fn version(&self, sequence: i64) -> Result<Option<StoredRow>, JournalError> {
         self.one(
-            "SELECT v.number, v.commit_number, c.time_us, v.previous, v.json FROM version v
+            "SELECT v.number, v.commit_number, c.time_us, v.previous, CASE typeof(v.json) WHEN 'blob' THEN v.json END,
+                    CASE typeof(v.json) WHEN 'text' THEN v.json END FROM version v
              JOIN commits c ON c.number = v.commit_number WHERE v.sequence = ?1",
             [sequence],
-            |r| Ok(StoredRow { number: r.get(0)?, commit: Commit(r.get(1)?), time_us: r.get(2)?, previous: r.get(3)?, json: r.get(4)? }),
+            |r| {
+                let erased = r.get::<_, Option<String>>(5)?.map(|mark| erasure::erased_by(&mark));
+                let (number, commit) = (r.get(0)?, Commit(r.get(1)?));
+                Ok(StoredRow { number, commit, time_us: r.get(2)?, previous: r.get(3)?, json: r.get(4)?, erased })
+            },
         )
     }
 
@@ -184,7 +192,9 @@ impl<'c> Lookup<'c> {
 
     /// Up to `count` versions after the row `after`, in the order of commits.
     pub(crate) fn replay(&self, after: i64, count: u32) -> Result<Vec<Replayed>, JournalError> {
-        let sql = "SELECT v.sequence, v.commit_number, v.resource, r.holder, r.kind, p.commit_number, v.json, p.json IS NOT NULL
+        let sql =
+            "SELECT v.sequence, v.commit_number, v.resource, r.holder, r.kind, CASE typeof(p.json) WHEN 'blob' THEN p.commit_number END,
+                    CASE typeof(v.json) WHEN 'blob' THEN v.json END
              FROM version v JOIN resource r ON r.ordinal = v.resource LEFT JOIN version p ON p.sequence = v.previous
              WHERE v.sequence > ?1 ORDER BY v.sequence LIMIT ?2";
         self.all(sql, params![after, count], read_replayed)
@@ -194,7 +204,9 @@ impl<'c> Lookup<'c> {
     /// if they are fewer.
     pub(crate) fn replay_of(&self, kind: i64, after: i64, count: u32) -> Result<(i64, Vec<Replayed>), JournalError> {
         let (_, _, newest) = self.highest()?;
-        let sql = "SELECT v.sequence, v.commit_number, v.resource, r.holder, r.kind, p.commit_number, v.json, p.json IS NOT NULL
+        let sql =
+            "SELECT v.sequence, v.commit_number, v.resource, r.holder, r.kind, CASE typeof(p.json) WHEN 'blob' THEN p.commit_number END,
+                    CASE typeof(v.json) WHEN 'blob' THEN v.json END
              FROM version v JOIN resource r ON r.ordinal = v.resource LEFT JOIN version p ON p.sequence = v.previous
              WHERE v.sequence > ?1 AND v.sequence <= ?4 AND r.kind = ?3 ORDER BY v.sequence LIMIT ?2";
         let rows = self.all(sql, params![after, count, kind, newest], read_replayed)?;
@@ -227,7 +239,6 @@ fn read_replayed(r: &Row<'_>) -> rusqlite::Result<Replayed> {
         kind: r.get(4)?,
         previous: r.get::<_, Option<u64>>(5)?.map(Commit),
         json: r.get(6)?,
-        previously_existed: r.get(7)?,
     })
 }
 

@@ -4,20 +4,23 @@
 //! database file, so that no commit waits for that.
 
 mod checkpoint;
+mod copy;
+mod erasure;
+mod format;
 mod lookup;
 mod writer;
 
-pub(crate) use checkpoint::Checkpointer;
-pub(crate) use lookup::{Head, Lookup, Replayed};
+pub(crate) use checkpoint::{Checkpointer, truncate};
+pub(crate) use copy::{CopiedJournal, copy, inspect, start_timeline};
+pub(crate) use erasure::{Candidate, ErasureRow, PersonHash, Purged, identifier_hashes};
+pub(crate) use lookup::{Head, Lookup, Replayed, StoredRow};
 pub(crate) use writer::{NewVersion, Writer};
 
+use format::FORMAT;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-
-/// The format that this program writes.
-const FORMAT: &str = "1";
 
 /// The journal failed.
 #[derive(Debug, thiserror::Error)]
@@ -47,20 +50,10 @@ pub(crate) fn open(path: &Path) -> Result<Writer, JournalError> {
     let connection = Connection::open(path)?;
     connection.execute_batch(
         "PRAGMA page_size=8192; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;
-         PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=OFF;",
+         PRAGMA secure_delete=ON; PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=OFF;",
     )?;
     keep_plans(&connection)?;
-    let made: bool = connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'meta')", [], |r| r.get(0))?;
-    if !made {
-        connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {} INSERT INTO meta VALUES ('format', '{FORMAT}'); INSERT INTO holder VALUES (0, 'centre'); COMMIT;",
-            include_str!("schema.sql")
-        ))?;
-    }
-    let format: String = connection.query_row("SELECT value FROM meta WHERE key = 'format'", [], |r| r.get(0))?;
-    if format != FORMAT {
-        return Err(JournalError::Format(format));
-    }
+    format::settle(&connection)?;
     settle(&connection)?;
     Writer::new(connection)
 }

@@ -1,4 +1,4 @@
--- The journal of a Dugnad database, format 1. docs/formats/journal.md explains each table.
+-- The journal of a Dugnad database, format 2. docs/formats/journal.md explains each table.
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE holder (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE kind (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -21,9 +21,17 @@ CREATE TABLE version (
     number INTEGER NOT NULL,      -- meta.versionId
     commit_number INTEGER NOT NULL,
     previous INTEGER NOT NULL,    -- sequence of the version before, 0 if there is none
-    json BLOB                     -- NULL: deleted
+    json BLOB                     -- NULL: deleted; TEXT instead of BLOB: erased
 );
 CREATE TABLE identifier (hash INTEGER NOT NULL, resource INTEGER NOT NULL, PRIMARY KEY (hash, resource)) WITHOUT ROWID;
 CREATE TABLE idempotency (
     holder INTEGER NOT NULL, key TEXT NOT NULL, commit_number INTEGER NOT NULL, PRIMARY KEY (holder, key)
+) WITHOUT ROWID;
+CREATE TABLE erasure (
+    person BLOB PRIMARY KEY,        -- keyed hash of holder and Patient id
+    patient INTEGER,                -- patient ordinal, NULL: not known here
+    commit_number INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    until INTEGER NOT NULL,         -- highest sequence of version at the erasure
+    done_us INTEGER                 -- when its last trace was overwritten, NULL: that is under way
 ) WITHOUT ROWID;

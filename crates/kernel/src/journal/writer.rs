@@ -57,7 +57,7 @@ impl Writer {
         Ok(())
     }
 
-    fn run(&self, sql: &str, p: impl rusqlite::Params) -> Result<(), JournalError> {
+    pub(super) fn run(&self, sql: &str, p: impl rusqlite::Params) -> Result<(), JournalError> {
         self.connection.prepare_cached(sql)?.execute(p)?;
         Ok(())
     }

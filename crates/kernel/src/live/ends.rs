@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+/// The end of a row that was erased. No commit is before 1, so nobody sees it, at whatever commit; a merge leaves it out.
+pub(super) const ERASED: u64 = 1;
+
 /// The ends of a segment's rows. The stored form of a segment shares them with the one in memory that it replaces.
 pub(super) struct Ends {
     rows: usize,
@@ -14,12 +17,13 @@ pub(super) struct Ends {
     commits: OnceLock<Box<[AtomicU64]>>,
     ended: AtomicU32,
     newest: AtomicU64,
+    erased: AtomicU32,
 }
 
 impl Ends {
     /// No row of `rows` has ended.
     pub(super) fn none(rows: usize) -> Self {
-        Self { rows, commits: OnceLock::new(), ended: AtomicU32::new(0), newest: AtomicU64::new(0) }
+        Self { rows, commits: OnceLock::new(), ended: AtomicU32::new(0), newest: AtomicU64::new(0), erased: AtomicU32::new(0) }
     }
 
     /// The ends by row; `None` if no row has ended.
@@ -32,16 +36,28 @@ impl Ends {
         self.commits()?.get(row).map(|e| e.load(Ordering::Acquire)).filter(|e| *e != 0)
     }
 
-    /// Ends a row. Once; again with the same commit changes nothing.
+    /// Ends a row. Once; again with the same commit changes nothing. A row that was erased stays so.
     pub(super) fn set(&self, row: usize, commit: u64) {
         let commits = self.commits.get_or_init(|| zeroes(self.rows));
-        if let Some(end) = commits.get(row)
-            && end.swap(commit, Ordering::Release) == 0
-        {
+        let Some(end) = commits.get(row) else { return };
+        let before = end.load(Ordering::Acquire); // there is one writer
+        if before == ERASED {
+            return;
+        }
+        end.store(commit, Ordering::Release);
+        if commit == ERASED {
+            self.erased.fetch_add(1, Ordering::Release);
+        }
+        if before == 0 {
             // In this order: who sees that a row more has ended sees the commit too.
             self.newest.fetch_max(commit, Ordering::Release);
             self.ended.fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// How many rows were erased and still stand in the segment.
+    pub(super) fn erased(&self) -> u32 {
+        self.erased.load(Ordering::Acquire)
     }
 
     /// How many rows have ended.

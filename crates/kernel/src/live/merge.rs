@@ -1,7 +1,7 @@
 //! Merges: neighbouring small segments become one, and rows that have ended move to a history segment that only older commits
 //! look at. A merge copies; the segments that it was made of serve their readers until the last of them has left.
 
-use super::ends::Ends;
+use super::ends::{ERASED, Ends};
 use super::file::{Contents, Damaged};
 use super::schema::{Storage, TableSchema};
 use super::segment::Segment;
@@ -21,6 +21,9 @@ const RUN: usize = 4;
 pub(super) fn candidates(segments: &[Arc<Segment>], most: usize) -> Option<Range<usize>> {
     let standing = |s: &Segment| s.len() - s.ends().ended() as usize;
     let stored = |s: &Arc<Segment>| s.file_name().is_some();
+    if let Some(at) = with_erased(segments) {
+        return Some(at..at + 1);
+    }
     // A segment of which a quarter has ended: scans of the newest commit pay for rows that they never see.
     let worn = segments.iter().position(|s| stored(s) && s.ends().ended() as usize * 4 >= s.len());
     if let Some(at) = worn {
@@ -41,6 +44,11 @@ pub(super) fn candidates(segments: &[Arc<Segment>], most: usize) -> Option<Range
     (segments.len() >= start + RUN).then_some(start..segments.len())
 }
 
+/// The first segment that holds erased rows: it is written anew without them.
+pub(super) fn with_erased(segments: &[Arc<Segment>]) -> Option<usize> {
+    segments.iter().position(|s| s.file_name().is_some() && s.ends().erased() > 0)
+}
+
 /// What a merge makes.
 pub(super) struct Merged {
     /// The rows that stand, and the history's, with their ends.
@@ -48,6 +56,8 @@ pub(super) struct Merged {
     pub(super) history: Option<(Contents, Ends)>,
     /// For each row of the merged segments in order, its place among the standing ones.
     pub(super) moved: Vec<Option<u32>>,
+    /// How many rows were left out because they were erased.
+    pub(super) erased: u32,
 }
 
 /// The segments of a history to merge next, by position.
@@ -62,13 +72,17 @@ pub(super) fn history_candidates(history: &[Arc<Segment>], most: usize) -> Optio
 pub(super) fn merge(schema: &TableSchema, segments: &[Arc<Segment>]) -> Result<Merged, Damaged> {
     let mut moved = Vec::new();
     let (mut standing, mut ended, mut ends) = (Vec::new(), Vec::new(), Vec::new());
-    let mut row = 0_u32;
+    let (mut row, mut erased) = (0_u32, 0);
     for segment in segments {
         for local in 0..segment.len() {
             match segment.ends().of(local) {
                 None => {
                     moved.push(Some(standing.len() as u32));
                     standing.push(row);
+                }
+                Some(ERASED) => {
+                    moved.push(None);
+                    erased += 1;
                 }
                 Some(end) => {
                     moved.push(None);
@@ -91,6 +105,7 @@ pub(super) fn merge(schema: &TableSchema, segments: &[Arc<Segment>]) -> Result<M
         standing: if standing.is_empty() { None } else { Some(all.rows(schema, standing)?) },
         history: if ended.is_empty() { None } else { Some((all.rows(schema, ended)?, kept)) },
         moved,
+        erased,
     })
 }
 

@@ -26,5 +26,5 @@ pub use manifest::Counters;
 pub use segment::RowHead;
 pub use snapshot::{Part, RowFilter, Snapshot, TableSnapshot, Visible};
 pub use statistics::Condition;
-pub use store::{SegmentFiles, Store, Tuning};
+pub use store::{Cleaning, SegmentFiles, Store, Tuning};
 pub use table::{LiveTable, TableInfo};

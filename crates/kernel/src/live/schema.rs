@@ -32,6 +32,11 @@ pub enum Storage {
 }
 
 impl Storage {
+    /// Whether it is an ordinal, which nobody sees as it is.
+    pub fn is_key(self) -> bool {
+        matches!(self, Storage::Patient | Storage::Resource)
+    }
+
     /// The Arrow type that a scan returns.
     pub fn arrow(self) -> DataType {
         match self {

@@ -34,6 +34,8 @@ pub struct TableSnapshot {
     /// Why it cannot be read, until it has been built anew.
     pub(super) damaged: Option<Arc<Damaged>>,
     pub(super) at: Commit,
+    /// Patients whose rows nobody sees, at whatever commit.
+    pub(super) hidden: Arc<RoaringBitmap>,
 }
 
 /// A part of a live table that is scanned in one go: at most [`crate::limits::SEGMENT_ROWS`] rows.
@@ -44,6 +46,7 @@ pub struct Part {
     damaged: Option<Arc<Damaged>>,
     len: usize,
     at: Commit,
+    hidden: Arc<RoaringBitmap>,
 }
 
 /// Which rows of a part a reader sees.
@@ -72,6 +75,13 @@ impl Snapshot {
     /// All live tables at `commit`, which was made at `time`.
     pub fn new(commit: Commit, time: Timestamp, tables: Arc<[TableSnapshot]>) -> Self {
         Self { commit, time, tables }
+    }
+
+    /// The same tables without the rows of these patients, at this and any older commit: they were erased.
+    #[must_use]
+    pub fn hiding(self, patients: &Arc<RoaringBitmap>) -> Self {
+        let tables = self.tables.iter().map(|t| TableSnapshot { hidden: Arc::clone(patients), ..t.clone() }).collect();
+        Self { tables, ..self }
     }
 
     /// The same tables as they were at an older commit.
@@ -164,6 +174,7 @@ impl TableSnapshot {
             damaged: self.damaged.clone(),
             len: self.tail_len.filter(|_| i == tail).unwrap_or_else(|| segment.len()),
             at: self.at,
+            hidden: Arc::clone(&self.hidden),
         };
         let seen = |p: &Part| !p.segment.is_outside(self.at);
         let history = self.history.iter().map(|segment| part((usize::MAX, segment)));
@@ -214,20 +225,25 @@ impl Part {
                 let within = |row: usize| ordinals.values().get(row).is_some_and(|ordinal| patients.contains(*ordinal));
                 mask.keep(self.len, |row| ordinals.is_null(row) || within(row));
             }
+            if !self.hidden.is_empty() {
+                let hidden = |row: usize| ordinals.values().get(row).is_some_and(|ordinal| self.hidden.contains(*ordinal));
+                mask.keep(self.len, |row| ordinals.is_null(row) || !hidden(row));
+            }
         }
-        if let Some(patients) = &filter.patients {
-            self.keep_known(&mut mask, patients)?;
-        }
+        self.keep_known(&mut mask, filter)?;
         Ok(mask.simplified())
     }
 
-    /// A row that names further persons needs all of them among `patients`.
-    fn keep_known(&self, mask: &mut Visible, patients: &RoaringBitmap) -> Result<(), Damaged> {
+    /// A row that names further persons needs all of them in the population, and none of them erased.
+    fn keep_known(&self, mask: &mut Visible, filter: &RowFilter) -> Result<(), Damaged> {
+        if filter.patients.is_none() && self.hidden.is_empty() {
+            return Ok(());
+        }
         for position in self.schema.other_patient_columns() {
             let column = self.column(position)?;
             let Some(ordinals) = column.as_primitive_opt::<UInt32Type>() else { continue };
-            let within = |row: usize| ordinals.values().get(row).is_some_and(|ordinal| patients.contains(*ordinal));
-            mask.keep(self.len, |row| ordinals.is_null(row) || within(row));
+            let known = |ordinal: u32| filter.patients.as_ref().is_none_or(|p| p.contains(ordinal)) && !self.hidden.contains(ordinal);
+            mask.keep(self.len, |row| ordinals.is_null(row) || ordinals.values().get(row).is_some_and(|o| known(*o)));
         }
         Ok(())
     }

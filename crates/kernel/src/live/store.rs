@@ -51,6 +51,19 @@ pub struct Store {
     state: Arc<State>,
     thread: Option<JoinHandle<()>>,
     files: Arc<SegmentFiles>,
+    /// How many checkpoints have been begun.
+    begun: AtomicU64,
+}
+
+/// How far the files are in losing what was erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleaning {
+    /// No file holds it any more.
+    Done,
+    /// A checkpoint is under way.
+    Waits,
+    /// Another checkpoint is to be made: it may be that somebody was still reading an old file at the last.
+    Needs,
 }
 
 /// The segment files that this process has written.
@@ -65,6 +78,10 @@ pub struct SegmentFiles {
 struct State {
     due: AtomicBool,
     failed: AtomicBool,
+    /// How many checkpoints have been completed.
+    completed: AtomicU64,
+    /// Whether the last of them left files that it did not name, since somebody was reading them.
+    left: AtomicBool,
 }
 
 /// What an opened folder holds.
@@ -199,7 +216,7 @@ impl Opened {
             ended: HashMap::new(),
         };
         let thread = std::thread::Builder::new().name("live-store".to_owned()).spawn(move || keeper.run(&work))?;
-        Ok(Store { queue, made, state, thread: Some(thread), files })
+        Ok(Store { queue, made, state, thread: Some(thread), files, begun: AtomicU64::new(0) })
     }
 }
 
@@ -224,6 +241,7 @@ impl Store {
     /// Seals all tables at `commit`, their newest, and has them stored.
     pub fn checkpoint(&self, commit: Commit, counters: Counters, tables: &mut [LiveTable]) {
         self.state.due.store(false, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
         for table in tables.iter_mut() {
             table.seal();
             self.full(table);
@@ -233,6 +251,21 @@ impl Store {
             (Arc::clone(table.info()), (Arc::clone(segments), Arc::clone(history)))
         });
         self.send(Work::Checkpoint { commit, counters, tables: lists.collect() });
+    }
+
+    /// Whether the files have lost the rows that were erased. `clean`: the number of a checkpoint that was begun when no table
+    /// held such rows any more ([`Store::begun`]), if there was one.
+    pub fn cleaning(&self, tables: &[LiveTable], clean: Option<u64>) -> Cleaning {
+        if self.state.failed.load(Ordering::Relaxed) || self.begun() > self.state.completed.load(Ordering::Acquire) {
+            return Cleaning::Waits;
+        }
+        let cleaned = clean.is_some() && !tables.iter().any(LiveTable::holds_erased);
+        if cleaned && !self.state.left.load(Ordering::Relaxed) { Cleaning::Done } else { Cleaning::Needs }
+    }
+
+    /// How many checkpoints have been begun.
+    pub fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// Puts in place what the store has made since. Whether anything has changed, so that a snapshot should be published.
@@ -413,13 +446,17 @@ impl Keeper {
             counters,
         };
         manifest.write(&self.files.dir)?;
-        let keep: HashSet<String> = manifest.files().map(str::to_owned).chain(self.files.in_use()).collect();
+        let named: HashSet<String> = manifest.files().map(str::to_owned).collect();
+        let left = self.files.in_use().into_iter().filter(|name| !named.contains(name)).collect::<Vec<_>>();
+        let keep: HashSet<String> = named.into_iter().chain(left.iter().cloned()).collect();
         self.ended.retain(|name, _| keep.contains(name));
         remove_unnamed(&self.files.dir, &keep)?;
         log::remove_before(&self.files.dir, log)?;
+        self.state.left.store(!left.is_empty(), Ordering::Relaxed);
         for (table, segments, history) in lists {
             self.merge(table, segments, history)?;
         }
+        self.state.completed.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
@@ -443,10 +480,15 @@ impl Keeper {
     }
 
     /// Merges what is worth it. The files are named by the next checkpoint; until then the old ones are.
-    fn merge(&mut self, table: &Arc<TableInfo>, mut segments: Vec<Arc<Segment>>, history: Vec<Arc<Segment>>) -> io::Result<()> {
+    fn merge(&mut self, table: &Arc<TableInfo>, mut segments: Vec<Arc<Segment>>, mut history: Vec<Arc<Segment>>) -> io::Result<()> {
         while let Some(range) = merge::candidates(&segments, table.segment_rows) {
             let Some(replacement) = self.merged(table, segments.get(range.clone()).unwrap_or_default())? else { return Ok(()) };
             segments.splice(range, replacement.new.clone());
+            self.give(Made::Merged(replacement));
+        }
+        while let Some(at) = merge::with_erased(&history) {
+            let Some(replacement) = self.merged(table, history.get(at..=at).unwrap_or_default())? else { return Ok(()) };
+            history.splice(at..=at, replacement.history.clone());
             self.give(Made::Merged(replacement));
         }
         if let Some(range) = merge::history_candidates(&history, table.segment_rows)
@@ -472,6 +514,6 @@ impl Keeper {
         });
         let new = new.transpose()?;
         let history = merged.history.map(|(contents, ends)| write(contents, ends)).transpose()?;
-        Ok(Some(Replacement { table: table.id, old: old.to_vec(), new, history, moved: merged.moved }))
+        Ok(Some(Replacement { table: table.id, old: old.to_vec(), new, history, moved: merged.moved, erased: merged.erased }))
     }
 }

@@ -1,6 +1,7 @@
 //! A live table as the committer sees it: rows begin, rows end.
 
 use super::column::LiveCell;
+use super::ends::ERASED;
 use super::file::Damaged;
 use super::schema::TableSchema;
 use super::segment::{RowHead, Segment, SegmentWriter, Segments};
@@ -43,8 +44,10 @@ pub(super) struct Replacement {
     pub(super) new: Option<Arc<Segment>>,
     /// Holds those that had.
     pub(super) history: Option<Arc<Segment>>,
-    /// For each row of `old` in order, its place in `new`; `None` if it went into the history.
+    /// For each row of `old` in order, its place in `new`; `None` if it went into the history, or was erased.
     pub(super) moved: Vec<Option<u32>>,
+    /// How many rows of `old` had been erased and are in neither.
+    pub(super) erased: u32,
 }
 
 impl LiveTable {
@@ -100,6 +103,22 @@ impl LiveTable {
         ended
     }
 
+    /// The rows of the version of `resource` that began at `begin` are erased: nobody sees them, at whatever commit, also not
+    /// among those that a merge took into the history.
+    pub fn erase(&mut self, resource: ResourceOrdinal, begin: Commit) {
+        for segment in self.segments.iter().chain(self.history.iter()).filter(|s| s.may_hold(begin)) {
+            if let Err(damaged) = segment.end_rows(resource, begin, Commit(ERASED)) {
+                tracing::error!(table = self.info.schema.name, %damaged, "rows could not be erased; the table is built anew");
+                self.damaged = Some(Arc::new(damaged));
+            }
+        }
+    }
+
+    /// Whether a segment still holds rows that were erased.
+    pub fn holds_erased(&self) -> bool {
+        self.segments.iter().chain(self.history.iter()).any(|s| s.ends().erased() > 0)
+    }
+
     /// The tail gets no more rows: what begins next goes into a new segment.
     pub fn seal(&mut self) {
         if self.tail.take().is_some() {
@@ -118,10 +137,13 @@ impl LiveTable {
     }
 
     /// Puts stored or merged segments in the place of others. Ends that came in the meantime are applied. False if the old
-    /// ones are not there (any more).
+    /// ones are not there (any more), or rows of them were erased in the meantime: then the merge is made again.
     pub(super) fn replace(&mut self, replacement: Replacement) -> bool {
-        let Replacement { old, new, history, moved, .. } = replacement;
+        let Replacement { old, new, history, moved, erased, .. } = replacement;
         let Some(first) = old.first() else { return false };
+        if old.iter().map(|s| s.ends().erased()).sum::<u32>() != erased {
+            return false;
+        }
         let at = |list: &[Arc<Segment>]| list.iter().position(|s| Arc::ptr_eq(s, first));
         if let Some(at) = at(&self.history) {
             self.history = spliced(&self.history, at, old.len(), history);
@@ -176,6 +198,7 @@ impl LiveTable {
             tail_len,
             damaged: self.damaged.clone(),
             at,
+            hidden: Arc::default(),
         }
     }
 }

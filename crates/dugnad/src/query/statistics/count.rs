@@ -1,6 +1,7 @@
 //! Counting the persons of a statistics table: one pass over the rows of an epoch, one bitmap per category.
 
 use super::{Basis, By, Table};
+use crate::query::dictionary::Dictionary;
 use crate::query::keys::Keys;
 use crate::query::session::Session;
 use crate::query::world::{Lens, World, whole};
@@ -38,7 +39,7 @@ fn world(basis: &Basis) -> World {
         grants: READ.iter().map(|t| ((*t).to_owned(), whole((*t).to_owned()))).collect(),
         views: basis.views.clone(),
         sources: basis.sources.clone(),
-        lens: Lens { filter: RowFilter::default(), keys: Keys::Ordinals },
+        lens: Lens { filter: RowFilter::default(), keys: Keys::Ordinals, dictionary: Dictionary::default() },
         now: basis.epoch.start,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Hospital, ask, block_on, grant, refusal, rows};
 use crate::query::world::World;
+use dugnad_kernel::ids::HolderId;
 use dugnad_sql::QueryError;
 use dugnad_sql::guard;
 use dugnad_sql::limits::MAX_SQL_BYTES;
@@ -310,4 +311,73 @@ fn the_plan_is_checked_too() {
             assert!(refused.is_err(), "{sql}");
         }
     });
+}
+
+/// A filter that the scan evaluates must not be evaluated on rows outside the permit: its failure would tell of them.
+#[test]
+fn filters_do_not_fail_on_hidden_rows() {
+    let hospital = Hospital::new();
+    let filters = [
+        "10 / (minutes - 130) < 100",                              // patient 2 has 130
+        "CASE WHEN code = 'HAB40' THEN 1 / 0 ELSE 1 END = 1",      // patient 3
+        "CAST(replace(code, 'HAC', '') AS INT) > 0",               // HAB40 is no number
+        "CASE WHEN status = 'not-done' THEN 1 / 0 ELSE 1 END = 1", // patient 4
+    ];
+    for filter in filters {
+        let sql = format!("SELECT COUNT(*) FROM procedure WHERE {filter}");
+        assert_eq!(rows(&hospital.of_patients("p", &["procedure"], [1]), &sql), ["1"], "{filter}");
+        assert!(ask(&hospital.of_patients("p", &["procedure"], 1..=4), &sql).is_err(), "{filter} fails where its row is visible");
+        let plan = rows(&hospital.of_patients("p", &["procedure"], [1]), &format!("EXPLAIN {sql}")).join("\n");
+        assert!(plan.contains("filters=["), "{plan}");
+    }
+    // What an earlier filter took away is not evaluated by a later one.
+    let guarded = "SELECT COUNT(*) FROM procedure WHERE code = 'HAC20' AND CAST(replace(code, 'HAC', '') AS INT) > 0";
+    assert_eq!(rows(&hospital.of_patients("p", &["procedure"], 1..=4), guarded), ["2"]);
+}
+
+#[test]
+fn filters_and_limits_tell_nothing_of_hidden_rows() {
+    let hospital = Hospital::new();
+    let seen = |patients: Vec<u32>, sql: &str| rows(&hospital.of_patients("p", &["procedure", "patient"], patients), sql);
+    let key = seen(vec![2], "SELECT patient_key FROM patient").remove(0);
+    for sql in [
+        "EXPLAIN SELECT code FROM procedure WHERE status = 'completed' AND minutes > 100 LIMIT 1".to_owned(),
+        format!("EXPLAIN SELECT code FROM procedure WHERE patient_key = '{key}'"),
+        format!("EXPLAIN SELECT code FROM procedure WHERE patient_key NOT IN ('{key}', 'nobody') LIMIT 2"),
+    ] {
+        let plan = seen(vec![1], &sql);
+        assert_eq!(plan, seen((1..=12).collect(), &sql), "{sql}");
+        assert!(plan.join("\n").contains("filters=["), "{plan:?}");
+    }
+    assert_eq!(seen(vec![3], "SELECT code FROM procedure LIMIT 1"), ["HAB40"], "hidden rows do not use up the limit");
+    assert_eq!(seen(vec![1, 3], "SELECT code FROM procedure WHERE minutes IS NULL LIMIT 5"), ["HAB40"]);
+    assert_eq!(seen(vec![1], &format!("SELECT COUNT(*) FROM patient WHERE patient_key = '{key}'")), ["0"]);
+    assert_eq!(seen(vec![1, 2], &format!("SELECT COUNT(*) FROM patient WHERE patient_key = '{key}'")), ["1"]);
+}
+
+#[test]
+fn keys_are_looked_up_as_they_are_written() {
+    let world = Hospital::new().everything();
+    let key = rows(&world, "SELECT patient_key FROM patient WHERE birth_date = (SELECT MIN(birth_date) FROM patient)").remove(0);
+    let resource = rows(&world, "SELECT MIN(resource_id) FROM patient").remove(0);
+    for (filter, count) in [
+        (format!("patient_key = '{key}'"), "1"),
+        (format!("'{key}' = patient_key"), "1"),
+        (format!("patient_key <> '{key}'"), "11"),
+        (format!("NOT (patient_key = '{key}')"), "11"),
+        (format!("patient_key IN ('{key}', 'x', '', '{resource}')"), "1"),
+        (format!("patient_key = '{}'", key.to_uppercase()), "0"),
+        (format!("patient_key = '{key} '"), "0"),
+        (format!("patient_key = '{resource}'"), "0"),
+        (format!("resource_id = '{resource}' OR patient_key = '{key}' AND gender IS NOT NULL"), "2"),
+        (format!("patient_key > '{key}' OR patient_key <= '{key}'"), "12"),
+        (format!("upper(patient_key) = '{}'", key.to_uppercase()), "1"),
+        ("patient_key IS NULL".to_owned(), "0"),
+    ] {
+        assert_eq!(rows(&world, &format!("SELECT COUNT(*) FROM patient WHERE {filter}")), [count], "{filter}");
+    }
+    // A row without a patient is neither equal nor unequal.
+    let care = Hospital::new().care(HolderId(1));
+    assert_eq!(rows(&care, "SELECT COUNT(*) FROM procedure WHERE patient_key <> 'pat-1'"), ["1"]);
+    assert_eq!(rows(&care, "SELECT COUNT(*) FROM procedure WHERE patient_key = 'pat-1'"), ["1"]);
 }

@@ -1,18 +1,18 @@
 //! A small hospital's live tables, made by hand.
 
+use crate::query::dictionary::Dictionary;
 use crate::query::keys::{Keys, Names};
 use crate::query::source::{Source, Sources};
 use crate::query::world::{Lens, World, whole};
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Date32Array, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringViewArray,
+    Array, ArrayRef, AsArray, Date32Array, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringViewArray,
     TimestampMicrosecondArray, UInt32Array, UInt64Array,
 };
-use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{Field, Schema, UInt32Type};
 use dugnad_kernel::disclosure::Pseudonyms;
 use dugnad_kernel::ids::{HolderId, PatientOrdinal, ResourceOrdinal};
-use dugnad_kernel::live::RowFilter;
 use dugnad_kernel::live::schema::{LiveColumn, Storage, TableSchema, ZONE};
+use dugnad_kernel::live::{Condition, Damaged, RowFilter, Visible};
 use dugnad_kernel::permit::{Columns, TableGrant, Transform};
 use dugnad_kernel::views::About;
 use roaring::RoaringBitmap;
@@ -46,7 +46,19 @@ impl Source for Rows {
         self.parts.len()
     }
 
-    fn scan(&self, part: usize, projection: &[usize], filter: &RowFilter) -> Result<RecordBatch, dugnad_kernel::live::Damaged> {
+    fn rows(&self, part: usize) -> usize {
+        self.parts[part].num_rows()
+    }
+
+    fn column(&self, part: usize, position: usize) -> Result<ArrayRef, Damaged> {
+        Ok(self.parts[part].column(position).clone())
+    }
+
+    fn may_meet(&self, _part: usize, _condition: &Condition) -> bool {
+        true
+    }
+
+    fn visible(&self, part: usize, filter: &RowFilter) -> Result<Visible, Damaged> {
         let batch = &self.parts[part];
         let patients = self.schema.patient_column().map(|c| batch.column(c).as_primitive::<UInt32Type>().clone());
         let holders =
@@ -65,8 +77,7 @@ impl Source for Rows {
             };
             person && holder
         });
-        let visible: BooleanArray = visible.map(Some).collect();
-        Ok(filter_record_batch(batch, &visible).unwrap().project(projection).unwrap())
+        Ok(Visible::Rows(visible.collect()))
     }
 }
 
@@ -242,6 +253,28 @@ impl Hospital {
         self.add("research_subject", &subject, vec![part]);
     }
 
+    /// Everything of a table `observation` of so many parts and rows in each, with values of all sizes.
+    pub fn of_parts(parts: u32, rows: u32) -> World {
+        let columns =
+            [("resource_id", Storage::Resource), ("patient_key", Storage::Patient), ("code", Storage::Code), ("value", Storage::Decimal)];
+        let part = |part: u32| {
+            let numbers = || part * rows..(part + 1) * rows;
+            let mixed = |n: u32| n.wrapping_mul(2_654_435_761) >> 7;
+            let patients: Vec<Option<u32>> = numbers().map(|n| Some(mixed(n) % 500 + 1)).collect();
+            let value = |n: u32| (f64::from(mixed(n) % 2_000_001) - 1e6) * 10_f64.powi((n % 9) as i32 - 4) / 7.0;
+            vec![
+                Arc::new(numbers().map(|n| Some(u64::from(n) + 1)).collect::<UInt64Array>()) as ArrayRef,
+                Arc::new(UInt32Array::from(patients.clone())),
+                codes(numbers().map(|n| Some(["a", "b", "c", "d", "e"][mixed(n) as usize % 5]))),
+                Arc::new(numbers().map(|n| (n % 11 != 0).then(|| value(n))).collect::<Float64Array>()),
+                holders(&patients),
+            ]
+        };
+        let mut hospital = Self::default();
+        hospital.add("observation", &columns, (0..parts).map(part).collect());
+        hospital.world("all", vec![whole("observation".to_owned())])
+    }
+
     /// A world over it: everyone, pseudonyms of `permit`, the tables that `grants` names.
     pub fn world(&self, permit: &str, grants: Vec<TableGrant>) -> World {
         World {
@@ -251,6 +284,7 @@ impl Hospital {
             lens: Lens {
                 filter: RowFilter { patients: None, without_patient: true, holder: None },
                 keys: Keys::Pseudonyms(Arc::new(Pseudonyms::of_permit(&[3; 32], permit))),
+                dictionary: Dictionary::default(),
             },
             now: "2026-11-21T19:31:00Z".parse().unwrap(),
         }
@@ -275,6 +309,7 @@ impl Hospital {
         world.lens = Lens {
             filter: RowFilter { patients: None, without_patient: true, holder: Some(holder) },
             keys: Keys::Names(Arc::new(TestNames)),
+            dictionary: Dictionary::default(),
         };
         world
     }

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod hospital;
+mod numbers;
 mod run;
 mod service;
 mod session;

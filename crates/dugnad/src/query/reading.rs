@@ -1,0 +1,209 @@
+//! What a scan reads of one part: first which rows are visible, then the columns that filters look at, then the others, of
+//! the rows that are left.
+//!
+//! The order is a promise. A filter is never evaluated on a row outside the permit, nor on a code that only such rows have:
+//! its failure would tell.
+
+use super::dictionary::compact;
+use super::source::{Source, damaged, rows_only};
+use super::transform;
+use super::world::{ColumnGrant, Lens};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, DictionaryArray, RecordBatch, RecordBatchOptions,
+};
+use datafusion::arrow::buffer::BooleanBuffer;
+use datafusion::arrow::compute::{FilterBuilder, FilterPredicate};
+use datafusion::arrow::datatypes::{DataType, SchemaRef, UInt32Type};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::physical_expr::PhysicalExpr;
+use dugnad_kernel::live::schema::Storage;
+use dugnad_kernel::live::{Condition, Visible};
+use dugnad_sql::numbers::Kind;
+use std::sync::Arc;
+
+/// A filter that a scan evaluates.
+#[derive(Clone, Debug)]
+pub(super) struct Filter {
+    /// The columns that it looks at, by position in the live table.
+    pub positions: Arc<[usize]>,
+    /// These columns as they are stored.
+    pub schema: SchemaRef,
+    /// On [`Self::schema`].
+    pub predicate: Arc<dyn PhysicalExpr>,
+    /// What every row that passes meets; parts without such a row are not read.
+    pub conditions: Arc<[Condition]>,
+    /// As the question has it.
+    pub shown: String,
+}
+
+/// What is read of a table.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    pub source: Arc<dyn Source>,
+    pub columns: Arc<[ColumnGrant]>,
+    pub lens: Lens,
+    /// Keys and codes as numbers.
+    pub numbers: bool,
+    pub filters: Arc<[Filter]>,
+    pub schema: SchemaRef,
+}
+
+impl Reading {
+    /// The first `most` rows of a part that the permit shows and that pass the filters.
+    pub fn part(&self, part: usize, most: usize) -> Result<RecordBatch> {
+        let met = |condition: &Condition| self.source.may_meet(part, condition);
+        if !self.filters.iter().flat_map(|filter| filter.conditions.iter()).all(met) {
+            return Ok(if self.columns.is_empty() { rows_only(0) } else { RecordBatch::new_empty(self.schema.clone()) });
+        }
+        let rows = self.source.rows(part);
+        let mut selection = Selection::of(self.source.visible(part, &self.lens.filter).map_err(damaged)?, rows);
+        for filter in self.filters.iter().take_while(|_| most > 0) {
+            if selection.count == 0 {
+                break;
+            }
+            let passed = self.passed(filter, part, &selection)?;
+            selection.narrow(&passed);
+        }
+        selection.truncate(most);
+        if self.columns.is_empty() {
+            return Ok(rows_only(selection.count));
+        }
+        if selection.count == 0 {
+            return Ok(RecordBatch::new_empty(self.schema.clone()));
+        }
+        let rows = selection.predicate();
+        let shown: Result<Vec<ArrayRef>> = self.columns.iter().map(|grant| self.shown(grant, part, rows.as_ref())).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(selection.count));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), shown?, &options)?)
+    }
+
+    /// Which of the selected rows pass a filter.
+    fn passed(&self, filter: &Filter, part: usize, selection: &Selection) -> Result<BooleanBuffer> {
+        let rows = selection.predicate();
+        let column = |position: &usize| selected(&self.source.column(part, *position).map_err(damaged)?, rows.as_ref());
+        let columns: Result<Vec<ArrayRef>> = filter.positions.iter().map(column).collect();
+        let mut columns = columns?;
+        for column in columns.iter_mut().filter(|c| matches!(c.data_type(), DataType::Dictionary(_, _))) {
+            *column = compact(column)?;
+        }
+        if let [codes] = columns.as_slice()
+            && let Some(codes) = codes.as_dictionary_opt()
+        {
+            return on_values(filter, codes);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(selection.count));
+        filter.evaluate(&RecordBatch::try_new_with_options(filter.schema.clone(), columns, &options)?)
+    }
+
+    /// A column of the selected rows as the permit shows it: number, key or transform.
+    fn shown(&self, grant: &ColumnGrant, part: usize, rows: Option<&FilterPredicate>) -> Result<ArrayRef> {
+        let stored = selected(&self.source.column(part, grant.position).map_err(damaged)?, rows)?;
+        if self.numbers
+            && let Some(kind) = self.lens.kind(grant)
+        {
+            return if kind == Kind::Code { self.lens.dictionary.numbers(&stored) } else { Ok(stored) };
+        }
+        let column = match grant.storage {
+            Storage::Code | Storage::Holder => &compact(&stored)?,
+            _ => &stored,
+        };
+        let shown = self.lens.keys.encode(grant.storage, column).map_err(DataFusionError::Internal)?;
+        transform::apply(grant.transform, &shown)
+    }
+}
+
+impl Filter {
+    fn evaluate(&self, batch: &RecordBatch) -> Result<BooleanBuffer> {
+        let passed = self.predicate.evaluate(batch)?.into_array(batch.num_rows())?;
+        let passed = passed.as_boolean_opt().ok_or_else(|| DataFusionError::Internal("a filter is not a condition".to_owned()))?;
+        // Null is not true.
+        Ok(match passed.nulls() {
+            Some(valid) => passed.values() & valid.inner(),
+            None => passed.values().clone(),
+        })
+    }
+}
+
+/// A filter on one column of codes: evaluated once for each value that a visible row has, and once for null.
+fn on_values(filter: &Filter, codes: &DictionaryArray<UInt32Type>) -> Result<BooleanBuffer> {
+    let values = codes.values().len() as u32;
+    let has_null = codes.null_count() > 0;
+    if codes.len() <= values as usize {
+        let options = RecordBatchOptions::new().with_row_count(Some(codes.len()));
+        return filter.evaluate(&RecordBatch::try_new_with_options(filter.schema.clone(), vec![Arc::new(codes.clone())], &options)?);
+    }
+    let each = (0..values).map(Some).chain(has_null.then_some(None));
+    let each = DictionaryArray::<UInt32Type>::try_new(each.collect(), codes.values().clone())?;
+    let passed = filter.evaluate(&RecordBatch::try_new(filter.schema.clone(), vec![Arc::new(each)])?)?;
+    let null_passes = has_null && passed.value(values as usize);
+    let keys = codes.keys();
+    Ok(BooleanBuffer::collect_bool(
+        codes.len(),
+        |row| {
+            if keys.is_valid(row) { passed.value(keys.value(row) as usize) } else { null_passes }
+        },
+    ))
+}
+
+/// Rows of a part.
+struct Selection {
+    /// All if absent.
+    mask: Option<BooleanBuffer>,
+    count: usize,
+    rows: usize,
+}
+
+impl Selection {
+    fn of(visible: Visible, rows: usize) -> Self {
+        let count = visible.count(rows);
+        let mask = match visible {
+            Visible::All => None,
+            Visible::Nothing => Some(BooleanBuffer::new_unset(rows)),
+            Visible::Rows(mask) => Some(mask),
+        };
+        Self { mask, count, rows }
+    }
+
+    /// Keeps those of the selected rows whose bit is set: `passed` has a bit for each of them.
+    fn narrow(&mut self, passed: &BooleanBuffer) {
+        let count = passed.count_set_bits();
+        if count == self.count {
+            return;
+        }
+        let mask = match &self.mask {
+            None => passed.clone(),
+            Some(mask) => {
+                let mut narrowed = BooleanBufferBuilder::new(self.rows);
+                narrowed.append_n(self.rows, false);
+                for (row, _) in mask.set_indices().zip(passed.iter()).filter(|(_, passed)| *passed) {
+                    narrowed.set_bit(row, true);
+                }
+                narrowed.finish()
+            }
+        };
+        *self = Self { mask: Some(mask), count, rows: self.rows };
+    }
+
+    /// Keeps the first `most` rows.
+    fn truncate(&mut self, most: usize) {
+        if self.count <= most {
+            return;
+        }
+        let first = match &self.mask {
+            None => most,
+            Some(mask) => mask.set_indices().nth(most).unwrap_or(self.rows),
+        };
+        let mask = self.mask.take().unwrap_or_else(|| BooleanBuffer::new_set(self.rows));
+        let cut = BooleanBuffer::collect_bool(self.rows, |row| row < first);
+        *self = Self { mask: Some(&mask & &cut), count: most, rows: self.rows };
+    }
+
+    fn predicate(&self) -> Option<FilterPredicate> {
+        let mask = self.mask.as_ref()?;
+        Some(FilterBuilder::new(&BooleanArray::new(mask.clone(), None)).optimize().build())
+    }
+}
+
+fn selected(column: &ArrayRef, rows: Option<&FilterPredicate>) -> Result<ArrayRef> {
+    Ok(rows.map_or_else(|| Ok(column.clone()), |rows| rows.filter(column))?)
+}

@@ -1,0 +1,177 @@
+//! Keys and codes as numbers inside plans, and aggregation in runs: nobody can tell either from an answer.
+
+use super::{Hospital, ask, grant, rows};
+use crate::query::session::Session;
+use crate::query::world::World;
+use datafusion::arrow::util::pretty::pretty_format_batches;
+use dugnad_kernel::permit::Transform;
+use futures::TryStreamExt;
+
+fn plan(world: &World, sql: &str) -> String {
+    rows(world, &format!("EXPLAIN {sql}")).join("\n")
+}
+
+/// Each question in two ways: `#` is a key or code itself, or a text that is computed from it, which cannot be a number.
+#[test]
+fn numbers_answer_what_texts_answer() {
+    let hospital = Hospital::new();
+    let questions = [
+        "SELECT COUNT(DISTINCT #patient_key) FROM procedure",
+        "SELECT COUNT(DISTINCT #patient_key), COUNT(#patient_key), COUNT(*) FROM procedure WHERE code = 'nothing'",
+        "SELECT code, COUNT(DISTINCT #patient_key) AS n, COUNT(*) FROM procedure GROUP BY code ORDER BY code NULLS LAST",
+        "SELECT holder, status, COUNT(DISTINCT #patient_key), COUNT(DISTINCT #resource_id), COUNT(DISTINCT #code) FROM procedure GROUP BY 1, 2 ORDER BY 1, 2",
+        "SELECT date_trunc('month', started) AS m, COUNT(DISTINCT #patient_key) FROM procedure GROUP BY m ORDER BY m NULLS FIRST",
+        "SELECT COUNT(DISTINCT #patient_key) FILTER (WHERE minutes > 90) FROM procedure",
+        "SELECT COUNT(DISTINCT #patient_key) FROM (SELECT patient_key FROM procedure UNION ALL SELECT patient_key FROM medication_administration) AS u",
+        "SELECT kind, COUNT(DISTINCT #patient_key) FROM treatment GROUP BY kind ORDER BY kind",
+        "SELECT COUNT(*), COUNT(DISTINCT #p.patient_key) FROM procedure p JOIN patient q ON #p.patient_key = #q.patient_key",
+        "SELECT COUNT(*), COUNT(DISTINCT #q.patient_key) FROM patient q LEFT JOIN procedure p ON #p.patient_key = #q.patient_key AND p.minutes > 90",
+        "SELECT COUNT(*) FROM patient q WHERE #q.patient_key NOT IN (SELECT #patient_key FROM procedure WHERE patient_key IS NOT NULL)",
+        "SELECT COUNT(*) FROM patient q WHERE EXISTS (SELECT 1 FROM procedure p WHERE #p.patient_key = #q.patient_key AND #p.code <> 'HAB40')",
+        "SELECT #code AS c, MIN(#patient_key), MAX(#patient_key), MIN(#status) FROM procedure GROUP BY c ORDER BY c NULLS LAST",
+        "SELECT #patient_key AS k FROM patient ORDER BY k DESC LIMIT 4",
+        "SELECT #patient_key AS k, COUNT(*) FROM procedure GROUP BY k HAVING COUNT(*) > 1",
+        "SELECT n, COUNT(*) FROM (SELECT #patient_key AS k, COUNT(*) AS n FROM procedure GROUP BY k) AS c GROUP BY n ORDER BY n",
+        "SELECT DISTINCT #code AS c FROM procedure ORDER BY c",
+        "SELECT COUNT(*) FROM procedure p JOIN medication_administration m ON #p.code = #m.code",
+        "SELECT COUNT(*) FROM procedure p JOIN patient q ON #p.status = #q.gender",
+        "SELECT COUNT(*) FROM procedure p JOIN procedure q ON #p.patient_key = #q.resource_id",
+        "SELECT COUNT(*) FROM procedure p JOIN procedure q ON #p.code = #q.code AND #p.patient_key < #q.patient_key",
+        "SELECT code FROM procedure INTERSECT SELECT code FROM treatment ORDER BY code",
+        "SELECT #patient_key AS k, ROW_NUMBER() OVER (PARTITION BY #patient_key ORDER BY started, resource_id) AS n FROM procedure ORDER BY 1, 2",
+        "SELECT #code AS c, RANK() OVER (PARTITION BY #code ORDER BY #patient_key) AS n FROM procedure ORDER BY 1, 2",
+        "SELECT COUNT(*) FROM procedure WHERE #patient_key = (SELECT MAX(#patient_key) FROM procedure)",
+        "SELECT array_agg(#patient_key ORDER BY #patient_key) FROM procedure",
+        "SELECT #code AS c, COUNT(*) FROM procedure GROUP BY ROLLUP (c) ORDER BY 1 NULLS LAST, 2",
+        "SELECT upper(#code), length(#patient_key) FROM procedure ORDER BY 1",
+        "SELECT CASE WHEN #code = 'HAC20' THEN #patient_key ELSE #code END AS x FROM procedure ORDER BY x",
+        "SELECT COALESCE(#code, #patient_key) AS x FROM procedure ORDER BY x",
+    ];
+    for world in
+        [hospital.everything(), hospital.of_patients("all", &["procedure", "patient", "treatment", "medication_administration"], 1..=3)]
+    {
+        for question in questions {
+            let (numbers, texts) = (question.replace('#', ""), with_texts(question));
+            assert_eq!(rows(&world, &numbers), rows(&world, &texts), "{numbers}\n{texts}");
+        }
+    }
+}
+
+/// `#column` as `(column || '')`.
+fn with_texts(question: &str) -> String {
+    let mut parts = question.split('#');
+    let mut text = parts.next().unwrap().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.').unwrap_or(part.len());
+        text.push_str(&format!("({} || ''){}", &part[..end], &part[end..]));
+    }
+    text
+}
+
+#[test]
+fn patients_are_counted_without_a_pseudonym() {
+    let world = Hospital::new().everything();
+    for sql in [
+        "SELECT COUNT(DISTINCT patient_key) FROM procedure",
+        "SELECT kind, holder, COUNT(DISTINCT t.patient_key) FROM treatment t GROUP BY kind, holder",
+        "SELECT p.code, COUNT(DISTINCT q.patient_key) FROM procedure p JOIN patient q ON p.patient_key = q.patient_key WHERE q.gender = 'male' GROUP BY p.code",
+        "WITH t AS (SELECT code, patient_key AS who FROM procedure WHERE minutes > 60) SELECT code, COUNT(DISTINCT who) FROM t GROUP BY code",
+    ] {
+        let plan = plan(&world, sql);
+        assert!(plan.contains("count_numbers(") && !plan.contains("key("), "{sql}\n{plan}");
+    }
+    // The answer has the name that SQL gives it.
+    let batches = ask(&world, "SELECT COUNT(DISTINCT patient_key) FROM procedure").unwrap();
+    assert_eq!(batches[0].schema().field(0).name(), "count(DISTINCT procedure.patient_key)");
+}
+
+#[test]
+fn plans_hold_no_number_of_a_key() {
+    let world = Hospital::new().everything();
+    let key = rows(&world, "SELECT MIN(patient_key) FROM patient").remove(0);
+    let plan = plan(&world, &format!("SELECT code FROM procedure WHERE patient_key = '{key}'"));
+    assert!(plan.contains(&format!("filters=[patient_key = {key}]")), "{plan}");
+    assert!(!plan.contains("UInt32(1)"), "{plan}");
+}
+
+/// A code that the permit generalises is no number: the text behind it is not shown.
+#[test]
+fn transformed_codes_are_grouped_as_they_show() {
+    let world = Hospital::new().world("coarse", vec![grant("procedure", &["code", "patient_key"], &[("code", Transform::Generalise(2))])]);
+    assert_eq!(
+        rows(&world, "SELECT code, COUNT(DISTINCT patient_key) FROM procedure GROUP BY code ORDER BY code NULLS LAST"),
+        ["HA|4", "|1"]
+    );
+}
+
+/// The same question gives the same bytes, on however many threads it runs: 100 times.
+#[test]
+fn the_same_question_gives_the_same_bytes() {
+    let world = Hospital::of_parts(8, 3_000);
+    let questions = [
+        "SELECT code, COUNT(*), SUM(value), AVG(value), MIN(value), MAX(value), COUNT(DISTINCT patient_key) FROM observation GROUP BY code",
+        "SELECT SUM(value), AVG(value) FROM observation",
+        "SELECT patient_key, SUM(value) FROM observation GROUP BY patient_key",
+        "SELECT code, array_agg(value), stddev(value), corr(value, value * value) FROM observation WHERE value < 1 GROUP BY code",
+        "SELECT a.code, COUNT(*), SUM(a.value) FROM observation a JOIN observation b ON a.patient_key = b.patient_key AND b.value < -9.5e5 GROUP BY a.code",
+        "SELECT code, value FROM observation LIMIT 100",
+        "SELECT 1 AS n, code, value FROM observation UNION ALL SELECT 2 AS n, code, value FROM observation",
+        "SELECT code, COUNT(*), array_agg(n) FROM (SELECT 1 AS n, code FROM observation UNION ALL SELECT 2 AS n, code FROM observation) AS u GROUP BY code",
+        "SELECT code FROM (SELECT 1 AS n, code FROM observation UNION ALL SELECT 2 AS n, holder FROM observation) AS u LIMIT 30000",
+        "SELECT n FROM (SELECT 1 AS n, code FROM observation UNION ALL SELECT 2 AS n, code FROM observation) AS u ORDER BY code",
+        "SELECT code, first_value(value), last_value(value) FROM observation GROUP BY code",
+    ];
+    for sql in questions {
+        let first = on_threads(&world, sql, 1);
+        for round in 0..100 / questions.len() + 1 {
+            assert_eq!(on_threads(&world, sql, 4), first, "{sql}, round {round}");
+        }
+    }
+}
+
+fn on_threads(world: &World, sql: &str, threads: usize) -> String {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_stack_size(crate::limits::QUERY_STACK_BYTES)
+        .enable_time()
+        .build()
+        .unwrap();
+    let (world, sql) = (world.clone(), sql.to_owned());
+    let task = runtime.spawn(async move {
+        let planned = Session::open(&world).await.unwrap().plan(&sql).await.unwrap();
+        let batches: Vec<_> = planned.execute().unwrap().try_collect().await.unwrap();
+        pretty_format_batches(&batches).unwrap().to_string()
+    });
+    runtime.block_on(task).unwrap()
+}
+
+/// Sums of floating-point numbers do not depend on how rows lie in parts.
+#[test]
+fn sums_do_not_depend_on_batches() {
+    let sql = "SELECT code, SUM(value), AVG(value) FROM observation GROUP BY code ORDER BY code";
+    let expected = rows(&Hospital::of_parts(1, 12_000), sql);
+    for parts in [2, 3, 8, 40] {
+        assert_eq!(rows(&Hospital::of_parts(parts, 12_000 / parts), sql), expected, "{parts} parts");
+    }
+}
+
+#[test]
+fn sums_follow_sql() {
+    let world = Hospital::new().everything();
+    for (sql, expected) in [
+        ("SELECT SUM(value), AVG(value) FROM medication_administration WHERE value < 0", "|"),
+        ("SELECT SUM(x), AVG(x), mean(x) FROM (VALUES (0.1), (NULL), (0.2), (0.3)) AS v(x)", "0.6|0.19999999999999998|0.19999999999999998"),
+        ("SELECT SUM(x) FROM (VALUES (1e16), (1.0), (-1e16)) AS v(x)", "1.0"),
+        ("SELECT SUM(x) FROM (VALUES (1), (2)) AS v(x)", "3"),
+        ("SELECT AVG(x) FROM (VALUES (1), (2)) AS v(x)", "1.5"),
+        ("SELECT SUM(DISTINCT x) FROM (VALUES (0.5), (0.5), (1.0)) AS v(x)", "1.5"),
+        ("SELECT SUM(x) FILTER (WHERE x > 1) FROM (VALUES (1.5), (0.5)) AS v(x)", "1.5"),
+        ("SELECT SUM(x), AVG(x) FROM (VALUES (CAST('NaN' AS DOUBLE)), (1.0)) AS v(x)", "NaN|NaN"),
+        ("SELECT SUM(x) FROM (VALUES (CAST('inf' AS DOUBLE)), (1.0)) AS v(x)", "inf"),
+    ] {
+        assert_eq!(rows(&world, sql), [expected], "{sql}");
+    }
+    let windows =
+        "SELECT SUM(x) OVER (ORDER BY n ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM (VALUES (1, 1e16), (2, 1.0), (3, 2.0)) AS v(n, x)";
+    assert_eq!(rows(&world, windows), ["1e16", "1e16", "3.0"], "what left the window left no rounding behind");
+}

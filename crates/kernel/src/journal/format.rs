@@ -1,0 +1,61 @@
+//! Making a journal, and bringing an older one to this program's format.
+
+use super::JournalError;
+use crate::ids::Timeline;
+use rand::RngExt;
+use rusqlite::Connection;
+
+/// The format that this program writes.
+pub(super) const FORMAT: &str = "2";
+
+/// What format 2 has more than format 1.
+const SECOND: &str = "
+    CREATE TABLE erasure (
+        person BLOB PRIMARY KEY, patient INTEGER, commit_number INTEGER NOT NULL, reason TEXT NOT NULL, until INTEGER NOT NULL,
+        done_us INTEGER
+    ) WITHOUT ROWID;";
+
+/// Makes the tables, or brings them from format 1 to 2. Any other format is refused.
+pub(super) fn settle(connection: &Connection) -> Result<(), JournalError> {
+    let made: bool = connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'meta')", [], |r| r.get(0))?;
+    if !made {
+        let schema = include_str!("schema.sql");
+        let centre = "INSERT INTO holder VALUES (0, 'centre');";
+        let format = format!("INSERT INTO meta VALUES ('format', '{FORMAT}');");
+        connection.execute_batch(&format!("BEGIN IMMEDIATE; {schema} {centre} {format} {} COMMIT;", drawn()))?;
+        return Ok(());
+    }
+    let format: String = connection.query_row("SELECT value FROM meta WHERE key = 'format'", [], |r| r.get(0))?;
+    match format.as_str() {
+        FORMAT => Ok(()),
+        "1" => upgrade(connection),
+        _ => Err(JournalError::Format(format)),
+    }
+}
+
+/// Format 1 was written without `secure_delete`, so pages may hold copies of what moved out of them, which no purge would find:
+/// the whole file is written anew, once. A crash on the way leaves format 1, and it begins again.
+fn upgrade(connection: &Connection) -> Result<(), JournalError> {
+    tracing::info!("the journal has format 1 and is written anew, once; this needs as much free disk as it is large");
+    connection.execute_batch("VACUUM;")?;
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {SECOND} {} UPDATE meta SET value = '{FORMAT}' WHERE key = 'format'; COMMIT;",
+        drawn()
+    ))?;
+    Ok(())
+}
+
+/// What is random in a journal: its timeline, and the key under which erased persons are named.
+fn drawn() -> String {
+    let mut rng = rand::rng();
+    let key: String = rng.random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect();
+    let timeline = Timeline::new(rng.random());
+    format!("INSERT INTO meta VALUES ('timeline', '{timeline}'), ('erasure_key', '{key}');")
+}
+
+/// Starts a new timeline in a journal that nobody has open.
+pub(super) fn draw_timeline(connection: &Connection) -> Result<Timeline, JournalError> {
+    let timeline = Timeline::new(rand::rng().random());
+    connection.execute("UPDATE meta SET value = ?1 WHERE key = 'timeline'", [timeline.to_string()])?;
+    Ok(timeline)
+}

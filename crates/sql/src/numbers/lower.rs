@@ -1,0 +1,325 @@
+//! Puts numbers in the place of keys and codes, from the scans up to where their text is looked at: at the latest, the answer.
+//!
+//! It runs once, on the optimised plan. Each node says which of its columns are numbers; an expression that needs a text
+//! gets it by [`super::show`]. A node that is not known here gets texts.
+
+use super::show::shown;
+use super::table::Numbered;
+use super::{CountNumbers, Kind, Texts};
+use datafusion::catalog::default_table_source::DefaultTableSource;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, JoinType};
+use datafusion::error::Result;
+use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::logical_plan::TableScanBuilder;
+use datafusion::logical_expr::{
+    Aggregate, BinaryExpr, Expr, Filter, Join, Limit, LogicalPlan, Operator, Projection, Sort, SubqueryAlias, Union, Window,
+};
+use std::sync::Arc;
+
+/// A plan with numbers inside that answers what `plan` answers.
+pub fn lower(plan: LogicalPlan) -> Result<LogicalPlan> {
+    if let LogicalPlan::Explain(mut explain) = plan {
+        explain.plan = Arc::new(lower(Arc::unwrap_or_clone(explain.plan))?);
+        return Ok(LogicalPlan::Explain(explain));
+    }
+    Lowered::of(plan)?.with_texts()
+}
+
+/// A plan, and what the numbers in its columns stand for.
+struct Lowered {
+    plan: LogicalPlan,
+    kinds: Vec<Option<Kind>>,
+    texts: Option<Arc<dyn Texts>>,
+}
+
+impl Lowered {
+    fn of(plan: LogicalPlan) -> Result<Self> {
+        match plan {
+            LogicalPlan::TableScan(scan) => {
+                let Some(table) = Numbered::of(&scan.source) else { return Ok(Self::plain(LogicalPlan::TableScan(scan))) };
+                let kind = |position: usize| table.kinds.get(position).copied().flatten();
+                let kinds = match &scan.projection {
+                    Some(positions) => positions.iter().map(|p| kind(*p)).collect(),
+                    None => table.kinds.to_vec(),
+                };
+                let (projection, filters, fetch) = (scan.projection, scan.filters, scan.fetch);
+                let source = Arc::new(DefaultTableSource::new(table.numbers));
+                let scan = TableScanBuilder::new(scan.table_name, source).with_projection(projection).with_filters(filters);
+                Ok(Self { plan: LogicalPlan::TableScan(scan.with_fetch(fetch).build()?), kinds, texts: Some(table.texts) })
+            }
+            LogicalPlan::Projection(Projection { expr, input, .. }) => {
+                let input = Self::below(input)?;
+                let names = NamePreserver::new_for_projection();
+                let (mut expressions, mut kinds) = (Vec::with_capacity(expr.len()), Vec::with_capacity(expr.len()));
+                for e in expr {
+                    let kind = input.kind(bare(&e));
+                    kinds.push(kind);
+                    let saved = names.save(&e);
+                    expressions.push(if kind.is_some() { e } else { saved.restore(input.shown(e)?) });
+                }
+                let plan = LogicalPlan::Projection(Projection::try_new(expressions, Arc::new(input.plan))?);
+                Ok(Self { plan, kinds, texts: input.texts })
+            }
+            LogicalPlan::Filter(Filter { predicate, input, .. }) => {
+                let input = Self::below(input)?;
+                let predicate = input.condition(predicate)?;
+                input.same(|input| Ok(LogicalPlan::Filter(Filter::try_new(predicate, input)?)))
+            }
+            LogicalPlan::SubqueryAlias(SubqueryAlias { input, alias, .. }) => {
+                Self::below(input)?.same(|input| Ok(LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(input, alias)?)))
+            }
+            LogicalPlan::Limit(Limit { skip, fetch, input }) => {
+                Self::below(input)?.same(|input| Ok(LogicalPlan::Limit(Limit { skip, fetch, input })))
+            }
+            LogicalPlan::Sort(Sort { mut expr, input, fetch }) => {
+                let input = Self::below(input)?;
+                for by in &mut expr {
+                    by.expr = input.shown(std::mem::take(&mut by.expr))?;
+                }
+                input.same(|input| Ok(LogicalPlan::Sort(Sort { expr, input, fetch })))
+            }
+            LogicalPlan::Aggregate(aggregate) => Self::aggregate(aggregate),
+            LogicalPlan::Join(join) => Self::join(join),
+            LogicalPlan::Union(union) => Self::union(union),
+            LogicalPlan::Window(window) => Self::window(window),
+            other => Self::unknown(other),
+        }
+    }
+
+    fn below(input: Arc<LogicalPlan>) -> Result<Self> {
+        Self::of(Arc::unwrap_or_clone(input))
+    }
+
+    fn plain(plan: LogicalPlan) -> Self {
+        let kinds = vec![None; plan.schema().fields().len()];
+        Self { plan, kinds, texts: None }
+    }
+
+    /// A node that hands its input's columns on.
+    fn same(self, node: impl FnOnce(Arc<LogicalPlan>) -> Result<LogicalPlan>) -> Result<Self> {
+        Ok(Self { plan: node(Arc::new(self.plan))?, kinds: self.kinds, texts: self.texts })
+    }
+
+    fn unknown(plan: LogicalPlan) -> Result<Self> {
+        let inputs: Result<Vec<LogicalPlan>> = plan.inputs().into_iter().map(|input| Self::of(input.clone())?.with_texts()).collect();
+        let inputs = inputs?;
+        if inputs.is_empty() {
+            return Ok(Self::plain(plan));
+        }
+        Ok(Self::plain(plan.with_new_exprs(plan.expressions(), inputs)?))
+    }
+
+    fn aggregate(aggregate: Aggregate) -> Result<Self> {
+        let mut input = Self::below(aggregate.input)?;
+        if aggregate.group_expr.iter().any(|e| matches!(e, Expr::GroupingSet(_))) {
+            let plan = input.with_texts()?;
+            input = Self::plain(plan);
+        }
+        let names = NamePreserver::new_for_projection();
+        let (mut by, mut kinds) = (Vec::new(), Vec::new());
+        for e in aggregate.group_expr {
+            let kind = input.kind(bare(&e));
+            kinds.push(kind);
+            let saved = names.save(&e);
+            by.push(if kind.is_some() { e } else { saved.restore(input.shown(e)?) });
+        }
+        let functions: Result<Vec<Expr>> = aggregate
+            .aggr_expr
+            .into_iter()
+            .map(|e| {
+                let saved = names.save(&e);
+                Ok(saved.restore(input.aggregated(e)?))
+            })
+            .collect();
+        let plan = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input.plan), by, functions?)?);
+        kinds.resize(plan.schema().fields().len(), None);
+        Ok(Self { plan, kinds, texts: input.texts })
+    }
+
+    /// An aggregate function: COUNT looks at numbers, everything else at texts.
+    fn aggregated(&self, e: Expr) -> Result<Expr> {
+        let transformed = e.transform_down(|e| match e {
+            Expr::AggregateFunction(AggregateFunction { func, mut params }) => {
+                let counts = func.name() == "count" || func.inner().is::<CountNumbers>();
+                let numbers = counts && params.args.iter().all(|a| self.kind(column(a)).is_some());
+                if !numbers {
+                    params.args = self.all_shown(params.args)?;
+                }
+                let of_texts = func.inner().is::<CountNumbers>() && !numbers;
+                let func = if of_texts { datafusion::functions_aggregate::count::count_udaf() } else { func };
+                params.distinct |= of_texts;
+                params.filter = params.filter.map(|f| self.condition(*f)).transpose()?.map(Box::new);
+                for by in &mut params.order_by {
+                    by.expr = self.shown(std::mem::take(&mut by.expr))?;
+                }
+                let done = Expr::AggregateFunction(AggregateFunction { func, params });
+                Ok(Transformed::new(done, true, datafusion::common::tree_node::TreeNodeRecursion::Jump))
+            }
+            other => Ok(Transformed::no(other)),
+        });
+        transformed.map(|t| t.data)
+    }
+
+    fn join(join: Join) -> Result<Self> {
+        let (left, right) = (Self::below(join.left)?, Self::below(join.right)?);
+        let on = join.on.into_iter().map(|(l, r)| match (left.kind(column(&l)), right.kind(column(&r))) {
+            (Some(a), Some(b)) if a == b => Ok((l, r)),
+            _ => Ok((left.shown(l)?, right.shown(r)?)),
+        });
+        let on: Result<Vec<(Expr, Expr)>> = on.collect();
+        let both = Self {
+            plan: LogicalPlan::EmptyRelation(datafusion::logical_expr::EmptyRelation {
+                produce_one_row: false,
+                schema: Arc::new(left.plan.schema().join(right.plan.schema())?),
+            }),
+            kinds: left.kinds.iter().chain(&right.kinds).copied().collect(),
+            texts: left.texts.clone().or_else(|| right.texts.clone()),
+        };
+        let filter = join.filter.map(|f| both.condition(f)).transpose()?;
+        let kinds = match join.join_type {
+            JoinType::LeftSemi | JoinType::LeftAnti => left.kinds,
+            JoinType::RightSemi | JoinType::RightAnti => right.kinds,
+            JoinType::LeftMark => left.kinds.into_iter().chain([None]).collect(),
+            JoinType::RightMark => right.kinds.into_iter().chain([None]).collect(),
+            JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => both.kinds,
+        };
+        let (left, right) = (Arc::new(left.plan), Arc::new(right.plan));
+        let (join_type, constraint) = (join.join_type, join.join_constraint);
+        let join = Join::try_new(left, right, on?, filter, join_type, constraint, join.null_equality, join.null_aware)?;
+        Ok(Self { plan: LogicalPlan::Join(join), kinds, texts: both.texts })
+    }
+
+    fn union(union: Union) -> Result<Self> {
+        let inputs: Result<Vec<Self>> = union.inputs.into_iter().map(Self::below).collect();
+        let mut inputs = inputs?;
+        let agreed: Vec<Option<Kind>> = (0..union.schema.fields().len())
+            .map(|c| {
+                let mut kinds = inputs.iter().map(|input| input.kinds.get(c).copied().flatten());
+                let first = kinds.next().flatten();
+                first.filter(|_| kinds.all(|kind| kind == first))
+            })
+            .collect();
+        let texts = inputs.iter().find_map(|input| input.texts.clone());
+        inputs = inputs.into_iter().map(|input| input.with_texts_but(&agreed)).collect::<Result<_>>()?;
+        let fields = union.schema.iter().zip(&agreed).map(|((qualifier, field), kind)| {
+            let data_type = kind.map_or_else(|| field.data_type().clone(), Kind::number);
+            (qualifier.cloned(), Arc::new(field.as_ref().clone().with_data_type(data_type)))
+        });
+        let schema = DFSchema::new_with_metadata(fields.collect(), union.schema.metadata().clone())?;
+        let inputs = inputs.into_iter().map(|input| Arc::new(input.plan)).collect();
+        Ok(Self { plan: LogicalPlan::Union(Union { inputs, schema: Arc::new(schema) }), kinds: agreed, texts })
+    }
+
+    /// Rows come out sorted by PARTITION BY: of keys, by text. The numbers of codes are in order of appearance, which the rows show.
+    fn window(window: Window) -> Result<Self> {
+        let input = Self::below(window.input)?;
+        let names = NamePreserver::new_for_projection();
+        let windowed = |e: Expr| {
+            let saved = names.save(&e);
+            let windowed = e.transform_down(|e| match e {
+                Expr::WindowFunction(function) => {
+                    let WindowFunction { fun, mut params } = *function;
+                    params.args = input.all_shown(params.args)?;
+                    for by in &mut params.partition_by {
+                        if input.kind(column(by)) != Some(Kind::Code) {
+                            *by = input.shown(std::mem::take(by))?;
+                        }
+                    }
+                    for by in &mut params.order_by {
+                        by.expr = input.shown(std::mem::take(&mut by.expr))?;
+                    }
+                    params.filter = params.filter.map(|f| input.shown(*f)).transpose()?.map(Box::new);
+                    let done = Expr::WindowFunction(Box::new(WindowFunction { fun, params }));
+                    Ok(Transformed::new(done, true, datafusion::common::tree_node::TreeNodeRecursion::Jump))
+                }
+                other => Ok(Transformed::no(other)),
+            })?;
+            Ok(saved.restore(windowed.data))
+        };
+        let expressions: Result<Vec<Expr>> = window.window_expr.into_iter().map(windowed).collect();
+        let expressions = expressions?;
+        let mut kinds = input.kinds;
+        kinds.resize(kinds.len() + expressions.len(), None);
+        let plan = LogicalPlan::Window(Window::try_new(expressions, Arc::new(input.plan))?);
+        Ok(Self { plan, kinds, texts: input.texts })
+    }
+
+    fn kind(&self, column: Option<&Column>) -> Option<Kind> {
+        let position = self.plan.schema().maybe_index_of_column(column?)?;
+        self.kinds.get(position).copied().flatten()
+    }
+
+    /// An expression whose columns are texts.
+    fn shown(&self, e: Expr) -> Result<Expr> {
+        let Some(texts) = &self.texts else { return Ok(e) };
+        let shown = e.transform_up(|e| match self.kind(column(&e)) {
+            Some(kind) => Ok(Transformed::yes(shown(e, kind, texts))),
+            None => Ok(Transformed::no(e)),
+        });
+        shown.map(|t| t.data)
+    }
+
+    fn all_shown(&self, expressions: Vec<Expr>) -> Result<Vec<Expr>> {
+        expressions.into_iter().map(|e| self.shown(e)).collect()
+    }
+
+    /// A condition: whether numbers are equal, or there, can be told from the numbers.
+    fn condition(&self, e: Expr) -> Result<Expr> {
+        match e {
+            Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
+                let (left, right) = (Box::new(self.condition(*left)?), Box::new(self.condition(*right)?));
+                Ok(Expr::BinaryExpr(BinaryExpr { left, op, right }))
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op, right })
+                if matches!(op, Operator::Eq | Operator::NotEq | Operator::IsDistinctFrom | Operator::IsNotDistinctFrom)
+                    && self.kind(column(&left)).is_some()
+                    && self.kind(column(&left)) == self.kind(column(&right)) =>
+            {
+                Ok(Expr::BinaryExpr(BinaryExpr { left, op, right }))
+            }
+            Expr::Not(inner) => Ok(Expr::Not(Box::new(self.condition(*inner)?))),
+            Expr::IsNull(inner) if self.kind(column(&inner)).is_some() => Ok(Expr::IsNull(inner)),
+            Expr::IsNotNull(inner) if self.kind(column(&inner)).is_some() => Ok(Expr::IsNotNull(inner)),
+            other => self.shown(other),
+        }
+    }
+
+    fn with_texts(self) -> Result<LogicalPlan> {
+        let none = vec![None; self.kinds.len()];
+        self.with_texts_but(&none).map(|lowered| lowered.plan)
+    }
+
+    /// The same with texts, but for the columns that `keep` says may stay numbers.
+    fn with_texts_but(self, keep: &[Option<Kind>]) -> Result<Self> {
+        let stays = |c: usize| self.kinds[c].is_none() || self.kinds[c] == keep.get(c).copied().flatten();
+        if (0..self.kinds.len()).all(stays) {
+            return Ok(self);
+        }
+        let names = NamePreserver::new_for_projection();
+        let columns = self.plan.schema().iter().map(Expr::from).enumerate().map(|(c, e)| {
+            let saved = names.save(&e);
+            Ok(if stays(c) { e } else { saved.restore(self.shown(e)?) })
+        });
+        let columns: Result<Vec<Expr>> = columns.collect();
+        let kinds = (0..self.kinds.len()).map(|c| self.kinds[c].filter(|_| stays(c))).collect();
+        let plan = LogicalPlan::Projection(Projection::try_new(columns?, Arc::new(self.plan))?);
+        Ok(Self { plan, kinds, texts: self.texts })
+    }
+}
+
+fn column(e: &Expr) -> Option<&Column> {
+    match e {
+        Expr::Column(column) => Some(column),
+        _ => None,
+    }
+}
+
+/// The column that an expression hands on, also under another name.
+fn bare(e: &Expr) -> Option<&Column> {
+    match e {
+        Expr::Alias(alias) => bare(&alias.expr),
+        _ => column(e),
+    }
+}

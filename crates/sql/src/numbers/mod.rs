@@ -1,0 +1,69 @@
+//! Keys and codes stand in a plan as the numbers that they are stored as, and become text where text is looked at.
+//!
+//! A key is an ordinal, a code is a place in a dictionary of the question. Both map to text one to one, so that equality,
+//! grouping and counting may look at the number. What depends on the text itself (order, patterns, functions, the answer)
+//! must see the text: numbers are handed out in the order of arrival and would tell it.
+
+mod distinct;
+mod filter;
+mod lower;
+mod show;
+mod table;
+
+pub use distinct::{CountDistinctNumbers, CountNumbers};
+pub use filter::{Stored, names, on_stored};
+pub use lower::lower;
+pub use table::Numbered;
+
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::error::Result;
+use datafusion::logical_expr::Expr;
+use std::fmt::Debug;
+
+/// What a number stands for. Numbers of one kind are equal iff their texts are; those of two kinds have nothing in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A patient, as `UInt32`.
+    Patient,
+    /// Another resource, as `UInt64`.
+    Resource,
+    /// A text in the question's dictionary, as `UInt32`.
+    Code,
+}
+
+impl Kind {
+    /// The type of its numbers.
+    pub fn number(self) -> DataType {
+        match self {
+            Kind::Patient | Kind::Code => DataType::UInt32,
+            Kind::Resource => DataType::UInt64,
+        }
+    }
+
+    /// The type of its texts.
+    pub fn text(self) -> DataType {
+        match self {
+            Kind::Patient | Kind::Resource => DataType::Utf8View,
+            Kind::Code => DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8)),
+        }
+    }
+
+    fn literal(self, number: u64) -> Option<Expr> {
+        let value = match self {
+            Kind::Patient | Kind::Code => ScalarValue::UInt32(Some(u32::try_from(number).ok()?)),
+            Kind::Resource => ScalarValue::UInt64(Some(number)),
+        };
+        Some(Expr::Literal(value, None))
+    }
+}
+
+/// How the numbers of one question show.
+pub trait Texts: Debug + Send + Sync {
+    /// The texts of numbers, nulls as nulls.
+    fn texts(&self, kind: Kind, numbers: &ArrayRef) -> Result<ArrayRef>;
+
+    /// The number of a key's text; `None` if no key has it.
+    fn number(&self, kind: Kind, text: &str) -> Option<u64>;
+}

@@ -1,0 +1,211 @@
+//! Aggregation on all cores, with the answer of one.
+//!
+//! A scan is cut into runs of neighbouring rows, each run is filtered, joined and aggregated by a task of its own, and the
+//! results are merged in the order of the runs, whichever was ready first. So groups come out in the order of their first
+//! row, as from one task; and only functions are admitted whose parts merge to exactly what all rows at once give. How many
+//! tasks there are can therefore not be seen in an answer.
+
+use crate::aggregate::mergeable;
+use datafusion::common::JoinType;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::config::ConfigOptions;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
+use datafusion::physical_plan::limit::GlobalLimitExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
+use datafusion::physical_plan::union::UnionExec;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
+    ReplaceChildrenOptions,
+};
+use futures::StreamExt;
+use std::fmt;
+use std::sync::Arc;
+
+/// How many batches of a run wait for the runs before it.
+const WAITING: usize = 2;
+
+/// The rule that cuts aggregations into runs.
+#[derive(Debug)]
+pub(crate) struct Runs {
+    /// How many at once.
+    pub count: usize,
+}
+
+impl PhysicalOptimizerRule for Runs {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = plan.transform_up(|plan| {
+            if let Some(aggregate) = plan.downcast_ref::<AggregateExec>().filter(|_| self.count > 1)
+                && let Some(cut) = self.cut(aggregate, config)?
+            {
+                return Ok(Transformed::yes(cut));
+            }
+            Ok(in_order(&plan).map_or_else(|| Transformed::no(plan), Transformed::yes))
+        })?;
+        let plan = plan.data;
+        // What runs a plan would take the rows of several partitions as they come.
+        let several = plan.output_partitioning().partition_count() > 1;
+        Ok(if several { Arc::new(InOrder::new(plan)) } else { plan })
+    }
+
+    fn name(&self) -> &str {
+        "runs"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// In the place of a node that takes the rows of several partitions (the inputs of a UNION) as they come, one that takes them
+/// in order.
+fn in_order(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+    if let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>() {
+        return Some(Arc::new(merge.clone().with_round_robin_repartition(false))); // equal rows: in the order of the inputs
+    }
+    let all = plan.downcast_ref::<CoalescePartitionsExec>()?;
+    let in_order: Arc<dyn ExecutionPlan> = Arc::new(InOrder::new(all.input().clone()));
+    Some(match all.fetch() {
+        Some(fetch) => Arc::new(GlobalLimitExec::new(in_order, 0, Some(fetch))),
+        None => in_order,
+    })
+}
+
+impl Runs {
+    fn cut(&self, aggregate: &AggregateExec, config: &ConfigOptions) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let whole = matches!(aggregate.mode(), AggregateMode::Single | AggregateMode::SinglePartitioned);
+        let part = *aggregate.mode() == AggregateMode::Partial;
+        let mut functions = aggregate.aggr_expr().iter();
+        let merges = functions.all(|f| mergeable(f.fun().name()) && !f.is_distinct() && f.order_bys().is_empty());
+        if !(whole || part) || !merges || !aggregate.group_expr().is_single() || aggregate.limit_options().is_some() {
+            return Ok(None);
+        }
+        let Some(input) = self.runs(aggregate.input(), config)? else { return Ok(None) };
+        let (by, functions, schema) = (aggregate.group_expr(), aggregate.aggr_expr().to_vec(), aggregate.input_schema());
+        let filters = aggregate.filter_expr().to_vec();
+        let none = vec![None; functions.len()];
+        let runs = AggregateExec::try_new(AggregateMode::Partial, by.clone(), functions.clone(), filters, input, schema.clone())?;
+        if part {
+            return Ok(Some(Arc::new(runs)));
+        }
+        let gathered = Arc::new(InOrder::new(Arc::new(runs)));
+        let merged = AggregateExec::try_new(AggregateMode::Final, by.as_final(), functions, none, gathered, schema)?;
+        Ok(Some(Arc::new(merged)))
+    }
+
+    /// The same rows in runs; `None` if what is below cannot be cut so that the runs, one after the other, are its rows in order.
+    fn runs(&self, plan: &Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if plan.children().is_empty() {
+            return plan.repartitioned(self.count, config);
+        }
+        if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
+            // The other kinds of join also give rows that found no partner, when the last run ends.
+            let by_run = matches!(join.join_type(), JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti);
+            if !by_run || *join.partition_mode() != PartitionMode::CollectLeft {
+                return Ok(None);
+            }
+            let Some(right) = self.runs(join.right(), config)? else { return Ok(None) };
+            return Ok(Some(over(plan, vec![join.left().clone(), right])?));
+        }
+        if plan.is::<UnionExec>() {
+            let inputs: Result<Option<Vec<_>>> = plan.children().into_iter().map(|input| self.runs(input, config)).collect();
+            return inputs?.map(|inputs| over(plan, inputs)).transpose();
+        }
+        let by_row = plan.is::<FilterExec>() || plan.is::<ProjectionExec>() || plan.is::<CooperativeExec>();
+        match plan.children().as_slice() {
+            [input] if by_row && plan.fetch().is_none() => match self.runs(input, config)? {
+                Some(input) => Ok(Some(over(plan, vec![input])?)),
+                None => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+}
+
+fn over(plan: &Arc<dyn ExecutionPlan>, inputs: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+    plan.clone().replace_children(inputs, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+}
+
+/// All runs at once, their batches in the order of the runs.
+#[derive(Debug)]
+struct InOrder {
+    input: Arc<dyn ExecutionPlan>,
+    properties: Arc<PlanProperties>,
+}
+
+impl InOrder {
+    fn new(input: Arc<dyn ExecutionPlan>) -> Self {
+        let properties = PlanProperties::clone(input.properties()).with_partitioning(Partitioning::UnknownPartitioning(1));
+        Self { input, properties: Arc::new(properties) }
+    }
+}
+
+impl DisplayAs for InOrder {
+    fn fmt_as(&self, _style: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("InOrder")
+    }
+}
+
+impl ExecutionPlan for InOrder {
+    fn name(&self) -> &str {
+        "InOrder"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(&self, _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let input = children.pop().filter(|_| children.is_empty());
+        let input = input.ok_or_else(|| DataFusionError::Internal("runs have one plan".to_owned()))?;
+        Ok(Arc::new(Self::new(input)))
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let runs = self.input.output_partitioning().partition_count();
+        let run = |run: usize| {
+            let mut builder = RecordBatchReceiverStream::builder(self.schema(), WAITING);
+            let (mut batches, sender) = (self.input.execute(run, context.clone())?, builder.tx());
+            // A task; dropping the stream ends it.
+            builder.spawn(async move {
+                while let Some(batch) = batches.next().await {
+                    let failed = batch.is_err();
+                    if sender.send(batch).await.is_err() || failed {
+                        break;
+                    }
+                }
+                Ok(())
+            });
+            Ok(builder.build())
+        };
+        let runs: Result<Vec<SendableRecordBatchStream>> = (0..runs).map(run).collect();
+        let runs = runs?;
+        let in_order = futures::stream::iter(runs).flatten();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), in_order)))
+    }
+}
