@@ -58,7 +58,7 @@ pub(super) fn snapshot(database: &Database, permit: &Permit, question: &Question
             newest.commit()
         )));
     }
-    let Some(wanted) = question.as_of else { return Ok(newest) };
+    let Some(wanted) = question.as_of.filter(|wanted| *wanted != newest.commit()) else { return Ok(newest) };
     let first = at(permit.document().valid_from)?;
     if wanted > newest.commit() || wanted < first {
         return Err(QueryError::Commit(format!(

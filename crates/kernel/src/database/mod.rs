@@ -447,6 +447,11 @@ impl Database {
         })
     }
 
+    /// A new id for a document of the centre: ids grow with time.
+    pub fn new_id(&self) -> String {
+        (self.shared.new_id)()
+    }
+
     /// Writes a document of the centre as one commit.
     pub fn put_document(&self, kind: &str, id: &str, json: &str) -> Result<Commit, WriteError> {
         self.write_document(kind, id, Some(json))

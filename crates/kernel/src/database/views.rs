@@ -8,7 +8,7 @@ use super::{Database, ReadError, WriteError};
 use crate::ids::{Commit, HolderId, TableId};
 use crate::journal::{JournalError, Lookup};
 use crate::limits::{MAX_VIEW_BYTES, MAX_VIEWS};
-use crate::views::View;
+use crate::views::{View, ViewError};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
@@ -60,8 +60,8 @@ pub struct ViewStatus {
 #[derive(Debug, thiserror::Error)]
 pub enum ViewRefused {
     /// The definition cannot be a live table.
-    #[error("{0}")]
-    Definition(String),
+    #[error(transparent)]
+    Definition(#[from] ViewError),
     /// Another view has this name.
     #[error("{0}")]
     Name(String),
@@ -100,7 +100,7 @@ impl Views {
             let compiled = wanted(&String::from_utf8_lossy(&json));
             let (table, wanted, state) = match compiled {
                 Ok(wanted) => (wanted.schema.name.clone(), Some(wanted), ViewState::Building { done: 0, in_all: 0 }),
-                Err(reason) => (String::new(), None, ViewState::Failed { reason }),
+                Err(error) => (String::new(), None, ViewState::Failed { reason: error.to_string() }),
             };
             all.extend(wanted.clone().map(|w| (id.clone(), w)));
             views.insert(id, Registered { table, version: head.version, wanted, state });
@@ -136,22 +136,25 @@ impl Views {
 }
 
 /// A definition as a live table, or why it cannot be one.
-fn wanted(definition: &str) -> Result<Wanted, String> {
+fn wanted(definition: &str) -> Result<Wanted, ViewError> {
+    let wrong = |at: &str, what: String| ViewError::Definition { at: at.to_owned(), what };
     if definition.len() > MAX_VIEW_BYTES {
-        return Err(format!("the ViewDefinition has {} bytes; at most {MAX_VIEW_BYTES} are taken", definition.len()));
+        return Err(wrong("ViewDefinition", format!("it has {} bytes; at most {MAX_VIEW_BYTES} are taken", definition.len())));
     }
-    let json: serde_json::Value = serde_json::from_str(definition).map_err(|e| format!("the ViewDefinition is no JSON: {e}"))?;
-    let view = View::compile(&json).map_err(|e| e.to_string())?;
+    let json: serde_json::Value = serde_json::from_str(definition).map_err(|e| wrong("ViewDefinition", format!("it is no JSON: {e}")))?;
+    let view = View::compile(&json)?;
     let name = view.name().to_owned();
     let fits = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if !fits || name.len() > 63 {
-        return Err(format!(
-            "ViewDefinition.name `{name}` becomes the name of a table: use at most 63 lower-case letters, digits and underscores, beginning with a letter"
-        ));
+        let what = format!(
+            "`{name}` becomes the name of a table: use at most 63 lower-case letters, digits and underscores, beginning with a letter"
+        );
+        return Err(wrong("ViewDefinition.name", what));
     }
     if let Some(column) = view.columns().iter().find(|c| c.name == "holder") {
-        return Err(format!("ViewDefinition has a column `{}`: every live table has one of that name; name it otherwise", column.name));
+        let what = format!("there is a column `{}`: every live table has one of that name; name it otherwise", column.name);
+        return Err(wrong("ViewDefinition.select", what));
     }
     let description = json.get("description").or_else(|| json.get("title")).and_then(|d| d.as_str()).unwrap_or_default().to_owned();
     Ok(Wanted::of(&name, &description, view, definition, false))
@@ -161,7 +164,7 @@ impl Database {
     /// Registers a ViewDefinition under `id`, or a new version of it: its table is built in the background and switched on at one
     /// commit. Until then the table of the version before goes on. Answers the commit that holds the definition.
     pub fn register_view(&self, id: &str, definition: &str) -> Result<Commit, ViewRefused> {
-        let wanted = wanted(definition).map_err(ViewRefused::Definition)?;
+        let wanted = wanted(definition)?;
         let name = wanted.schema.name.clone();
         if is_reserved(&name) {
             return Err(ViewRefused::Name(format!("`{name}` is the name of a built-in table; choose another ViewDefinition.name")));

@@ -252,7 +252,22 @@ impl Part {
                 mask.keep(self.len, |row| ordinals.is_null(row) || !hidden(row));
             }
         }
+        self.keep_known(&mut mask, filter)?;
         Ok(mask.simplified())
+    }
+
+    /// A row that names further persons needs all of them in the population, and none of them erased.
+    fn keep_known(&self, mask: &mut Visible, filter: &RowFilter) -> Result<(), Damaged> {
+        if filter.patients.is_none() && self.hidden.is_empty() {
+            return Ok(());
+        }
+        for position in self.schema.other_patient_columns() {
+            let column = self.column(position)?;
+            let Some(ordinals) = column.as_primitive_opt::<UInt32Type>() else { continue };
+            let known = |ordinal: u32| filter.patients.as_ref().is_none_or(|p| p.contains(ordinal)) && !self.hidden.contains(ordinal);
+            mask.keep(self.len, |row| ordinals.is_null(row) || ordinals.values().get(row).is_some_and(|o| known(*o)));
+        }
+        Ok(())
     }
 
     /// All cells of the column at `position` (in [`TableSchema::columns`]), visible or not, typed as
