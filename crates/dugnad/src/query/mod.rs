@@ -225,7 +225,7 @@ impl Shared {
         let snapshot = permit::snapshot(&self.database, permit, question, now)?;
         let commit = snapshot.commit();
         let world = permit::world(&self.database, permit, &self.pseudonym_key, snapshot)?;
-        let planned = Session::open(&world).await?.plan(&question.sql).await?;
+        let planned = Session::open(&world.for_question(&question.sql)).await?.plan(&question.sql).await?;
         Ok(Prepared::Rows { planned: Box::new(planned), commit })
     }
 
