@@ -20,13 +20,15 @@ use crate::limits::{CHECKPOINT_LOG_BYTES, SEGMENT_ROWS};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-/// How many groups of changes may wait to be logged. Beyond it commits wait for the disk.
-const WAITING: usize = 64;
+/// How many changes may wait to be logged: those of some seconds, so that no commit waits for a checkpoint or a merge. Beyond it
+/// commits wait, since more comes in than the disk takes. About 500 bytes each.
+const WAITING: usize = 200_000;
 
 enum Work {
     Changes(Vec<Change>),
@@ -46,7 +48,7 @@ enum Made {
 
 /// The store, as the one writer of the live tables sees it.
 pub struct Store {
-    queue: SyncSender<Work>,
+    queue: Sender<Work>,
     made: Arc<Mutex<Vec<Made>>>,
     state: Arc<State>,
     thread: Option<JoinHandle<()>>,
@@ -78,6 +80,8 @@ pub struct SegmentFiles {
 struct State {
     due: AtomicBool,
     failed: AtomicBool,
+    /// How many changes have been handed over and not logged.
+    waiting: AtomicUsize,
     /// How many checkpoints have been completed.
     completed: AtomicU64,
     /// Whether the last of them left files that it did not name, since somebody was reading them.
@@ -202,7 +206,7 @@ impl Opened {
         let files = SegmentFiles { dir: dir.to_owned(), next: AtomicU64::new(self.manifest.next_file), written: Mutex::default() };
         let files = Arc::new(files);
         remove_unnamed(dir, &self.manifest.files().map(str::to_owned).collect())?;
-        let (queue, work) = sync_channel(WAITING);
+        let (queue, work) = channel();
         let (made, state) = (Arc::new(Mutex::default()), Arc::new(State::default()));
         let keeper = Keeper {
             files: Arc::clone(&files),
@@ -223,6 +227,10 @@ impl Opened {
 impl Store {
     /// Hands over what a group has changed, for the log.
     pub fn changed(&self, changes: Vec<Change>) {
+        while self.state.waiting.load(Ordering::Relaxed) > WAITING && !self.state.failed.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.state.waiting.fetch_add(changes.len(), Ordering::Relaxed);
         self.send(Work::Changes(changes));
     }
 
@@ -392,6 +400,7 @@ impl Keeper {
         match work {
             Work::Changes(changes) => {
                 self.log.append(&changes)?;
+                self.state.waiting.fetch_sub(changes.len(), Ordering::Relaxed);
                 if self.log.bytes() >= self.checkpoint_log_bytes {
                     self.state.due.store(true, Ordering::Relaxed);
                 }
