@@ -46,6 +46,33 @@ pub const PARQUET_ROW_GROUP_ROWS: usize = 131_072;
 /// How long a connection may take to finish its request once the server has been told to stop.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
+// ---- HTTP: exports ----
+
+/// How long the files of an export are kept: the specification asks for a day, and what was erased must be gone from all files
+/// within one.
+pub const EXPORT_KEPT: Duration = Duration::from_secs(24 * 3_600);
+
+/// How many bytes the files of all exports may hold: they stand beside the journal, which must not run out of disk.
+pub const MAX_EXPORTS_BYTES: u64 = 8 << 30;
+
+/// How many exports are kept, running or done.
+pub const MAX_EXPORTS: usize = 64;
+
+/// How many of them one user may have, so that nobody takes all.
+pub const MAX_EXPORTS_OF_ONE: usize = 8;
+
+/// How many exports run at once: each is a question that holds a place for as long as it may.
+pub const MAX_EXPORTS_RUNNING: usize = 2;
+
+/// How many subjects one export may have.
+pub const MAX_EXPORT_OUTPUTS: usize = 32;
+
+/// After how many seconds a client should ask again how far its export is.
+pub const EXPORT_POLL_S: u64 = 1;
+
+/// How many bytes of a file are read at once while it is fetched.
+pub const EXPORT_CHUNK_BYTES: usize = 256 << 10;
+
 // ---- HTTP: work ----
 
 /// How many writes run at once. Each holds a thread while it waits for its group's fsync; group commit makes of them one

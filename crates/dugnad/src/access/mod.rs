@@ -98,7 +98,7 @@ fn open_to_others(_metadata: &std::fs::Metadata) -> bool {
 }
 
 /// Options that make a file readable by its owner only.
-fn private_file() -> std::fs::OpenOptions {
+pub(crate) fn private_file() -> std::fs::OpenOptions {
     let mut options = std::fs::OpenOptions::new();
     options.write(true);
     #[cfg(unix)]

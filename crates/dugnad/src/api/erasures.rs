@@ -98,6 +98,7 @@ fn erase(app: &App, who: &Principal, request: &Request) -> Result<Erasure, ApiEr
     let unknown = || ApiError::not_found("there is no such Patient; check the holder's name and the Patient's logical id");
     let holder = app.database().holder(&request.holder).ok_or_else(unknown)?;
     let erasure = app.database().erase(holder.id, &request.patient, &request.reason)?;
+    app.exports().remove_all(); // they may hold the person
     app.append(&app.entry(Act::Decision, who, |entry| describe(entry, "erasures", &holder.name, &erasure)))?;
     Ok(erasure)
 }

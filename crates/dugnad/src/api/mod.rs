@@ -30,6 +30,7 @@ pub mod work;
 pub use error::ApiError;
 pub use serve::{Peer, serve};
 pub use settings::{Network, Settings, SettingsError};
+pub use views::sweep as sweep_exports;
 
 use crate::access::Tokens;
 use crate::limits;
@@ -44,6 +45,7 @@ use dugnad_kernel::clock::Clock;
 use dugnad_kernel::database::Database;
 use dugnad_kernel::fhir::issue::IssueType;
 use jiff::Timestamp;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tower::ServiceBuilder;
@@ -64,6 +66,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// What the operator chose.
     pub settings: Settings,
+    /// The database's folder.
+    pub data: PathBuf,
 }
 
 /// The server's state. Cheap to clone.
@@ -77,13 +81,16 @@ struct Inner {
     reads: work::Gate,
     metrics: metrics::Metrics,
     strangers: auth::StrangerBudget,
+    exports: views::Jobs,
     log_failed: AtomicBool,
 }
 
 impl App {
     /// The state of a server over `parts`.
     pub fn new(parts: Parts) -> Self {
+        let exports = views::Jobs::new(&parts.data);
         Self(Arc::new(Inner {
+            exports,
             parts,
             bodies: body::BodyBudget::default(),
             writes: work::Gate::new(limits::MAX_WRITES_RUNNING, limits::MAX_WRITES_WAITING),
@@ -122,6 +129,10 @@ impl App {
     /// The present instant.
     pub fn now(&self) -> Timestamp {
         self.0.parts.clock.now()
+    }
+
+    fn exports(&self) -> &views::Jobs {
+        &self.0.exports
     }
 
     fn metrics(&self) -> &metrics::Metrics {

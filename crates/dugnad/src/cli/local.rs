@@ -3,13 +3,13 @@
 use super::CliError;
 use super::progress::Progress;
 use crate::access::{Keys, Tokens};
-use crate::api::{App, Parts, Settings};
+use crate::api::{App, Parts, Settings, sweep_exports};
 use crate::query::QueryService;
 use dugnad_kernel::audit::Log;
 use dugnad_kernel::clock::{Clock, SystemClock};
 use dugnad_kernel::database::Database;
 use jiff::SignedDuration;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The origin of an audit log that nobody named.
@@ -31,6 +31,8 @@ pub struct Local {
     pub tokens: Arc<Tokens>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Its folder.
+    pub dir: PathBuf,
 }
 
 impl Local {
@@ -83,13 +85,14 @@ impl Local {
         // The database first: it takes the folder's lock, and everything else in the folder is under it.
         let database = Database::open(dir, Arc::clone(&clock), &mut |done, all| progress.tell(done, all)).map_err(CliError::failed)?;
         progress.finish();
+        sweep_exports(dir);
         let keys = Keys::open(dir).map_err(CliError::failed)?;
         let folder = dir.join("audit");
         let origin = origin_of(&folder).or_else(|| origin.map(str::to_owned)).unwrap_or_else(|| DEFAULT_ORIGIN.to_owned());
         let audit = Arc::new(Log::open(&folder, &origin, keys.audit, Arc::clone(&clock)).map_err(CliError::failed)?);
         let tokens = Arc::new(Tokens::open(dir).map_err(CliError::failed)?);
         let query = QueryService::with_epochs(database.clone(), Arc::clone(&audit), keys.pseudonym, Arc::clone(&clock), epoch);
-        Ok(Self { database, audit, query, tokens, clock })
+        Ok(Self { database, audit, query, tokens, clock, dir: dir.to_owned() })
     }
 
     /// The server's state over it.
@@ -101,6 +104,7 @@ impl Local {
             tokens: Arc::clone(&self.tokens),
             clock: Arc::clone(&self.clock),
             settings,
+            data: self.dir.clone(),
         })
     }
 }

@@ -381,3 +381,92 @@ async fn a_query_runs_under_a_permit_with_its_parameters() {
     authority.post("/fhir/$sqlquery-run", &[], &query("SELECT 1 FROM patient", "x")).await.expect(400);
     authority.post("/fhir/$sqlquery-run", &[], &query("DROP TABLE bp", "x")).await.expect(400);
 }
+
+/// The address of a `Content-Location` or `Location`, once the export has ended.
+async fn exported(caller: &Hospital<'_>, status: &str) -> String {
+    for _ in 0..2_000 {
+        let answer = caller.get(status).await;
+        match answer.status.as_u16() {
+            202 => assert!(answer.header("x-progress").unwrap().contains("outputs")),
+            303 => return answer.header("location").unwrap().to_owned(),
+            other => panic!("{other}"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("the export does not end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_of_one_commit_and_its_users_alone() {
+    let scene = Scene::new().await;
+    scene.register("bp", &bp()).await.expect(201);
+    let mut with = permit("with", "authority", "statutory_register", json!("everyone"), &["bp"]);
+    with["users"] = json!(["authority", "colleague"]);
+    scene.grant(&with);
+    let (authority, colleague) = (scene.caller(Role::Authority, "authority"), scene.caller(Role::Authority, "colleague"));
+    let subject = |name: &str| {
+        json!({"name": "subject", "part": [
+            {"name": "name", "valueString": name}, {"name": "subjectReference", "valueReference": {"reference": "ViewDefinition/bp"}},
+        ]})
+    };
+    let parameters = json!({"resourceType": "Parameters", "parameter": [
+        subject("one"), subject("two"), {"name": "_format", "valueCode": "csv"}, {"name": "clientTrackingId", "valueString": "mine"},
+    ]});
+    let begun = authority.post("/fhir/$sql-export", &[("Dugnad-Permit", "with")], &parameters).await.expect(202);
+    let status = begun.header("content-location").unwrap().to_owned();
+    let result = exported(&authority, &status).await;
+    let manifest = authority.get(&result).await.expect(200);
+    let json = manifest.json();
+    assert_eq!((named(&json, "status"), named(&json, "clientTrackingId")), (json!("completed"), json!("mine")));
+    let outputs = json["parameter"].as_array().unwrap().iter().filter(|p| p["name"] == "output");
+    let files: Vec<String> = outputs.map(|o| o["part"][1]["valueUri"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(files.len(), 2);
+    let before = scene.server.local.audit.size();
+    let first = authority.get(&files[0]).await.expect(200);
+    assert_eq!(first.header("content-type").unwrap().split(';').next(), Some("text/csv"));
+    assert_eq!(String::from_utf8_lossy(&first.body).lines().count(), 3);
+    assert_eq!(first.body, authority.get(&files[1]).await.expect(200).body);
+    assert_eq!(first.header("dugnad-commit"), manifest.header("dugnad-commit"));
+    assert_eq!(scene.server.local.audit.size(), before + 4, "an intent and a completion for each file");
+
+    // Files are the owner's of the database only.
+    let folder = std::fs::read_dir(scene.server.dir().join("exports")).unwrap().next().unwrap().unwrap().path();
+    #[cfg(unix)]
+    for path in std::iter::once(folder.clone()).chain(std::fs::read_dir(&folder).unwrap().map(|f| f.unwrap().path())) {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0, "{}", path.display());
+    }
+    // Somebody else, even under the same permit, finds nothing; nor does the user once the permit is gone or out of reach.
+    for path in [&status, &result, &files[0]] {
+        colleague.get(path).await.expect(404);
+    }
+    with["status"] = json!("revoked");
+    scene.grant(&with);
+    for path in [&status, &result, &files[0]] {
+        authority.get(path).await.expect(404);
+    }
+    with["status"] = json!("active");
+    with["delivery"] = json!("enclave");
+    scene.grant(&with);
+    authority.get(&files[0]).await.expect(404);
+    with["delivery"] = json!("remote");
+    scene.grant(&with);
+    authority.get(&files[0]).await.expect(200);
+    colleague.send("DELETE", &status, &[], "").await.expect(404);
+    authority.send("DELETE", &status, &[], "").await.expect(202);
+    authority.get(&status).await.expect(404);
+    for _ in 0..200 {
+        if !folder.exists() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert!(!folder.exists(), "its files are gone");
+    // A view outside the permit is refused at once.
+    let other = json!({"resourceType": "Parameters", "parameter": [{"name": "subject", "part": [
+        {"name": "subjectReference", "valueReference": {"reference": "ViewDefinition/no"}},
+    ]}]});
+    authority.post("/fhir/$sql-export", &[("Dugnad-Permit", "with")], &other).await.expect(404);
+    let of_one = authority.send("POST", "/fhir/ViewDefinition/bp/$viewdefinition-export?permit=with", &[], "").await.expect(202);
+    exported(&authority, of_one.header("content-location").unwrap()).await;
+}

@@ -1,6 +1,7 @@
 //! SQL on FHIR over HTTP: registered ViewDefinitions, and the operations on them and on queries.
 
 mod definition;
+mod export;
 mod library;
 mod materialize;
 mod parameters;
@@ -8,6 +9,7 @@ mod routes;
 mod run;
 mod supplied;
 
+pub use export::{Jobs, sweep};
 pub use routes::add;
 
 use super::{ApiError, App};

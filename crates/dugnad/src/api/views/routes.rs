@@ -1,6 +1,6 @@
 //! The routes and their descriptions.
 
-use super::{definition, materialize, run};
+use super::{definition, export, materialize, run};
 use crate::api::routes::{Caller, Doc, Parameter, Routes};
 use axum::http::Method;
 
@@ -29,6 +29,10 @@ const SQL_RUN: Option<(&str, &str)> = Some(("sql-run", "http://hl7.org/fhir/uv/s
 const VIEW_RUN: Option<(&str, &str)> = Some(("viewdefinition-run", "http://sql-on-fhir.org/OperationDefinition/$viewdefinition-run"));
 const QUERY_RUN: Option<(&str, &str)> = Some(("sqlquery-run", "http://sql-on-fhir.org/OperationDefinition/$sqlquery-run"));
 
+const SQL_EXPORT: Option<(&str, &str)> = Some(("sql-export", "http://hl7.org/fhir/uv/sql-on-fhir/OperationDefinition/SQLExport"));
+const VIEW_EXPORT: Option<(&str, &str)> =
+    Some(("viewdefinition-export", "http://sql-on-fhir.org/OperationDefinition/$viewdefinition-export"));
+
 const WRITE_STATUSES: &[(u16, &str)] = &[
     (200, "Registered anew; the table of before answers until the new one takes its place"),
     (201, "Registered; its table is being built"),
@@ -50,7 +54,7 @@ const RUN_STATUSES: &[(u16, &str)] = &[
 
 /// Adds the routes.
 pub fn add(routes: Routes) -> Routes {
-    runs(materializes(definitions(routes)))
+    exports(runs(materializes(definitions(routes))))
 }
 
 fn definitions(routes: Routes) -> Routes {
@@ -164,4 +168,51 @@ fn runs(routes: Routes) -> Routes {
         .add(Method::GET, of_one, Doc { id: "runView", summary: "The rows of this view under a permit", ..view_run }, run::instance)
         .add(Method::POST, of_one, Doc { id: "runViewPost", summary: "The rows of this view", ..view_run_post }, run::instance)
         .add(Method::POST, "/fhir/$sqlquery-run", query_run, run::system)
+}
+
+fn exports(routes: Routes) -> Routes {
+    let begin = Doc {
+        description: "One job, one commit. Each `subject` (2.1: `view`) is a registered view or a query, with a `name` for its file. `Content-Location` is where to ask: 202 with `X-Progress` until it has ended, then 303 to the manifest. Files are kept for a day; they are fetched by the same user, under the same permit, which must still hold. Each fetch is on the record.",
+        caller: Caller::Known,
+        parameters: &[PERMIT, FORMAT, PATIENT],
+        body: Some(FHIR),
+        answer: &[FHIR],
+        operation: SQL_EXPORT,
+        statuses: &[
+            (202, "Begun: `Content-Location` says where to ask"),
+            (400, "A parameter or a query that is not answered; the outcome says which and why"),
+            (404, "No such view under a permit that you may use now"),
+            (503, "Too many exports are kept"),
+        ],
+        ..Doc::new("FHIR", "export", "Write the rows of views into files")
+    };
+    let view = Doc { operation: VIEW_EXPORT, ..begin };
+    let job = Doc {
+        caller: Caller::Known,
+        answer: &[FHIR],
+        statuses: &[(202, "Under way, with `X-Progress`"), (303, "Ended: `Location` is the manifest"), (404, "No export of yours")],
+        ..Doc::new("FHIR", "exportStatus", "How far an export is")
+    };
+    let result = Doc {
+        statuses: &[(200, "The manifest: Parameters with an `output` for each file"), (404, "No export of yours that has ended")],
+        ..Doc { id: "exportResult", summary: "The manifest of an export", ..job }
+    };
+    let file = Doc {
+        answer: ROWS,
+        statuses: &[(200, "The file"), (404, "No file of an export of yours")],
+        ..Doc { id: "exportFile", summary: "A file of an export", ..job }
+    };
+    let cancel = Doc {
+        statuses: &[(202, "Stopped; its files are gone"), (404, "No export of yours")],
+        ..Doc { id: "exportCancel", summary: "Stop an export, or remove its files", ..job }
+    };
+    routes
+        .add(Method::POST, "/fhir/$sql-export", begin, export::start)
+        .add(Method::POST, "/fhir/$viewdefinition-export", Doc { id: "exportViews", ..view }, export::start)
+        .add(Method::POST, "/fhir/ViewDefinition/$viewdefinition-export", Doc { id: "exportViewsOfType", ..view }, export::start)
+        .add(Method::POST, "/fhir/ViewDefinition/{id}/$viewdefinition-export", Doc { id: "exportView", ..view }, export::start_one)
+        .add(Method::GET, "/fhir/$sql-export/{id}", job, export::status)
+        .add(Method::DELETE, "/fhir/$sql-export/{id}", cancel, export::cancel)
+        .add(Method::GET, "/fhir/$sql-export/{id}/result", result, export::result)
+        .add(Method::GET, "/fhir/$sql-export/{id}/{file}", file, export::file)
 }

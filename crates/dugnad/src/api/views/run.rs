@@ -10,7 +10,8 @@ use super::{Answer, library, supplied};
 use crate::access::{Principal, Role};
 use crate::api::auth::Caller;
 use crate::api::headers::{self, media_type};
-use crate::api::{ApiError, App, body, fhir, interaction, sql};
+use crate::api::sql::streamed;
+use crate::api::{ApiError, App, body, fhir, interaction};
 use crate::limits::RETRY_AFTER_S;
 use crate::query::Question;
 use crate::query::format::Format;
@@ -35,12 +36,6 @@ pub enum Subject {
     Definition(Vec<u8>),
     /// A query that came with the request: a Library.
     Library(Vec<u8>),
-}
-
-/// A request as a question to the query service.
-pub struct Asked {
-    pub permit: String,
-    pub sql: String,
 }
 
 pub async fn system(State(app): State<App>, Caller(who): Caller, headers: HeaderMap, RawQuery(query): RawQuery, body: Body) -> Answer {
@@ -82,10 +77,12 @@ async fn run(app: App, who: Principal, id: Option<String>, headers: HeaderMap, q
             .await;
     }
     let as_of = parameters.number("as_of")?.map(Commit);
-    let asked = asked(&app, &who, &headers, &mut parameters, subject, limit).await?;
+    let permit = permit(&who, &headers, &mut parameters)?;
+    let patients = parameters.texts("patient")?;
+    let sql = asked(&app, &who, &permit, &mut parameters, subject, &patients, limit).await?;
     parameters.finish()?;
-    let question = Question { who, interface: "fhir", permit: asked.permit, sql: asked.sql, as_of, min_commit };
-    sql::streamed(app.query().ask(question).await?, format).await
+    let question = Question { who, interface: "fhir", permit, sql, as_of, min_commit };
+    streamed(app.query().ask(question).await?, format).await
 }
 
 /// Which of its names the request gives the subject: exactly one.
@@ -142,17 +139,19 @@ fn definition_of(app: &App, who: &Principal, subject: Subject) -> Result<Vec<u8>
 pub async fn asked(
     app: &App,
     who: &Principal,
-    headers: &HeaderMap,
+    permit: &str,
     parameters: &mut Parameters,
     subject: Subject,
+    patients: &[String],
     limit: Option<u64>,
-) -> Result<Asked, ApiError> {
-    let permit = permit(who, headers, parameters)?;
+) -> Result<String, ApiError> {
     let sql = match subject {
         Subject::View(id) => {
-            let Some((table, granted)) = table_under(app, who, &permit, &id) else { return Err(refused(app, who, &permit, &id).await) };
-            let patients = parameters.texts("patient")?;
-            rows_of(app, &granted, &table, &patients, limit)?
+            let Some((table, granted)) = table_under(app, who, permit, &id) else { return Err(refused(app, who, permit, &id).await) };
+            rows_of(app, &granted, &table, patients, limit)?
+        }
+        Subject::Library(_) if !patients.is_empty() => {
+            return Err(unsupported("patient", "is for views; write the condition into the query"));
         }
         Subject::Library(_) if limit.is_some() => return Err(unsupported("_limit", "is for views; write LIMIT into the query")),
         Subject::Library(library) => library::sql(&library, parameters)?,
@@ -162,11 +161,11 @@ pub async fn asked(
             return Err(unsupported("viewResource", what));
         }
     };
-    Ok(Asked { permit, sql })
+    Ok(sql)
 }
 
 /// The permit that a request names: in the parameter `permit` or the header `Dugnad-Permit`. A hospital's own is `care`.
-fn permit(who: &Principal, headers: &HeaderMap, parameters: &mut Parameters) -> Result<String, ApiError> {
+pub fn permit(who: &Principal, headers: &HeaderMap, parameters: &mut Parameters) -> Result<String, ApiError> {
     let header = headers.get(DUGNAD_PERMIT).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let wrong = |what: &str| ApiError::bad_request(IssueType::Required, what).at("http.Dugnad-Permit");
     match (parameters.text(&["permit"])?, header) {

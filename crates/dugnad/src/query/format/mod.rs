@@ -17,6 +17,8 @@ use dugnad_sql::QueryError;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 pub use wire::Writer;
 
 /// How an answer is written.
@@ -80,17 +82,24 @@ impl FromStr for Format {
 /// An answer's bytes. An error ends the stream: what came before it is not a whole answer, and no format's end (such as
 /// the closing bracket of JSON) has been written.
 pub fn encode(answer: Answer, format: Format) -> BoxStream<'static, Result<Bytes, QueryError>> {
+    encode_counted(answer, format).0
+}
+
+/// The same, and how many rows have been encoded so far.
+pub fn encode_counted(answer: Answer, format: Format) -> (BoxStream<'static, Result<Bytes, QueryError>>, Arc<AtomicU64>) {
+    let rows: Arc<AtomicU64> = Arc::default();
     let writer = match Writer::new(format, &answer.schema) {
         Ok(writer) => writer,
-        Err(error) => return stream::once(async { Err(error) }).boxed(),
+        Err(error) => return (stream::once(async { Err(error) }).boxed(), rows),
     };
-    let state = Encoding { batches: answer.batches, writer: Some(writer) };
-    stream::unfold(state, |mut state| async move { state.next().await.map(|item| (item, state)) }).boxed()
+    let state = Encoding { batches: answer.batches, writer: Some(writer), rows: Arc::clone(&rows) };
+    (stream::unfold(state, |mut state| async move { state.next().await.map(|item| (item, state)) }).boxed(), rows)
 }
 
 struct Encoding {
     batches: datafusion::execution::SendableRecordBatchStream,
     writer: Option<Writer>,
+    rows: Arc<AtomicU64>,
 }
 
 impl Encoding {
@@ -98,7 +107,10 @@ impl Encoding {
         loop {
             let mut writer = self.writer.take()?;
             let item = match self.batches.next().await {
-                Some(Ok(batch)) => writer.write(&batch).map(|bytes| (bytes, Some(writer))),
+                Some(Ok(batch)) => {
+                    self.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+                    writer.write(&batch).map(|bytes| (bytes, Some(writer)))
+                }
                 Some(Err(error)) => Err(QueryError::of_stream(error)),
                 None => writer.finish().map(|bytes| (bytes, None)),
             };
