@@ -11,6 +11,10 @@ demo *ARGS:
 test *ARGS:
     cargo test {{ARGS}}
 
+# Stories of the database against a model, from the time as the first seed on (DUGNAD_SEED: from there on).
+simulate STORIES="100000":
+    DUGNAD_SEEDS={{STORIES}} DUGNAD_SEED=${DUGNAD_SEED:-$(date +%s)000} cargo test -p dugnad-kernel --test it simulation::
+
 # What CI runs.
 ci:
     bash .ci/run

@@ -24,6 +24,9 @@ pub const MAX_URI_BYTES: usize = 8 << 10;
 /// The largest body of `POST /sql`, in bytes: generated SQL of many lines has room.
 pub const MAX_SQL_BODY_BYTES: usize = 256 << 10;
 
+/// The largest body that holds a ViewDefinition to register, in bytes: the longest definition with Parameters around it.
+pub const MAX_VIEW_BODY_BYTES: usize = dugnad_kernel::limits::MAX_VIEW_BYTES + (64 << 10);
+
 /// How long no byte of a body may arrive before the request is given up.
 pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 

@@ -53,6 +53,9 @@ pub const MAX_ROWS_PER_RESOURCE: usize = 1_000_000;
 /// How many columns a view may have.
 pub const MAX_VIEW_COLUMNS: usize = 1_000;
 
+/// How many Patients one person may have. More share an identifier or a link by mistake: they are left apart.
+pub const MAX_PERSON_PATIENTS: usize = 100;
+
 /// How many views may be registered: each is evaluated on every resource of its type that is written.
 pub const MAX_VIEWS: usize = 200;
 

@@ -5,6 +5,7 @@
 //! or asynchronous, so that they are compiled anew in every crate that calls them. Every such call stands in here.
 
 mod aggregate;
+pub mod bind;
 mod dialect;
 pub mod engine;
 mod error;

@@ -30,6 +30,10 @@ fn build(routes: &[Route]) -> Value {
             })
         })
         .collect();
+    let mut operations: Vec<(&str, &str)> = routes.iter().filter_map(|r| r.doc.operation).collect();
+    operations.sort_unstable();
+    operations.dedup();
+    let operations: Vec<Value> = operations.into_iter().map(|(name, definition)| json!({"name": name, "definition": definition})).collect();
     json!({
         "resourceType": "CapabilityStatement",
         "status": "active",
@@ -47,6 +51,7 @@ fn build(routes: &[Route]) -> Value {
                 "cors": false,
             },
             "resource": resources,
+            "operation": operations,
             "interaction": of(&["transaction", "batch", "search-system", "history-system"]),
         }],
     })

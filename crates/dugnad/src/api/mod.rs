@@ -24,6 +24,7 @@ mod serve;
 mod settings;
 mod sql;
 mod timeline;
+mod views;
 pub mod work;
 
 pub use error::ApiError;
@@ -155,7 +156,7 @@ impl App {
 /// All routes of the API with their descriptions.
 fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
-    ops::add(erasures::add(audit::add(permits::add(sql::add(fhir::add(routes))))))
+    ops::add(erasures::add(audit::add(permits::add(sql::add(views::add(fhir::add(routes)))))))
 }
 
 /// The whole server: the API and, beside it, `pages` (the web pages, their state already in them).

@@ -53,6 +53,8 @@ pub struct Doc {
     pub statuses: &'static [(u16, &'static str)],
     /// FHIR's codes of the interactions that it is (restful-interaction).
     pub interactions: &'static [&'static str],
+    /// The FHIR operation that it is: its name without `$`, and its definition.
+    pub operation: Option<(&'static str, &'static str)>,
 }
 
 impl Doc {
@@ -69,6 +71,7 @@ impl Doc {
             answer: &[],
             statuses: &[(200, "Done")],
             interactions: &[],
+            operation: None,
         }
     }
 }

@@ -104,7 +104,7 @@ impl From<QueryError> for ApiError {
 
 /// Streams an answer. The first bytes are computed before the head is sent, so that what fails at once has its own status;
 /// what fails later ends the body early, which a client sees as a broken transfer.
-async fn streamed(answer: Answer, format: Format) -> Result<Response<Body>, ApiError> {
+pub async fn streamed(answer: Answer, format: Format) -> Result<Response<Body>, ApiError> {
     let basis = answer.basis.clone();
     let mut chunks = encode(answer, format);
     let first = chunks.next().await.transpose()?;

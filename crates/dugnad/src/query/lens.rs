@@ -9,14 +9,16 @@ use datafusion::error::{DataFusionError, Result};
 use dugnad_kernel::disclosure::Domain;
 use dugnad_kernel::live::schema::{Storage, TableSchema};
 use dugnad_kernel::permit::Transform;
+use dugnad_kernel::views::About;
 use dugnad_sql::numbers::{Kind, Texts};
 use std::sync::Arc;
 
 impl Lens {
     /// Rows about nobody exist in tables that are about nobody by nature, such as `research_study`. Elsewhere a row that
-    /// lacks its patient is in nobody's population; only the hospital that wrote it sees it.
+    /// lacks its patient is in nobody's population, as is every row of a view that leaves the patient's key out; only the
+    /// hospital that wrote it sees it.
     pub fn for_table(mut self, table: &TableSchema) -> Self {
-        self.filter.without_patient &= table.patient_column().is_none() || self.filter.holder.is_some();
+        self.filter.without_patient &= table.about == About::Nobody || self.filter.holder.is_some();
         self
     }
 

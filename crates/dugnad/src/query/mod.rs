@@ -37,6 +37,7 @@ use dugnad_kernel::clock::{Clock, SystemClock};
 use dugnad_kernel::database::Database;
 use dugnad_kernel::disclosure::{Calendar, Epoch, Method};
 use dugnad_kernel::ids::Commit;
+use dugnad_kernel::permit::Permit;
 use dugnad_kernel::views::builtin::TREATMENT;
 use jiff::SignedDuration;
 use record::{Record, Recorded};
@@ -148,6 +149,13 @@ impl QueryService {
         statistics::catalogue(&epoch, &self.shared.method, &lists)
     }
 
+    /// The permit of this id, if `who` may use it now from where they are.
+    pub fn permit(&self, who: &Principal, id: &str) -> Result<Permit, QueryError> {
+        let (permit, sql) = (id.to_owned(), String::new());
+        let question = Question { who: who.clone(), interface: "", permit, sql, as_of: None, min_commit: None };
+        permit::find(&self.shared.database, &question, self.shared.clock.now())
+    }
+
     /// Answers a question, or says why not. Either way it is on the record; the intent of an answer is durable before
     /// anything is read for it.
     pub async fn ask(&self, question: Question) -> Result<Answer, QueryError> {
@@ -213,20 +221,15 @@ impl Shared {
         (purpose, self.prepare_rows(question, &permit, now).await)
     }
 
-    async fn prepare_rows(
-        &self,
-        question: &Question,
-        permit: &dugnad_kernel::permit::Permit,
-        now: jiff::Timestamp,
-    ) -> Result<Prepared, QueryError> {
+    async fn prepare_rows(&self, question: &Question, permit: &Permit, now: jiff::Timestamp) -> Result<Prepared, QueryError> {
         let snapshot = permit::snapshot(&self.database, permit, question, now)?;
         let commit = snapshot.commit();
         let world = permit::world(&self.database, permit, &self.pseudonym_key, snapshot)?;
-        let planned = Session::open(&world).await?.plan(&question.sql).await?;
+        let planned = Session::open(&world.for_question(&question.sql)).await?.plan(&question.sql).await?;
         Ok(Prepared::Rows { planned: Box::new(planned), commit })
     }
 
-    fn prepare_statistics(&self, question: &Question, permit: &dugnad_kernel::permit::Permit) -> Result<Prepared, QueryError> {
+    fn prepare_statistics(&self, question: &Question, permit: &Permit) -> Result<Prepared, QueryError> {
         if question.as_of.is_some() || question.min_commit.is_some() {
             return Err(QueryError::Commit(
                 "statistics are those of the last epoch; `as_of` and Dugnad-Min-Commit are for rows".to_owned(),

@@ -58,7 +58,7 @@ pub(super) fn snapshot(database: &Database, permit: &Permit, question: &Question
             newest.commit()
         )));
     }
-    let Some(wanted) = question.as_of else { return Ok(newest) };
+    let Some(wanted) = question.as_of.filter(|wanted| *wanted != newest.commit()) else { return Ok(newest) };
     let first = at(permit.document().valid_from)?;
     if wanted > newest.commit() || wanted < first {
         return Err(QueryError::Commit(format!(
@@ -96,6 +96,8 @@ fn period_start(cadence: Cadence, decided: Timestamp, now: Timestamp) -> Option<
 /// What exists under a permit at a snapshot.
 pub(super) fn world(database: &Database, permit: &Permit, master: &[u8; 32], snapshot: Snapshot) -> Result<World, QueryError> {
     let now = snapshot.time();
+    // Who sees logical ids sees Patients; who sees pseudonyms sees persons.
+    let snapshot = if permit.identified() { snapshot.by_patient() } else { snapshot };
     let filter = filter(database, permit, &snapshot)?;
     let keys = if permit.identified() {
         Keys::Names(Arc::new(database.clone()))

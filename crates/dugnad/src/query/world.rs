@@ -6,6 +6,7 @@ use super::source::{Source, Sources};
 use dugnad_kernel::live::RowFilter;
 use dugnad_kernel::live::schema::{Storage, TableSchema};
 use dugnad_kernel::permit::{Columns, TableGrant, Transform};
+use dugnad_sql::INFORMATION_SCHEMA;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -75,6 +76,15 @@ impl World {
     /// The views of the permit.
     pub fn granted_views(&self) -> impl Iterator<Item = (SqlView, &TableGrant)> {
         self.views.iter().filter_map(|view| Some((*view, self.grants.get(view.0)?)))
+    }
+
+    /// The same without the views that a question cannot be about: each is planned in a session of its own, which takes as long
+    /// as a small question. Any mention of the name counts, and any question about the catalogue is about all.
+    pub fn for_question(mut self, sql: &str) -> World {
+        let sql = sql.to_lowercase();
+        let catalogue = sql.contains(INFORMATION_SCHEMA) || sql.contains("show");
+        self.views.retain(|(name, _)| catalogue || sql.contains(name));
+        self
     }
 
     /// The same rows and keys with every column of every table: what the permit's views are planned over. Never given to

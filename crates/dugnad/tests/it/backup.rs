@@ -134,6 +134,8 @@ fn a_backup_made_under_load_is_the_database_at_one_commit() {
     server.kill();
     let manifest: Value = serde_json::from_slice(&std::fs::read(site.dir("backup").join("backup.json")).unwrap()).unwrap();
     let commit = Commit(manifest["commit"].as_u64().unwrap());
+    let files: Vec<&str> = manifest["files"].as_array().unwrap().iter().map(|f| f["path"].as_str().unwrap()).collect();
+    assert!(files.iter().all(|f| !f.ends_with("-wal") && !f.ends_with("-shm") && !f.starts_with("live")), "{files:?}");
     let printed = done(&["restore", "--from", &site.path("backup"), "--data", &site.path("new"), "--no-erasures"]);
 
     let (old, new) = (open(&site.dir("db")), open(&site.dir("new")));

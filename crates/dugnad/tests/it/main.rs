@@ -14,3 +14,4 @@ mod process;
 mod sql;
 mod support;
 mod view_run;
+mod views;

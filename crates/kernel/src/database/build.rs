@@ -4,9 +4,9 @@
 //! and begins rows as the committer would. When it has almost caught up it hands the table over; the committer adds what has come
 //! since and switches it on with one snapshot. Until then nobody sees it, and no write waits for it.
 
-use super::commit::{Built, Key, Work, apply_to};
+use super::commit::{Built, Installed, Key, Reason, Work, apply_to};
 use super::recover::{Kinds, REPLAY_CHUNK};
-use super::tables::{PreparedCell, PreparedRow, Wanted};
+use super::tables::{PATIENT, PreparedCell, PreparedRow, Wanted};
 use super::{ReadError, Shared};
 use crate::fhir::json;
 use crate::hash::HashMap;
@@ -59,17 +59,18 @@ type Ordinals = HashMap<(HolderId, &'static str, Box<str>), (ResourceOrdinal, Op
 
 impl Builder<'_> {
     /// Builds the table of a view and switches it on, in the place of another if there is one. The commit from which on it is seen.
-    pub(super) fn build(&self, wanted: Wanted, replaces: Option<TableId>) -> Result<Commit, BuildError> {
+    pub(super) fn build(&self, wanted: Wanted, reason: Reason, replaces: Option<String>) -> Result<Commit, BuildError> {
         let id = TableId(self.shared.next_table.fetch_add(1, Ordering::Relaxed));
         let view = wanted.numbered(id, self.shared.tuning);
-        let mut built = Built { table: LiveTable::new(Arc::clone(&view.info)), view, after: 0, replaces };
+        let mut built = Built { table: LiveTable::new(Arc::clone(&view.info)), view, after: 0, reason, replaces };
         loop {
             while self.chunk(&mut built)? {}
             let (reply, answer) = sync_channel(1);
             let sent = self.queue.send(Work::Install { built: Box::new(built), reply });
             match sent.map_err(|_| BuildError::GivenUp).and_then(|()| answer.recv().map_err(|_| BuildError::GivenUp))? {
-                Ok(commit) => return Ok(commit),
-                Err(back) => built = *back,
+                Installed::At(commit) => return Ok(commit),
+                Installed::Behind(back) => built = *back,
+                Installed::Unwanted => return Err(BuildError::GivenUp),
             }
         }
     }
@@ -130,11 +131,11 @@ impl Builder<'_> {
 
     /// The ordinals of all that the rows mention; what nobody has mentioned before gets its own from the committer.
     fn ordinals(&self, versions: &[Replayed], rows: &[Vec<PreparedRow>]) -> Result<Ordinals, BuildError> {
-        let mut keys: HashSet<(HolderId, &'static str, &str, bool)> = HashSet::new();
+        let mut keys: HashSet<(HolderId, &'static str, &str)> = HashSet::new();
         for (version, rows) in versions.iter().zip(rows) {
             for cell in rows.iter().flat_map(|r| &r.cells) {
-                if let PreparedCell::Key { kind, id, patient } = cell {
-                    keys.insert((version.holder, kind, id, *patient));
+                if let PreparedCell::Key { kind, id, .. } = cell {
+                    keys.insert((version.holder, kind, id));
                 }
             }
         }
@@ -151,24 +152,20 @@ impl Builder<'_> {
 }
 
 /// Looks up the keys that are not among `ordinals` yet; what is not there.
-fn look_up(
-    lookup: &Lookup<'_>,
-    keys: &HashSet<(HolderId, &'static str, &str, bool)>,
-    ordinals: &mut Ordinals,
-) -> Result<Vec<Key>, JournalError> {
+fn look_up(lookup: &Lookup<'_>, keys: &HashSet<(HolderId, &'static str, &str)>, ordinals: &mut Ordinals) -> Result<Vec<Key>, JournalError> {
     let kinds = Kinds::read(lookup)?;
     let mut missing = Vec::new();
-    for (holder, kind, id, patient) in keys {
+    for (holder, kind, id) in keys {
         let key = (*holder, *kind, Box::from(*id));
         if ordinals.contains_key(&key) {
             continue;
         }
         match lookup.head(*holder, kinds.number(kind), id)? {
             Some(head) => {
-                let person = if *patient { lookup.patient(head.ordinal)? } else { None };
+                let person = if *kind == PATIENT { lookup.patient(head.ordinal)? } else { None };
                 ordinals.insert(key, (head.ordinal, person));
             }
-            None => missing.push((*holder, *kind, key.2, *patient)),
+            None => missing.push(key),
         }
     }
     Ok(missing)

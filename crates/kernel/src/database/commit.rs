@@ -4,13 +4,13 @@ use super::Shared;
 use super::prepare::{Operation, Prepared, Preparer, Unprepared};
 use super::recover::{Kinds, evaluate};
 use super::stamp::{STAMP_LEN, Stamped};
-use super::tables::{LiveView, PreparedCell, PreparedRow, Tables};
+use super::tables::{LiveView, PATIENT, PreparedCell, PreparedRow, Tables};
 use super::write::{Outcome, WriteError, WriteRequest};
 use crate::hash::HashMap;
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId};
 use crate::journal::{Head, JournalError, NewVersion, Writer};
 use crate::limits::MAX_GROUP;
-use crate::live::{Change, LiveCell, LiveTable, RowHead, Snapshot, Store};
+use crate::live::{Change, LiveCell, LiveTable, PersonMap, RowHead, Snapshot, Store, TableInfo};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -23,7 +23,7 @@ pub(super) enum Work {
     Mention { keys: Vec<Key>, reply: SyncSender<()> },
     /// A table that has been built up to `after`, a sequence of the journal: switch it on, or, if too much has come since, say
     /// so and give it back.
-    Install { built: Box<Built>, reply: SyncSender<Result<Commit, Box<Built>>> },
+    Install { built: Box<Built>, reply: SyncSender<Installed> },
     /// The view of this table is no longer wanted.
     Remove { table: TableId, reply: SyncSender<()> },
     /// A holder's registration.
@@ -45,8 +45,8 @@ pub(super) enum Reply {
     Stale,
 }
 
-/// The key of a resource: holder, type, logical id, and whether it is a Patient.
-pub(super) type Key = (HolderId, &'static str, Box<str>, bool);
+/// The key of a resource: holder, type, logical id.
+pub(super) type Key = (HolderId, &'static str, Box<str>);
 
 /// A table that has been built beside the running ones.
 pub(super) struct Built {
@@ -54,8 +54,28 @@ pub(super) struct Built {
     pub(super) table: LiveTable,
     /// The last version of the journal that is in it.
     pub(super) after: i64,
-    /// The table whose place it takes.
-    pub(super) replaces: Option<TableId>,
+    pub(super) reason: Reason,
+    /// The name of the table whose place it takes; it takes that of one with its own name too.
+    pub(super) replaces: Option<String>,
+}
+
+/// Why a table is built.
+#[derive(Clone)]
+pub(super) enum Reason {
+    /// This version of a view has been registered.
+    Registered { id: String, version: u64 },
+    /// A file of this table is damaged.
+    Damaged(TableId),
+}
+
+/// What became of a table that was to be switched on.
+pub(super) enum Installed {
+    /// It is seen from this commit on.
+    At(Commit),
+    /// It lacks too much.
+    Behind(Box<Built>),
+    /// Its view has been taken away or replaced in the meantime.
+    Unwanted,
 }
 
 /// The ordinals of a resource; a Patient has both.
@@ -75,6 +95,7 @@ pub(super) struct Committer {
     pub(super) tables: Vec<LiveTable>,
     pub(super) store: Option<Store>,
     pub(super) newest: Commit,
+    pub(super) persons: Arc<PersonMap>,
     pub(super) time_us: i64,
     pub(super) remembered: HashMap<(HolderId, i64, Box<str>), Ordinals>,
 }
@@ -87,7 +108,7 @@ struct Member {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, writer: Writer, tables: Vec<LiveTable>, newest: Commit, time_us: i64) -> Self {
-        Self { shared, writer, tables, store: None, newest, time_us, remembered: HashMap::default() }
+        Self { shared, writer, tables, store: None, newest, persons: Arc::default(), time_us, remembered: HashMap::default() }
     }
 
     /// Commits what is queued, group by group, until it is told to close or the journal fails.
@@ -206,9 +227,9 @@ impl Committer {
             match work {
                 Work::Mention { keys, reply } => {
                     self.writer.begin()?;
-                    for (holder, kind, id, patient) in keys {
-                        let kind = self.writer.kind(kind)?;
-                        self.ordinal(holder, kind, id, patient)?;
+                    for (holder, kind, id) in keys {
+                        let (is_patient, kind) = (kind == PATIENT, self.writer.kind(kind)?);
+                        self.ordinal(holder, kind, id, is_patient)?;
                     }
                     self.writer.commit()?;
                     let _ = reply.send(()); // nobody may be waiting
@@ -218,7 +239,7 @@ impl Committer {
                     let _ = reply.send(outcome); // nobody may be waiting
                 }
                 Work::Remove { table, reply } => {
-                    self.replace_views(Some(table), None);
+                    self.replace_views(&|info| info.id == table, None);
                     self.tables.retain(|t| t.info().id != table);
                     self.publish();
                     let _ = reply.send(()); // nobody may be waiting
@@ -230,12 +251,20 @@ impl Committer {
     }
 
     /// Switches a table on at the newest commit, if what it lacks is little.
-    fn install(&mut self, built: Built) -> Result<Result<Commit, Box<Built>>, JournalError> {
-        let Built { view, mut table, after, replaces } = built;
+    fn install(&mut self, built: Built) -> Result<Installed, JournalError> {
+        // Asked here, where the removal of a view waits its turn too: it finds the table, or the table finds no view.
+        let wanted = match &built.reason {
+            Reason::Registered { id, version } => self.shared.views.is_current(id, *version),
+            Reason::Damaged(table) => self.tables.iter().any(|t| t.info().id == *table),
+        };
+        if !wanted {
+            return Ok(Installed::Unwanted);
+        }
+        let Built { view, mut table, after, .. } = built;
         let kinds = Kinds::read(&self.writer.lookup())?;
         let (_, _, newest) = self.writer.lookup().highest()?;
         if newest - after > MAX_BEHIND {
-            return Ok(Err(Box::new(Built { view, table, after, replaces })));
+            return Ok(Installed::Behind(Box::new(Built { view, table, ..built })));
         }
         let kind = kinds.number(view.view.resource_type());
         let (_, lacking) = self.writer.lookup().replay_of(kind, after, u32::MAX)?;
@@ -247,24 +276,28 @@ impl Committer {
             apply_to(&mut table, &change, &self.shared.holder_cell(change.holder));
         }
         self.writer.commit()?;
-        match self.tables.iter_mut().find(|t| Some(t.info().id) == replaces) {
-            Some(present) => *present = table,
+        let out = |name: &String| *name == view.info.schema.name || built.replaces.as_ref() == Some(name);
+        match self.tables.iter().position(|t| out(&t.schema().name)) {
+            Some(place) => {
+                self.tables.insert(place, table);
+                self.tables.retain(|t| t.info().id == view.info.id || !out(&t.schema().name));
+            }
             None => self.tables.push(table),
         }
-        self.replace_views(replaces, Some(view));
+        self.replace_views(&|info| out(&info.schema.name), Some(view.clone()));
         self.publish();
         if let Some(store) = &self.store {
             store.checkpoint(self.newest, self.shared.counted(), &mut self.tables);
         }
-        Ok(Ok(self.newest))
+        Ok(Installed::At(self.newest))
     }
 
     /// Publishes another set of views; what has been prepared with the present one is prepared again.
-    fn replace_views(&self, out: Option<TableId>, new: Option<LiveView>) {
+    fn replace_views(&self, out: &dyn Fn(&TableInfo) -> bool, new: Option<LiveView>) {
         // A table that was built beside a purge has rows that the purge has passed.
         self.shared.erasures.store(Arc::new(self.shared.erasures.load().begun_again()));
         let present = self.shared.tables.load();
-        let views = present.views().iter().filter(|v| Some(v.info.id) != out).cloned().chain(new).collect();
+        let views = present.views().iter().filter(|v| !out(&v.info)).cloned().chain(new).collect();
         self.shared.tables.store(Arc::new(Tables::new(present.generation + 1, views)));
     }
 
@@ -330,15 +363,20 @@ impl Committer {
         if prepared.erasures != erased.known() {
             return Ok(false);
         }
+        let holder = prepared.holder;
+        let head = |kind: &str, id: &str| lookup.kind(kind)?.map_or(Ok(None), |kind| lookup.head(holder, kind, id));
+        let version = |head: Option<Head>| head.map_or((0, false), |h| (h.version, h.deleted));
         for operation in prepared.operations.iter_mut().filter(|o| o.looked_up) {
-            let head = match lookup.kind(&operation.kind)? {
-                Some(kind) => lookup.head(prepared.holder, kind, &operation.id)?,
-                None => None,
-            };
-            if head.map_or((0, false), |h| (h.version, h.deleted)) != operation.seen.map_or((0, false), |h| (h.version, h.deleted)) {
+            let now = head(&operation.kind, &operation.id)?;
+            if version(now) != version(operation.seen) {
                 return Ok(false);
             }
-            operation.seen = head;
+            operation.seen = now;
+        }
+        for found in &prepared.unchanged {
+            if version(head(&found.kind, &found.id)?) != version(found.seen) {
+                return Ok(false);
+            }
         }
         let tables = self.shared.tables.load();
         if prepared.generation != tables.generation {
@@ -364,8 +402,13 @@ impl Committer {
         };
         let resource = match operation.seen {
             Some(head) => self.writer.add_version(head.ordinal, &version).map(|()| head.ordinal)?,
-            None => self.first_version(holder, kind, operation.id.into(), operation.kind == "Patient", &version)?,
+            None => self.first_version(holder, kind, operation.id.into(), operation.kind == PATIENT, &version)?,
         };
+        if let Some(keys) = &operation.person
+            && let Some(patient) = self.writer.lookup().patient(resource)?
+        {
+            self.identify(holder, patient, keys, commit)?;
+        }
         for value in &operation.identifiers {
             self.writer.add_identifier(holder, kind, value, resource)?;
         }
@@ -393,8 +436,9 @@ impl Committer {
             cells.push(match cell {
                 PreparedCell::Cell(cell) => cell,
                 PreparedCell::Key { kind, id, patient } => {
-                    let kind = self.writer.kind(kind)?;
-                    let (resource, ordinal) = self.ordinal(holder, kind, id, patient)?;
+                    // A Patient gets a patient ordinal whatever column mentions it first.
+                    let (is_patient, kind) = (kind == PATIENT, self.writer.kind(kind)?);
+                    let (resource, ordinal) = self.ordinal(holder, kind, id, is_patient)?;
                     if patient { ordinal.map_or(LiveCell::Null, LiveCell::Patient) } else { LiveCell::Resource(resource) }
                 }
             });
@@ -423,7 +467,7 @@ impl Committer {
     }
 
     /// The ordinals of a resource that is referred to, given out at its first mention.
-    fn ordinal(
+    pub(super) fn ordinal(
         &mut self,
         holder: HolderId,
         kind: i64,
@@ -464,7 +508,8 @@ impl Committer {
     pub(super) fn publish(&self) {
         let time = Timestamp::from_microsecond(self.time_us).unwrap_or(Timestamp::UNIX_EPOCH);
         let tables = self.tables.iter().map(|t| t.snapshot(self.newest)).collect();
-        let snapshot = Snapshot::new(self.newest, time, tables).hiding(&Arc::new(self.shared.erasures.load().to_hide()));
+        let snapshot =
+            Snapshot::new(self.newest, time, tables).hiding(&Arc::new(self.shared.erasures.load().to_hide())).with_persons(&self.persons);
         self.shared.snapshot.store(Arc::new(snapshot));
     }
 }

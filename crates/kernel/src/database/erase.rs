@@ -3,31 +3,19 @@
 //! 1. The erasure is a commit. With it the person's rows are hidden at every commit, FHIR reads answer as if nothing had been
 //!    there, and writes that name the Patient are refused.
 //! 2. It is put on the erasure list, which no backup replaces.
-//! 3. The purge overwrites the JSON of all versions that are about the person, a few at a time between the writes of others, and
-//!    marks their rows as erased. After a restart it begins again: what was overwritten stays so.
-//! 4. Files of live tables with such rows are written anew without them, and the logs emptied. Then the erasure is done.
+//! 3. The purge ([`super::purge`]) takes the person out of every file.
 
 use super::commit::{Committer, Work};
-use super::erased::{About, ErasedOf, chain, hex};
+use super::erased::hex;
 use super::erasure_list::{ErasureList, ErasureListError, Listed};
-use super::recover::Kinds;
 use super::{Database, Shared, WriteError, timestamp};
-use crate::fhir::criteria;
-use crate::fhir::json;
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
-use crate::journal::{self, ErasureRow, JournalError, Lookup, PersonHash, Purged, identifier_hashes};
-use crate::limits::{MAX_PURGE_LOOK, MAX_PURGE_VERSIONS};
-use crate::live::{Change, Cleaning, LiveTable};
-use bumpalo::Bump;
+use crate::journal::{ErasureRow, JournalError, PersonHash};
+use crate::live::Change;
 use jiff::Timestamp;
-use roaring::RoaringBitmap;
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 /// An erasure as the centre sees it. Whom it is about cannot be told from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,11 +68,6 @@ impl Database {
         let mut rows: Vec<Erasure> = self.shared.erasures.load().rows().map(erasure).collect();
         rows.sort_by(|a, b| (a.commit, &a.person).cmp(&(b.commit, &b.person)));
         rows
-    }
-
-    /// The ordinals of everybody who was ever erased. Whoever writes rows of live tables anew leaves out theirs.
-    pub fn erased_patients(&self) -> RoaringBitmap {
-        self.shared.erasures.load().rows().filter_map(|row| row.patient).map(|patient| patient.0).collect()
     }
 }
 
@@ -167,272 +150,6 @@ impl Committer {
         tracing::warn!(persons = missing.len(), "the erasure list names persons that this journal still had; they are erased again");
         let again = |person| (person, known.get(&person).copied(), "from the erasure list".to_owned());
         self.add_erasures(missing.into_iter().map(again).collect()).map(drop)
-    }
-
-    /// Overwrites a step's versions. The order: journal, fsync, then their rows and counters.
-    fn purge(&mut self, step: Step) -> Result<(), JournalError> {
-        if step.versions.iter().any(|version| version.len.is_some()) {
-            self.writer.begin()?;
-            for version in &step.versions {
-                self.writer.purge(version)?;
-            }
-            self.writer.commit()?;
-        }
-        let (kinds, tables) = (Kinds::read(&self.writer.lookup())?, self.shared.tables.load());
-        for version in &step.versions {
-            let kind = kinds.name(version.kind);
-            for view in tables.of_type(kind) {
-                if let Some(table) = self.tables.iter_mut().find(|t| t.info().id == view.info.id) {
-                    table.erase(version.resource, version.commit);
-                }
-            }
-            if version.is_head && version.len.is_some() {
-                self.shared.count(kind, -1, false);
-            }
-        }
-        let erasures = self.shared.erasures.load_full();
-        let moved = step.persons.iter().filter_map(|person| erasures.get(person)).filter(|row| row.purged == step.from);
-        let moved = moved.map(|row| ErasureRow { purged: step.upto, ..row.clone() });
-        self.shared.erasures.store(Arc::new(erasures.with(moved)));
-        Ok(())
-    }
-
-    /// Has the store write anew what holds erased rows, as far as it can now. Whether no file holds any, and the number of the
-    /// checkpoint that was begun when no table did.
-    fn clean(&mut self, clean: Option<u64>) -> (bool, Option<u64>) {
-        let Some(store) = &self.store else { return (true, clean) };
-        let dirty = self.tables.iter().any(LiveTable::holds_erased);
-        let clean = clean.filter(|_| !dirty);
-        match store.cleaning(&self.tables, clean) {
-            Cleaning::Done => (true, clean),
-            Cleaning::Waits => (false, clean),
-            Cleaning::Needs => {
-                store.checkpoint(self.newest, self.shared.counted(), &mut self.tables);
-                (false, (!dirty).then(|| store.begun()))
-            }
-        }
-    }
-
-    /// Marks the purge as done for those of `persons` whose versions and rows are gone from all files.
-    fn finish(&mut self, persons: &[PersonHash]) -> Result<(), JournalError> {
-        let now_us = self.shared.clock.now().as_microsecond();
-        let erasures = self.shared.erasures.load_full();
-        let done = persons.iter().filter_map(|person| erasures.get(person)).filter(|row| row.purged >= row.until);
-        let done: Vec<ErasureRow> = done.map(|row| ErasureRow { done_us: Some(now_us), ..row.clone() }).collect();
-        self.writer.begin()?;
-        for row in &done {
-            self.writer.set_erased(&row.person, now_us)?;
-        }
-        self.writer.commit()?;
-        self.shared.erasures.store(Arc::new(erasures.with(done)));
-        self.publish();
-        Ok(())
-    }
-}
-
-/// What one step of the purge overwrites.
-struct Step {
-    /// For whom.
-    persons: Vec<PersonHash>,
-    /// After which row of `version` this looks, and up to which.
-    from: i64,
-    upto: i64,
-    versions: Vec<Purged>,
-}
-
-/// What is to be done next for those whose purge is under way.
-enum Next {
-    /// Look at versions after the first number, up to the second, for these persons.
-    Look(i64, i64, Vec<PersonHash>),
-    /// All is overwritten: empty the log.
-    Finish(Vec<PersonHash>),
-    Nothing,
-}
-
-impl Shared {
-    /// Those who are furthest behind go first, as far as the next ones are; from there on together.
-    fn next(&self) -> Next {
-        let erasures = self.erasures.load();
-        let under_way: Vec<&ErasureRow> = erasures.rows().filter(|row| row.done_us.is_none() && row.purged < row.until).collect();
-        let Some(from) = under_way.iter().map(|row| row.purged).min() else {
-            let waiting: Vec<PersonHash> = erasures.rows().filter(|row| row.done_us.is_none()).map(|row| row.person).collect();
-            return if waiting.is_empty() { Next::Nothing } else { Next::Finish(waiting) };
-        };
-        let (behind, ahead): (Vec<&ErasureRow>, Vec<&ErasureRow>) = under_way.into_iter().partition(|row| row.purged == from);
-        let until = behind.iter().map(|row| row.until).max().unwrap_or(from);
-        let until = ahead.iter().map(|row| row.purged).min().map_or(until, |next| until.min(next));
-        Next::Look(from, until, behind.into_iter().map(|row| row.person).collect())
-    }
-
-    fn look_for(&self, from: i64, until: i64, persons: Vec<PersonHash>) -> Result<Step, JournalError> {
-        self.readers.look(|lookup| {
-            let kinds = Kinds::read(lookup)?;
-            let under_way = self.erasures.load().rows().filter(|row| row.done_us.is_none()).map(|row| row.commit).collect();
-            let (holders, latest, arena) = (HashMap::new(), HashMap::new(), Bump::new());
-            let mut search = Search { shared: self, lookup, holders, latest, under_way, arena };
-            let (mut versions, mut looked) = (Vec::new(), 0_u32);
-            let upto = lookup.each_version(from, until, |candidate| {
-                looked += 1;
-                versions.extend(search.judge(kinds.name(candidate.kind), candidate)?);
-                Ok(versions.len() < MAX_PURGE_VERSIONS && looked < MAX_PURGE_LOOK)
-            })?;
-            Ok(Step { persons, from, upto, versions })
-        })
-    }
-}
-
-/// A look through versions for what is about erased persons.
-struct Search<'s> {
-    shared: &'s Shared,
-    lookup: &'s Lookup<'s>,
-    holders: HashMap<HolderId, ErasedOf>,
-    /// The latest erasure of any version of a resource that has versions about nobody.
-    latest: HashMap<ResourceOrdinal, Option<Commit>>,
-    /// The commits of erasures that are not done.
-    under_way: Vec<Commit>,
-    arena: Bump,
-}
-
-impl Search<'_> {
-    fn judge(&mut self, kind: &str, version: &journal::Candidate<'_>) -> Result<Option<Purged>, JournalError> {
-        let (is_head, sequence, resource, commit) = (version.head == version.sequence, version.sequence, version.resource, version.commit);
-        let purged = |by, len, identifiers| Purged { sequence, resource, commit, kind: version.kind, len, by, is_head, identifiers };
-        if let Some(by) = version.erased.filter(|by| self.under_way.contains(by)) {
-            // Overwritten before a restart; whether its rows were gone from the files then is not known.
-            return Ok(Some(purged(by, None, Vec::new())));
-        }
-        let Some(stored) = version.json else { return Ok(None) };
-        let erased = self.holders.entry(version.holder).or_insert_with(|| self.shared.erased_of(version.holder));
-        let by = match erased.about(kind, version.id, Some(stored)) {
-            About::Others => None,
-            About::Erased(commit) => Some(commit),
-            About::Nobody if version.number == 1 && version.head == version.sequence => None,
-            About::Nobody => {
-                let latest = match self.latest.get(&version.resource) {
-                    Some(latest) => *latest,
-                    None => erased.among(kind, version.id, &chain(self.lookup, version.head)?).into_iter().flatten().max(),
-                };
-                self.latest.insert(version.resource, latest);
-                latest.filter(|commit| version.commit < *commit)
-            }
-        };
-        let Some(by) = by else { return Ok(None) };
-        let mut identifiers = self.identifiers(version.holder, version.kind, stored)?;
-        if !is_head && let Some(head) = self.lookup.version(version.head)?.and_then(|head| head.json) {
-            // The index leads to the newest version; what that is found under stays.
-            let kept = self.identifiers(version.holder, version.kind, &head)?;
-            identifiers.retain(|hash| !kept.contains(hash));
-        }
-        Ok(Some(purged(by, Some(stored.len()), identifiers)))
-    }
-
-    fn identifiers(&mut self, holder: HolderId, kind: i64, stored: &[u8]) -> Result<Vec<i64>, JournalError> {
-        self.arena.reset();
-        let resource = json::parse(stored, &self.arena).map_err(|e| JournalError::Inconsistent(format!("a stored resource: {e}")))?;
-        Ok(identifier_hashes(holder, kind, criteria::identifiers(&resource).into_iter().map(|(_, value)| value)))
-    }
-}
-
-/// How long others have the journal to themselves after a step that wrote.
-const PAUSE: Duration = Duration::from_millis(5);
-
-/// How often it is looked whether somebody was erased, and whether the log can be emptied.
-const INTERVAL: Duration = Duration::from_millis(500);
-
-/// The longest pause between two looks at files that somebody is reading: each look makes a checkpoint.
-const LONGEST: Duration = Duration::from_secs(16);
-
-/// The thread that purges until it is dropped.
-pub(super) struct Eraser {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Eraser {
-    pub(super) fn start(shared: Arc<Shared>, queue: SyncSender<Work>, journal: PathBuf) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopping = Arc::clone(&stop);
-        let mut work = Purge { shared, queue, journal, clean: None, pause: INTERVAL };
-        let thread = std::thread::Builder::new().name("eraser".to_owned()).spawn(move || {
-            while !stopping.load(Ordering::Acquire) {
-                let pause = work.advance().unwrap_or_else(|error| {
-                    tracing::error!(%error, "a purge cannot go on; it is taken up again");
-                    LONGEST
-                });
-                std::thread::park_timeout(pause);
-            }
-        })?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Eraser {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            if thread.join().is_err() {
-                tracing::warn!("the eraser's thread ended in a panic");
-            }
-        }
-    }
-}
-
-/// The thread's state.
-struct Purge {
-    shared: Arc<Shared>,
-    queue: SyncSender<Work>,
-    journal: PathBuf,
-    /// The checkpoint of the live tables that was begun when none of them held erased rows any more.
-    clean: Option<u64>,
-    /// How long to wait before it is looked again whether the files are clean.
-    pause: Duration,
-}
-
-impl Purge {
-    /// One step, and how long to pause after it.
-    fn advance(&mut self) -> Result<Duration, JournalError> {
-        if self.shared.stopped.get().is_some() {
-            return Ok(INTERVAL);
-        }
-        match self.shared.next() {
-            Next::Nothing => Ok(INTERVAL),
-            Next::Look(from, until, persons) => {
-                (self.clean, self.pause) = (None, PAUSE);
-                let step = self.shared.look_for(from, until, persons)?;
-                Ok(self.alone(move |committer| committer.purge(step)).map_or(INTERVAL, |()| PAUSE))
-            }
-            Next::Finish(persons) => {
-                let done = self.finish(persons)?;
-                self.pause = if done { PAUSE } else { (self.pause * 2).min(LONGEST) };
-                Ok(self.pause)
-            }
-        }
-    }
-
-    /// The files of the live tables, the write-ahead log, and then the mark that all is done; false if it could not be done now.
-    fn finish(&mut self, persons: Vec<PersonHash>) -> Result<bool, JournalError> {
-        let before = self.clean;
-        let Some((clean, number)) = self.alone(move |committer| Ok(committer.clean(before))) else { return Ok(false) };
-        self.clean = number;
-        // Who builds a table may have read versions before they were overwritten: its rows are looked at when it is there.
-        let shared = Arc::clone(&self.shared);
-        let Ok(_nobody_builds) = shared.building.try_lock() else { return Ok(false) };
-        if !clean || !journal::truncate(&self.journal)? {
-            return Ok(false);
-        }
-        Ok(self.alone(move |committer| committer.finish(&persons)).is_some())
-    }
-
-    /// Has the committer do a piece of work, and waits for it; `None` if it has ended.
-    fn alone<T: Send + 'static>(&self, work: impl FnOnce(&mut Committer) -> Result<T, JournalError> + Send + 'static) -> Option<T> {
-        let (reply, answer) = sync_channel(1);
-        let work = Work::Alone(Box::new(move |committer| {
-            let _ = reply.send(work(committer)?); // nobody may be waiting
-            Ok(())
-        }));
-        self.queue.send(work).ok()?;
-        answer.recv().ok()
     }
 }
 

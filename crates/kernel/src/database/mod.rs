@@ -6,7 +6,9 @@ mod commit;
 mod erase;
 mod erased;
 mod erasure_list;
+mod persons;
 mod prepare;
+mod purge;
 mod recover;
 mod references;
 mod stamp;
@@ -27,11 +29,11 @@ use crate::limits::{COMMIT_QUEUE, OPTIMISTIC_TRIES};
 use crate::live::{self, LiveCell, SegmentFiles, Snapshot, Tuning};
 use arc_swap::ArcSwap;
 use commit::{Committer, Reply, Work};
-use erase::Eraser;
 use erased::{About, Erasures, chain};
 use erasure_list::ErasureList;
 use jiff::Timestamp;
 use prepare::{Operation, Prepared, Preparer, Unprepared};
+use purge::Eraser;
 use rand::RngExt;
 use stamp::Stamped;
 use std::collections::{BTreeMap, HashSet};
@@ -302,7 +304,8 @@ impl Database {
             return Ok((commit == newest.commit()).then_some(newest));
         }
         let time_us = self.shared.look(|l| l.time_us(commit))?.unwrap_or_default();
-        Ok(Some(newest.as_of(commit, timestamp(time_us))))
+        let changes = self.shared.look(|l| l.person_changes(commit))?;
+        Ok(Some(newest.as_of(commit, timestamp(time_us)).with_persons(&Arc::new(persons::map_of(changes)))))
     }
 
     /// The newest commit whose time is at or before `at` (0 if there is none): an epoch of a calendar is
@@ -444,6 +447,11 @@ impl Database {
         })
     }
 
+    /// A new id for a document of the centre: ids grow with time.
+    pub fn new_id(&self) -> String {
+        (self.shared.new_id)()
+    }
+
     /// Writes a document of the centre as one commit.
     pub fn put_document(&self, kind: &str, id: &str, json: &str) -> Result<Commit, WriteError> {
         self.write_document(kind, id, Some(json))
@@ -462,6 +470,7 @@ impl Database {
                 rows: Vec::new(),
                 identifiers: Vec::new(),
                 modified: false,
+                person: None,
             };
             let prepared = Prepared {
                 holder: HolderId::CENTRE,
@@ -469,6 +478,7 @@ impl Database {
                 idempotency_key: None,
                 operations: vec![operation],
                 matched: Vec::new(),
+                unchanged: Vec::new(),
                 entries: Vec::new(),
                 erasures: self.shared.erasures.load().len(),
             };
@@ -640,6 +650,7 @@ fn recovered(
     committer.newest = logged;
     committer.recover(logged, progress).map_err(failed)?;
     committer.newest = newest;
+    committer.load_persons().map_err(failed)?;
     committer.publish();
     Ok((shared, committer))
 }

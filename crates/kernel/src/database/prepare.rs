@@ -4,6 +4,7 @@
 //! compares that with what has been committed since; if anything differs, the request is prepared again.
 
 use super::erased::{About, ErasedOf};
+use super::persons::PersonKeys;
 use super::references::References;
 use super::stamp::{Stamped, same_but_stamp, stamped, with_id};
 use super::tables::{PreparedRow, Tables};
@@ -29,9 +30,19 @@ pub(super) struct Prepared {
     pub(super) idempotency_key: Option<String>,
     pub(super) operations: Vec<Operation>,
     pub(super) matched: Vec<Matched>,
+    /// What entries that change nothing have found.
+    pub(super) unchanged: Vec<Found>,
     pub(super) entries: Vec<EntryOutcome>,
     /// How many erasures were known.
     pub(super) erasures: usize,
+}
+
+/// What was current when an entry found that it has nothing to change: it must still be when the others are written.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) kind: String,
+    pub(super) id: String,
+    pub(super) seen: Option<Head>,
 }
 
 impl Prepared {
@@ -63,6 +74,8 @@ pub(super) struct Operation {
     pub(super) identifiers: Vec<String>,
     /// Kept out of the built-in views by an unknown `modifierExtension`.
     pub(super) modified: bool,
+    /// Of a Patient: who it says it is.
+    pub(super) person: Option<PersonKeys>,
 }
 
 /// A criterion, and the ids that matched it.
@@ -301,6 +314,7 @@ impl Preparer<'_> {
             idempotency_key: request.idempotency_key.clone(),
             operations: Vec::with_capacity(planned.len()),
             matched: Vec::new(),
+            unchanged: Vec::new(),
             entries: Vec::with_capacity(planned.len()),
             erasures: self.erased.known(),
         };
@@ -328,6 +342,9 @@ impl Preparer<'_> {
                     operation
                 }
             };
+            if operation.is_none() && plan.looked_up {
+                prepared.unchanged.push(Found { kind: plan.resource_type.to_owned(), id: plan.id.clone(), seen: plan.seen });
+            }
             prepared.operations.extend(operation);
             prepared.entries.push(outcome);
         }
@@ -369,6 +386,7 @@ impl Preparer<'_> {
             rows,
             identifiers,
             modified,
+            person: (plan.resource_type == "Patient").then(|| PersonKeys::of(&resource)),
         }))
     }
 }
@@ -411,6 +429,7 @@ fn deletion(plan: &Planned<'_>) -> Operation {
         rows: Vec::new(),
         identifiers: Vec::new(),
         modified: false,
+        person: (plan.resource_type == "Patient").then(PersonKeys::default),
     }
 }
 

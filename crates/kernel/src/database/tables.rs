@@ -110,7 +110,10 @@ pub(super) struct PreparedRow {
     pub(super) cells: Vec<PreparedCell>,
 }
 
-/// A cell, or the key of a resource of the same holder.
+/// The resource type whose resources have patient ordinals too.
+pub(super) const PATIENT: &str = "Patient";
+
+/// A cell, or the key of a resource of the same holder: `patient` says whether as a patient ordinal.
 #[derive(Debug)]
 pub(super) enum PreparedCell {
     Cell(LiveCell),

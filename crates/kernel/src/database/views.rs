@@ -2,13 +2,13 @@
 //! background and then kept current like the built-in ones.
 
 use super::build::{BuildError, Builder};
-use super::commit::Work;
+use super::commit::{Reason, Work};
 use super::tables::{Wanted, is_reserved};
 use super::{Database, ReadError, WriteError};
 use crate::ids::{Commit, HolderId, TableId};
 use crate::journal::{JournalError, Lookup};
 use crate::limits::{MAX_VIEW_BYTES, MAX_VIEWS};
-use crate::views::View;
+use crate::views::{View, ViewError};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
@@ -60,8 +60,8 @@ pub struct ViewStatus {
 #[derive(Debug, thiserror::Error)]
 pub enum ViewRefused {
     /// The definition cannot be a live table.
-    #[error("{0}")]
-    Definition(String),
+    #[error(transparent)]
+    Definition(#[from] ViewError),
     /// Another view has this name.
     #[error("{0}")]
     Name(String),
@@ -83,7 +83,11 @@ struct Registered {
 
 /// The registered views by id.
 #[derive(Default)]
-pub(super) struct Views(Mutex<BTreeMap<String, Registered>>);
+pub(super) struct Views {
+    registered: Mutex<BTreeMap<String, Registered>>,
+    /// Their versions, for the committer: a registration holds `registered` while it waits for the committer.
+    current: Mutex<BTreeMap<String, u64>>,
+}
 
 impl Views {
     /// Reads the registered definitions. Those that compile are wanted.
@@ -96,16 +100,31 @@ impl Views {
             let compiled = wanted(&String::from_utf8_lossy(&json));
             let (table, wanted, state) = match compiled {
                 Ok(wanted) => (wanted.schema.name.clone(), Some(wanted), ViewState::Building { done: 0, in_all: 0 }),
-                Err(reason) => (String::new(), None, ViewState::Failed { reason }),
+                Err(error) => (String::new(), None, ViewState::Failed { reason: error.to_string() }),
             };
             all.extend(wanted.clone().map(|w| (id.clone(), w)));
             views.insert(id, Registered { table, version: head.version, wanted, state });
         }
-        Ok((Self(Mutex::new(views)), all))
+        let current = views.iter().map(|(id, view)| (id.clone(), view.version)).collect();
+        Ok((Self { registered: Mutex::new(views), current: Mutex::new(current) }, all))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Registered>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.registered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this version of a view is the registered one.
+    pub(super) fn is_current(&self, id: &str, version: u64) -> bool {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).get(id) == Some(&version)
+    }
+
+    /// From now on this version is the registered one, or none.
+    fn set_current(&self, id: &str, version: Option<u64>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        match version {
+            Some(version) => current.insert(id.to_owned(), version),
+            None => current.remove(id),
+        };
     }
 
     /// The table of that name has been found on disk.
@@ -117,22 +136,25 @@ impl Views {
 }
 
 /// A definition as a live table, or why it cannot be one.
-fn wanted(definition: &str) -> Result<Wanted, String> {
+fn wanted(definition: &str) -> Result<Wanted, ViewError> {
+    let wrong = |at: &str, what: String| ViewError::Definition { at: at.to_owned(), what };
     if definition.len() > MAX_VIEW_BYTES {
-        return Err(format!("the ViewDefinition has {} bytes; at most {MAX_VIEW_BYTES} are taken", definition.len()));
+        return Err(wrong("ViewDefinition", format!("it has {} bytes; at most {MAX_VIEW_BYTES} are taken", definition.len())));
     }
-    let json: serde_json::Value = serde_json::from_str(definition).map_err(|e| format!("the ViewDefinition is no JSON: {e}"))?;
-    let view = View::compile(&json).map_err(|e| e.to_string())?;
+    let json: serde_json::Value = serde_json::from_str(definition).map_err(|e| wrong("ViewDefinition", format!("it is no JSON: {e}")))?;
+    let view = View::compile(&json)?;
     let name = view.name().to_owned();
     let fits = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if !fits || name.len() > 63 {
-        return Err(format!(
-            "ViewDefinition.name `{name}` becomes the name of a table: use at most 63 lower-case letters, digits and underscores, beginning with a letter"
-        ));
+        let what = format!(
+            "`{name}` becomes the name of a table: use at most 63 lower-case letters, digits and underscores, beginning with a letter"
+        );
+        return Err(wrong("ViewDefinition.name", what));
     }
     if let Some(column) = view.columns().iter().find(|c| c.name == "holder") {
-        return Err(format!("ViewDefinition has a column `{}`: every live table has one of that name; name it otherwise", column.name));
+        let what = format!("there is a column `{}`: every live table has one of that name; name it otherwise", column.name);
+        return Err(wrong("ViewDefinition.select", what));
     }
     let description = json.get("description").or_else(|| json.get("title")).and_then(|d| d.as_str()).unwrap_or_default().to_owned();
     Ok(Wanted::of(&name, &description, view, definition, false))
@@ -142,7 +164,7 @@ impl Database {
     /// Registers a ViewDefinition under `id`, or a new version of it: its table is built in the background and switched on at one
     /// commit. Until then the table of the version before goes on. Answers the commit that holds the definition.
     pub fn register_view(&self, id: &str, definition: &str) -> Result<Commit, ViewRefused> {
-        let wanted = wanted(definition).map_err(ViewRefused::Definition)?;
+        let wanted = wanted(definition)?;
         let name = wanted.schema.name.clone();
         if is_reserved(&name) {
             return Err(ViewRefused::Name(format!("`{name}` is the name of a built-in table; choose another ViewDefinition.name")));
@@ -159,15 +181,16 @@ impl Database {
         let version = self.read(HolderId::CENTRE, KIND, id)?.map_or(1, |v| v.version);
         let state = ViewState::Building { done: 0, in_all: 0 };
         let before = views.insert(id.to_owned(), Registered { table: name, version, wanted: Some(wanted.clone()), state });
+        self.shared.views.set_current(id, Some(version));
         drop(views);
-        let replaces = before.and_then(|b| self.table_of(&b.table));
-        self.build(Some((id.to_owned(), version)), wanted, replaces);
+        self.build(Reason::Registered { id: id.to_owned(), version }, wanted, before.map(|b| b.table));
         Ok(commit)
     }
 
     /// Takes a view away, and its table at one commit. `None` if there is no such view.
     pub fn remove_view(&self, id: &str) -> Result<Option<Commit>, WriteError> {
         let Some(view) = self.shared.views.lock().remove(id) else { return Ok(None) };
+        self.shared.views.set_current(id, None);
         let commit = self.write_document(KIND, id, None)?;
         if let Some(table) = self.table_of(&view.table) {
             let (reply, answer) = sync_channel(1);
@@ -183,9 +206,9 @@ impl Database {
         let Some(view) = views.get_mut(id) else { return false };
         let Some(wanted) = view.wanted.clone() else { return true };
         view.state = ViewState::Building { done: 0, in_all: 0 };
-        let (table, version) = (view.table.clone(), view.version);
+        let version = view.version;
         drop(views);
-        self.build(Some((id.to_owned(), version)), wanted, self.table_of(&table));
+        self.build(Reason::Registered { id: id.to_owned(), version }, wanted, None);
         true
     }
 
@@ -230,7 +253,7 @@ impl Database {
                 view: view.view.clone(),
                 builtin: view.builtin,
             };
-            self.build(None, wanted, Some(id));
+            self.build(Reason::Damaged(id), wanted, None);
         }
     }
 
@@ -246,17 +269,18 @@ impl Database {
         };
         let lacking: Vec<_> = self.shared.views.lock().iter().filter_map(lacking).collect();
         for (id, version, wanted) in lacking {
-            self.build(Some((id, version)), wanted, None);
+            self.build(Reason::Registered { id, version }, wanted, None);
         }
     }
 
-    /// Builds a table on a thread of its own, one after the other. `view`: the registered view and the version that it is built for.
-    fn build(&self, view: Option<(String, u64)>, wanted: Wanted, replaces: Option<TableId>) {
+    /// Builds a table on a thread of its own, one after the other.
+    /// `replaces`: the name of the table whose place it takes, if that is another one.
+    fn build(&self, reason: Reason, wanted: Wanted, replaces: Option<String>) {
         let (shared, queue) = (self.shared.clone(), self.queue.clone());
         let thread = std::thread::Builder::new().name("view-builder".to_owned()).spawn(move || {
             let _one_at_a_time = shared.building.lock().unwrap_or_else(PoisonError::into_inner);
             let current = |views: &mut BTreeMap<String, Registered>, state: Option<ViewState>| {
-                let Some((id, version)) = &view else { return true };
+                let Reason::Registered { id, version } = &reason else { return true };
                 let Some(registered) = views.get_mut(id).filter(|v| v.version == *version) else { return false };
                 if let Some(state) = state {
                     registered.state = state;
@@ -271,18 +295,21 @@ impl Database {
                     current(&mut shared.views.lock(), Some(ViewState::Building { done, in_all }));
                 },
             };
+            let forget = || {
+                if let Reason::Damaged(table) = &reason {
+                    shared.damaged.lock().unwrap_or_else(PoisonError::into_inner).remove(table);
+                }
+            };
             let table = wanted.schema.name.clone();
-            let state = match builder.build(wanted, replaces) {
+            let state = match builder.build(wanted, reason.clone(), replaces) {
                 Ok(since) => ViewState::Live { since },
-                Err(BuildError::GivenUp) => return,
+                Err(BuildError::GivenUp) => return forget(),
                 Err(error) => {
                     tracing::error!(table, %error, "the table of a view was not built");
                     ViewState::Failed { reason: error.to_string() }
                 }
             };
-            if let Some(id) = replaces {
-                shared.damaged.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            }
+            forget();
             current(&mut shared.views.lock(), Some(state));
         });
         if let Err(error) = thread {

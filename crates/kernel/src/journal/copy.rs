@@ -62,10 +62,13 @@ fn unwritable(error: std::io::Error) -> JournalError {
     JournalError::Inconsistent(format!("the copy cannot be written: {error}"))
 }
 
-/// What a journal that nobody writes is at. Older formats have no timeline and are not copied.
+/// What a journal that nobody has open is at. Older formats have no timeline and are not copied.
 pub(crate) fn inspect(path: &Path) -> Result<CopiedJournal, JournalError> {
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    state(&connection)
+    // One that may write takes the files of the write-ahead log with it when it is closed; nothing is written.
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let state = state(&connection)?;
+    connection.close().map_err(|(_, e)| e)?;
+    Ok(state)
 }
 
 fn state(connection: &Connection) -> Result<CopiedJournal, JournalError> {

@@ -167,6 +167,10 @@ impl Writer {
         for hash in &version.identifiers {
             self.run("DELETE FROM identifier WHERE hash = ?1 AND resource = ?2", params![hash, version.resource.0])?;
         }
+        // Of a Patient. The map of persons stays: it knows ordinals only.
+        let patient = "(SELECT patient FROM resource WHERE ordinal = ?1)";
+        self.run(&format!("DELETE FROM person_identifier WHERE patient = {patient}"), [version.resource.0])?;
+        self.run(&format!("DELETE FROM person_link WHERE patient = {patient}"), [version.resource.0])?;
         Ok(())
     }
 

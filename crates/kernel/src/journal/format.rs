@@ -13,7 +13,14 @@ const SECOND: &str = "
     CREATE TABLE erasure (
         person BLOB PRIMARY KEY, patient INTEGER, commit_number INTEGER NOT NULL, reason TEXT NOT NULL, until INTEGER NOT NULL,
         done_us INTEGER
-    ) WITHOUT ROWID;";
+    ) WITHOUT ROWID;
+    CREATE TABLE person_identifier (hash BLOB NOT NULL, patient INTEGER NOT NULL, PRIMARY KEY (hash, patient)) WITHOUT ROWID;
+    CREATE INDEX person_identifier_by_patient ON person_identifier (patient);
+    CREATE TABLE person_link (patient INTEGER NOT NULL, other INTEGER NOT NULL, PRIMARY KEY (patient, other)) WITHOUT ROWID;
+    CREATE INDEX person_link_by_other ON person_link (other);
+    CREATE TABLE person_change (
+        sequence INTEGER PRIMARY KEY, commit_number INTEGER NOT NULL, patient INTEGER NOT NULL, person INTEGER NOT NULL
+    );";
 
 /// Makes the tables, or brings them from format 1 to 2. Any other format is refused.
 pub(super) fn settle(connection: &Connection) -> Result<(), JournalError> {
@@ -22,7 +29,10 @@ pub(super) fn settle(connection: &Connection) -> Result<(), JournalError> {
         let schema = include_str!("schema.sql");
         let centre = "INSERT INTO holder VALUES (0, 'centre');";
         let format = format!("INSERT INTO meta VALUES ('format', '{FORMAT}');");
-        connection.execute_batch(&format!("BEGIN IMMEDIATE; {schema} {centre} {format} {} COMMIT;", drawn()))?;
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {schema} {centre} {format} {} INSERT INTO meta VALUES ('persons', '1'); COMMIT;",
+            drawn()
+        ))?;
         return Ok(());
     }
     let format: String = connection.query_row("SELECT value FROM meta WHERE key = 'format'", [], |r| r.get(0))?;

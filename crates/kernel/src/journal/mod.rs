@@ -8,6 +8,7 @@ mod copy;
 mod erasure;
 mod format;
 mod lookup;
+mod persons;
 mod writer;
 
 pub(crate) use checkpoint::{Checkpointer, truncate};
@@ -21,6 +22,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+/// What a national identifier is found by: the first half of its SHA-256.
+pub(crate) type NationalHash = [u8; 16];
 
 /// The journal failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +43,9 @@ pub enum JournalError {
     /// Another program reads the file while it is opened.
     #[error("another program reads the journal; end it, then open the database again")]
     Busy,
+    /// The end of the file is missing.
+    #[error("its pages are {0} bytes, and the file has {1}: its end is missing. Put back a whole copy of it, or a backup")]
+    Cut(u64, u64),
     /// The file holds what cannot be.
     #[error("the journal is inconsistent: {0}")]
     Inconsistent(String),
@@ -55,7 +62,20 @@ pub(crate) fn open(path: &Path) -> Result<Writer, JournalError> {
     keep_plans(&connection)?;
     format::settle(&connection)?;
     settle(&connection)?;
+    is_whole(&connection, path)?;
     Writer::new(connection)
+}
+
+/// Whether the file is as long as its pages are, once nothing is in the log alone. SQLite reads what a cut has taken from the
+/// last page as zeros, and finds an empty table there.
+fn is_whole(connection: &Connection, path: &Path) -> Result<(), JournalError> {
+    let pages: u64 =
+        connection.query_row("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()", [], |r| r.get(0))?;
+    match std::fs::metadata(path) {
+        Ok(file) if file.len() < pages => Err(JournalError::Cut(pages, file.len())),
+        Ok(_) => Ok(()),
+        Err(error) => Err(JournalError::Inconsistent(format!("its length cannot be read: {error}"))),
+    }
 }
 
 /// Makes durable what was found, before anybody sees it or writes after it.

@@ -24,6 +24,15 @@ CREATE TABLE version (
     json BLOB                     -- NULL: deleted; TEXT instead of BLOB: erased
 );
 CREATE TABLE identifier (hash INTEGER NOT NULL, resource INTEGER NOT NULL, PRIMARY KEY (hash, resource)) WITHOUT ROWID;
+CREATE TABLE person_identifier ( -- national identifiers of current Patients
+    hash BLOB NOT NULL, patient INTEGER NOT NULL, PRIMARY KEY (hash, patient)
+) WITHOUT ROWID;
+CREATE INDEX person_identifier_by_patient ON person_identifier (patient);
+CREATE TABLE person_link (patient INTEGER NOT NULL, other INTEGER NOT NULL, PRIMARY KEY (patient, other)) WITHOUT ROWID;
+CREATE INDEX person_link_by_other ON person_link (other);
+CREATE TABLE person_change ( -- from which commit on a patient is part of which person (a patient ordinal)
+    sequence INTEGER PRIMARY KEY, commit_number INTEGER NOT NULL, patient INTEGER NOT NULL, person INTEGER NOT NULL
+);
 CREATE TABLE idempotency (
     holder INTEGER NOT NULL, key TEXT NOT NULL, commit_number INTEGER NOT NULL, PRIMARY KEY (holder, key)
 ) WITHOUT ROWID;

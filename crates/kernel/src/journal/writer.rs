@@ -131,6 +131,11 @@ impl Writer {
         )
     }
 
+    /// Notes something about the journal itself.
+    pub(crate) fn set_meta(&self, key: &str, value: &str) -> Result<(), JournalError> {
+        self.run("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", params![key, value])
+    }
+
     pub(crate) fn add_idempotency(&self, holder: HolderId, key: &str, commit: Commit) -> Result<(), JournalError> {
         self.run("INSERT INTO idempotency (holder, key, commit_number) VALUES (?1, ?2, ?3)", params![holder.0, key, commit.0])
     }

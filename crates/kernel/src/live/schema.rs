@@ -1,6 +1,6 @@
 //! What a live table looks like.
 
-use crate::views::{ColumnType, View};
+use crate::views::{About, ColumnType, View};
 use arrow::datatypes::{DataType, TimeUnit};
 
 /// The zone in which instants are shown, and in which dates without a zone are read.
@@ -90,6 +90,8 @@ pub struct TableSchema {
     pub description: String,
     /// Its columns.
     pub columns: Vec<LiveColumn>,
+    /// Whom its rows are about.
+    pub about: About,
 }
 
 impl TableSchema {
@@ -105,7 +107,7 @@ impl TableSchema {
             storage: Storage::Holder,
             description: "The health data holder (hospital) that wrote the resource.".to_owned(),
         });
-        Self { name: name.to_owned(), description: description.to_owned(), columns }
+        Self { name: name.to_owned(), description: description.to_owned(), columns, about: view.about() }
     }
 
     /// The position of a column.
@@ -113,8 +115,17 @@ impl TableSchema {
         self.columns.iter().position(|c| c.name == column)
     }
 
-    /// The column that says whose row it is: the first of storage `Patient`.
+    /// The column that says whose row it is. Other columns of storage `Patient` name further persons.
     pub fn patient_column(&self) -> Option<usize> {
-        self.columns.iter().position(|c| c.storage == Storage::Patient)
+        match self.about {
+            About::Patient(position) => Some(position),
+            About::Nobody | About::Somebody => None,
+        }
+    }
+
+    /// The columns that name persons besides the one whose row it is.
+    pub fn other_patient_columns(&self) -> impl Iterator<Item = usize> {
+        let others = self.columns.iter().enumerate().filter(|(_, c)| c.storage == Storage::Patient).map(|(position, _)| position);
+        others.filter(|position| Some(*position) != self.patient_column())
     }
 }

@@ -1,7 +1,8 @@
 //! All live tables at one commit.
 
 use super::file::Damaged;
-use super::schema::TableSchema;
+use super::persons::PersonMap;
+use super::schema::{Storage, TableSchema};
 use super::segment::{Segment, Segments};
 use super::statistics::Condition;
 use crate::ids::{Commit, HolderId};
@@ -36,6 +37,8 @@ pub struct TableSnapshot {
     pub(super) at: Commit,
     /// Patients whose rows nobody sees, at whatever commit.
     pub(super) hidden: Arc<RoaringBitmap>,
+    /// Which Patients are one person.
+    pub(super) persons: Arc<PersonMap>,
 }
 
 /// A part of a live table that is scanned in one go: at most [`crate::limits::SEGMENT_ROWS`] rows.
@@ -47,6 +50,7 @@ pub struct Part {
     len: usize,
     at: Commit,
     hidden: Arc<RoaringBitmap>,
+    persons: Arc<PersonMap>,
 }
 
 /// Which rows of a part a reader sees.
@@ -75,6 +79,19 @@ impl Snapshot {
     /// All live tables at `commit`, which was made at `time`.
     pub fn new(commit: Commit, time: Timestamp, tables: Arc<[TableSnapshot]>) -> Self {
         Self { commit, time, tables }
+    }
+
+    /// The same with these persons.
+    #[must_use]
+    pub fn with_persons(self, persons: &Arc<PersonMap>) -> Self {
+        let tables = self.tables.iter().map(|t| TableSnapshot { persons: Arc::clone(persons), ..t.clone() }).collect();
+        Self { tables, ..self }
+    }
+
+    /// The same with every Patient as a person of their own: for those who see logical ids, of which a person may have several.
+    #[must_use]
+    pub fn by_patient(self) -> Self {
+        self.with_persons(&Arc::default())
     }
 
     /// The same tables without the rows of these patients, at this and any older commit: they were erased.
@@ -175,6 +192,7 @@ impl TableSnapshot {
             len: self.tail_len.filter(|_| i == tail).unwrap_or_else(|| segment.len()),
             at: self.at,
             hidden: Arc::clone(&self.hidden),
+            persons: Arc::clone(&self.persons),
         };
         let seen = |p: &Part| !p.segment.is_outside(self.at);
         let history = self.history.iter().map(|segment| part((usize::MAX, segment)));
@@ -195,7 +213,8 @@ impl Part {
 
     /// Whether a row of it can meet `condition`, as far as is known without reading it.
     pub fn may_meet(&self, condition: &Condition) -> bool {
-        self.segment.may_meet(condition)
+        // What is known of a stored column is of patients, and a person may have several.
+        matches!(condition, Condition::Patient { .. }) && !self.persons.is_identity() || self.segment.may_meet(condition)
     }
 
     /// Which rows are visible and pass `filter`. It costs next to nothing where every row has begun, none has ended and the
@@ -204,9 +223,9 @@ impl Part {
         if let Some(damaged) = &self.damaged {
             return Err(Damaged::clone(damaged));
         }
-        let patients = match self.schema.patient_column() {
-            Some(position) => Some(self.column(position)?),
-            None => None,
+        let (stored, patients) = match self.schema.patient_column() {
+            Some(position) => (Some(self.segment.column(position, self.len)?), Some(self.column(position)?)),
+            None => (None, None),
         };
         let patients = patients.as_ref().and_then(|p| p.as_primitive_opt::<UInt32Type>());
         if patients.is_none() && !filter.without_patient {
@@ -225,20 +244,43 @@ impl Part {
                 let within = |row: usize| ordinals.values().get(row).is_some_and(|ordinal| patients.contains(*ordinal));
                 mask.keep(self.len, |row| ordinals.is_null(row) || within(row));
             }
-            if !self.hidden.is_empty() {
+            // Whoever is erased is so as a Patient, not as a person of several.
+            if let Some(ordinals) = stored.as_ref().and_then(|p| p.as_primitive_opt::<UInt32Type>())
+                && !self.hidden.is_empty()
+            {
                 let hidden = |row: usize| ordinals.values().get(row).is_some_and(|ordinal| self.hidden.contains(*ordinal));
                 mask.keep(self.len, |row| ordinals.is_null(row) || !hidden(row));
             }
         }
+        self.keep_known(&mut mask, filter)?;
         Ok(mask.simplified())
     }
 
+    /// A row that names further persons needs all of them in the population, and none of them erased.
+    fn keep_known(&self, mask: &mut Visible, filter: &RowFilter) -> Result<(), Damaged> {
+        if filter.patients.is_none() && self.hidden.is_empty() {
+            return Ok(());
+        }
+        for position in self.schema.other_patient_columns() {
+            let column = self.column(position)?;
+            let Some(ordinals) = column.as_primitive_opt::<UInt32Type>() else { continue };
+            let known = |ordinal: u32| filter.patients.as_ref().is_none_or(|p| p.contains(ordinal)) && !self.hidden.contains(ordinal);
+            mask.keep(self.len, |row| ordinals.is_null(row) || ordinals.values().get(row).is_some_and(|o| known(*o)));
+        }
+        Ok(())
+    }
+
     /// All cells of the column at `position` (in [`TableSchema::columns`]), visible or not, typed as
-    /// [`super::schema::Storage::arrow`] says and not copied.
+    /// [`super::schema::Storage::arrow`] says and not copied. A patient is the person that they are at this commit.
     ///
     /// Who shows or computes on it looks at visible rows only. A dictionary's values are also those of hidden rows.
     pub fn column(&self, position: usize) -> Result<ArrayRef, Damaged> {
-        self.segment.column(position, self.len)
+        let column = self.segment.column(position, self.len)?;
+        if self.persons.is_identity() || self.schema.columns.get(position).is_none_or(|c| c.storage != Storage::Patient) {
+            return Ok(column);
+        }
+        let persons = column.as_primitive_opt::<UInt32Type>().and_then(|patients| self.persons.column(patients));
+        Ok(persons.map_or(column, |persons| Arc::new(persons)))
     }
 
     /// The visible rows that pass `filter`, with the columns at `projection` (positions in

@@ -199,6 +199,7 @@ impl LiveTable {
             damaged: self.damaged.clone(),
             at,
             hidden: Arc::default(),
+            persons: Arc::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A ViewDefinition to a [`View`].
 
+use super::about;
 use super::{Column, ColumnPath, ColumnType, Condition, Foci, Part, Select, View, ViewError};
 use crate::fhirpath::types::{self, Class};
 use crate::fhirpath::{Environment, Expression, Literal, ResultType};
@@ -24,7 +25,12 @@ pub(super) fn view(definition: &Value) -> Result<View, ViewError> {
         return Err(wrong(at, "`select` is missing: at least one with a column"));
     }
     let mut columns = Vec::new();
-    let root = Select { at: at.to_owned(), foci: Foci::Same, columns: Vec::new(), parts: compiler.selects(object, at, &mut columns, 0)? };
+    let root = Select {
+        at: at.to_owned(),
+        foci: Foci::Same,
+        columns: Vec::new(),
+        parts: compiler.selects(object, Place { at, depth: 0, at_resource: true }, &mut columns)?,
+    };
     if columns.is_empty() {
         return Err(wrong("ViewDefinition.select", "a view has at least one column"));
     }
@@ -37,6 +43,15 @@ pub(super) fn view(definition: &Value) -> Result<View, ViewError> {
 struct Compiler {
     environment: Environment,
     resource_type: &'static str,
+}
+
+/// Where in a view a select stands.
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    at: &'p str,
+    depth: usize,
+    /// Whether its columns are evaluated on the resource itself.
+    at_resource: bool,
 }
 
 /// A column, and how its type is known.
@@ -164,29 +179,36 @@ impl Compiler {
     }
 
     /// The nested selects of a view or of a select.
-    fn selects(&self, parent: &Map<String, Value>, at: &str, columns: &mut Vec<Typed>, depth: usize) -> Result<Vec<Part>, ViewError> {
+    fn selects(&self, parent: &Map<String, Value>, place: Place<'_>, columns: &mut Vec<Typed>) -> Result<Vec<Part>, ViewError> {
+        let Place { at, depth, .. } = place;
         let selects = array(parent, "select", at)?.iter().enumerate();
-        selects.map(|(i, select)| Ok(Part::Select(self.select(select, &format!("{at}.select[{i}]"), columns, depth + 1)?))).collect()
+        let select = |(i, select)| {
+            let at = &format!("{at}.select[{i}]");
+            Ok(Part::Select(self.select(select, Place { at, depth: depth + 1, ..place }, columns)?))
+        };
+        selects.map(select).collect()
     }
 
-    fn select(&self, select: &Value, at: &str, columns: &mut Vec<Typed>, depth: usize) -> Result<Select, ViewError> {
+    fn select(&self, select: &Value, place: Place<'_>, columns: &mut Vec<Typed>) -> Result<Select, ViewError> {
+        let Place { at, depth, .. } = place;
         if depth > MAX_SELECT_DEPTH {
             return Err(wrong(at, format!("selects nest deeper than {MAX_SELECT_DEPTH} levels")));
         }
         let members = object(select, at)?;
         check_members(members, &["column", "select", "forEach", "forEachOrNull", "unionAll", "repeat"], at)?;
         let foci = self.foci(members, at)?;
+        let place = Place { at_resource: place.at_resource && matches!(foci, Foci::Same), ..place };
         if !["column", "select", "unionAll"].iter().any(|name| members.contains_key(*name)) {
             return Err(wrong(at, "a select has `column`, `select` or `unionAll`"));
         }
         let mut paths = Vec::new();
         for (i, column) in array(members, "column", at)?.iter().enumerate() {
-            paths.push(self.column(column, &format!("{at}.column[{i}]"), columns)?);
+            paths.push(self.column(column, Place { at: &format!("{at}.column[{i}]"), ..place }, columns)?);
         }
-        let mut parts = self.selects(members, at, columns, depth)?;
+        let mut parts = self.selects(members, place, columns)?;
         let branches = array(members, "unionAll", at)?;
         if !branches.is_empty() {
-            parts.push(Part::Union(self.union(branches, at, columns, depth)?));
+            parts.push(Part::Union(self.union(branches, place, columns)?));
         }
         Ok(Select { at: at.to_owned(), foci, columns: paths, parts })
     }
@@ -211,14 +233,14 @@ impl Compiler {
         }
     }
 
-    fn union(&self, branches: &[Value], at: &str, columns: &mut Vec<Typed>, depth: usize) -> Result<Vec<Select>, ViewError> {
+    fn union(&self, branches: &[Value], place: Place<'_>, columns: &mut Vec<Typed>) -> Result<Vec<Select>, ViewError> {
         let first = columns.len();
         let mut selects = Vec::new();
         for (i, branch) in branches.iter().enumerate() {
-            let at = format!("{at}.unionAll[{i}]");
+            let at = format!("{}.unionAll[{i}]", place.at);
             // Every branch fills the columns of the first.
             let earlier = columns.split_off(first);
-            selects.push(self.select(branch, &at, columns, depth + 1)?);
+            selects.push(self.select(branch, Place { at: &at, depth: place.depth + 1, ..place }, columns)?);
             if i > 0 {
                 merge(columns.get_mut(first..).unwrap_or_default(), earlier, &at)?;
             }
@@ -226,7 +248,8 @@ impl Compiler {
         Ok(selects)
     }
 
-    fn column(&self, column: &Value, at: &str, columns: &mut Vec<Typed>) -> Result<ColumnPath, ViewError> {
+    fn column(&self, column: &Value, place: Place<'_>, columns: &mut Vec<Typed>) -> Result<ColumnPath, ViewError> {
+        let at = place.at;
         let members = object(column, at)?;
         check_members(members, &["name", "path", "type", "collection", "description", "tag"], at)?;
         let name = text(members, "name", at)?.ok_or_else(|| wrong(at, "`name` is missing"))?;
@@ -246,7 +269,11 @@ impl Compiler {
         let (column_type, source) = self.column_type(path.result_type(), declared);
         let untyped = source == TypeSource::Unknown || declared == Some(None);
         let description = text(members, "description", at)?.unwrap_or_default().to_owned();
-        columns.push(Typed { column: Column { name: name.to_owned(), column_type, collection, description }, source, untyped });
+        let of_patient = column_type == ColumnType::Key(Some("Patient")) && !collection;
+        let written = members.get("path").and_then(Value::as_str).unwrap_or_default();
+        let subject = of_patient && about::is_subject(self.resource_type, written, place.at_resource);
+        let column = Column { name: name.to_owned(), column_type, collection, description, subject };
+        columns.push(Typed { column, source, untyped });
         Ok(ColumnPath { position: columns.len() - 1, path })
     }
 
@@ -284,9 +311,11 @@ fn merge(columns: &mut [Typed], earlier: Vec<Typed>, at: &str) -> Result<(), Vie
         if !same && column.source.min(earlier.source) >= TypeSource::Declared {
             return Err(wrong(at, format!("column {name}: its type differs between the branches")));
         }
+        let subject = column.column.subject && earlier.column.subject;
         if column.source <= earlier.source {
             *column = earlier;
         }
+        column.column.subject = subject;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! A view is row-local: its rows depend on one version of one resource and on nothing else.
 
+mod about;
 pub mod builtin;
 mod compile;
 pub mod render;
@@ -13,6 +14,8 @@ mod tests;
 use crate::fhir::json::Value;
 use crate::fhirpath::Expression;
 use bumpalo::Bump;
+
+pub use about::About;
 
 /// The type of a column, from `column.type` (or inferred; `String` where nothing is known).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub struct Column {
     pub collection: bool,
     /// `column.description`.
     pub description: String,
+    /// Whether it is the key of the patient that the resource is about.
+    pub subject: bool,
 }
 
 /// A cell of a row, borrowed from the resource.
@@ -174,6 +179,15 @@ impl View {
     /// Its columns, in order.
     pub fn columns(&self) -> &[Column] {
         &self.columns
+    }
+
+    /// Whom its rows are about.
+    pub fn about(&self) -> About {
+        match self.columns.iter().position(|c| c.subject) {
+            Some(position) => About::Patient(position),
+            None if about::nobody(self.resource_type) => About::Nobody,
+            None => About::Somebody,
+        }
     }
 
     /// The rows of one resource; none if it is of another type or a `where` says no. `row` is called once per row.

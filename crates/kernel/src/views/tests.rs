@@ -1,7 +1,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use super::builtin::{TREATMENT, builtin_views};
-use super::{Cell, ColumnType, View, ViewError, has_modifier_extension, render};
+use super::{About, Cell, ColumnType, View, ViewError, has_modifier_extension, render};
 use crate::fhir::json;
 use bumpalo::Bump;
 use serde_json::{Value, json};
@@ -269,4 +269,34 @@ fn a_patient_is_dead_if_it_says_so_or_when() {
     assert_eq!(deceased(json!({"deceasedBoolean": false})), json!(false));
     assert_eq!(deceased(json!({"deceasedBoolean": true})), json!(true));
     assert_eq!(deceased(json!({"deceasedDateTime": "2024"})), json!(true));
+}
+
+#[test]
+fn a_view_knows_whom_its_rows_are_about() {
+    for builtin in builtin_views() {
+        let expected = match builtin.table {
+            "research_study" => About::Nobody,
+            "patient" => About::Patient(0), // its `resource_id` and `patient_key` are the same
+            _ => About::Patient(builtin.view.columns().iter().position(|c| c.name == "patient_key").unwrap()),
+        };
+        assert_eq!(builtin.view.about(), expected, "{}", builtin.table);
+    }
+    let about = |resource: &str, select: Value| {
+        View::compile(&json!({"resourceType": "ViewDefinition", "resource": resource, "select": select})).unwrap().about()
+    };
+    let code = json!({"name": "status", "path": "status"});
+    let subject = json!({"name": "who", "path": "subject.getReferenceKey(Patient)"});
+    let performer = json!({"name": "by", "path": "performer.first().getReferenceKey(Patient)"});
+    let collection = json!({"name": "who", "path": "subject.getReferenceKey(Patient)", "collection": true});
+    assert_eq!(about("Observation", json!([{"column": [code]}])), About::Somebody, "no key at all");
+    assert_eq!(about("Observation", json!([{"column": [code, performer]}])), About::Somebody, "somebody else's key");
+    assert_eq!(about("Observation", json!([{"column": [collection]}])), About::Somebody, "a list is text");
+    assert_eq!(about("Observation", json!([{"column": [performer, subject]}])), About::Patient(1));
+    assert_eq!(about("Observation", json!([{"forEach": "component", "column": [subject]}])), About::Somebody);
+    assert_eq!(about("Observation", json!([{"column": [code]}, {"select": [{"column": [subject]}]}])), About::Patient(1));
+    let other = json!({"name": "who", "path": "performer.first().getReferenceKey(Patient)"});
+    let branches = |second: &Value| json!([{"unionAll": [{"column": [subject]}, {"column": [second]}]}]);
+    assert_eq!(about("Observation", branches(&subject)), About::Patient(0));
+    assert_eq!(about("Observation", branches(&other)), About::Somebody, "one branch names somebody else");
+    assert_eq!(about("Organization", json!([{"column": [{"name": "name", "path": "name"}]}])), About::Nobody);
 }

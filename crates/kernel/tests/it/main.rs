@@ -4,6 +4,8 @@
 mod builtin_views;
 mod disclosure;
 mod faults;
+mod full_disk;
+mod incremental;
 mod simulation;
 mod sql_on_fhir;
 mod views_in_the_field;

@@ -1,16 +1,14 @@
 //! `dugnad view`.
 
-mod rows;
-
 use super::CliError;
 use super::query::{default_format, write_all};
 use super::source::{Files, Unit, read_file};
 use crate::query::format::Format;
+use crate::query::format::rows::{Rows, resources};
 use bumpalo::Bump;
 use clap::{Args, Subcommand};
-use dugnad_kernel::fhir::json::{self, Value};
+use dugnad_kernel::fhir::json;
 use dugnad_kernel::views::View as CompiledView;
-use rows::Rows;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -80,7 +78,7 @@ impl Run {
 /// Writes the rows of all resources in `files` to `out`, and tells how many there were. A resource that the view cannot be
 /// evaluated on is named on stderr, and the result is an error.
 pub fn rows_of(view: &CompiledView, files: &Files, format: Format, out: impl io::Write) -> Result<u64, CliError> {
-    let rows = Rows::new(format, view.columns())?;
+    let rows = Rows::new(format, view.columns()).map_err(CliError::failed)?;
     let mut runner = Runner { rows, view, arena: Bump::new(), out, failures: 0, ended: None };
     for path in &files.files {
         if !read_file(path, &std::sync::Arc::default(), &mut |unit| runner.take(unit)) {
@@ -111,7 +109,7 @@ impl<W: io::Write> Runner<'_, W> {
                 }
             }
         }
-        match self.rows.flush(&mut self.out) {
+        match self.flush() {
             Ok(true) => true,
             Ok(false) => {
                 self.ended = Some(Ok(()));
@@ -121,6 +119,14 @@ impl<W: io::Write> Runner<'_, W> {
                 self.ended = Some(Err(error));
                 false
             }
+        }
+    }
+
+    /// False if nobody reads any more.
+    fn flush(&mut self) -> Result<bool, CliError> {
+        match self.rows.take().map_err(CliError::failed)? {
+            Some(bytes) => write_all(&mut self.out, &bytes),
+            None => Ok(true),
         }
     }
 
@@ -155,21 +161,8 @@ impl<W: io::Write> Runner<'_, W> {
             Some(Ok(())) => return Ok(count),
             None => {}
         }
-        let rest = self.rows.finish()?;
+        let rest = self.rows.finish().map_err(CliError::failed)?;
         write_all(&mut self.out, &rest)?;
         if self.failures == 0 { Ok(count) } else { Err(CliError::Failed(format!("{} resource(s) gave no rows; see above", self.failures))) }
     }
 }
-
-/// The resources of a document: itself, or those of a Bundle's entries unless the view is of Bundles.
-pub fn resources<'a>(document: Value<'a>, wanted: &str) -> Vec<(String, Value<'a>)> {
-    if wanted == "Bundle" || document.str("resourceType") != Some("Bundle") {
-        return vec![(String::new(), document)];
-    }
-    let entries = document.get("entry").map_or(&[][..], |entry| entry.items());
-    let resource = |(n, entry): (usize, &Value<'a>)| entry.get("resource").map(|resource| (format!("Bundle.entry[{n}]: "), resource));
-    entries.iter().enumerate().filter_map(resource).collect()
-}
-
-#[cfg(test)]
-mod tests;

@@ -3,6 +3,7 @@
 //! Readers of Parquet and Arrow are served types that all of them know: dictionaries with signed keys (pandas refuses
 //! unsigned ones), plain UTF-8 instead of string views, and every column under a name of its own.
 
+pub mod rows;
 #[cfg(test)]
 mod tests;
 mod text;

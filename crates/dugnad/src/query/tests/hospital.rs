@@ -14,6 +14,7 @@ use dugnad_kernel::ids::{HolderId, PatientOrdinal, ResourceOrdinal};
 use dugnad_kernel::live::schema::{LiveColumn, Storage, TableSchema, ZONE};
 use dugnad_kernel::live::{Condition, Damaged, RowFilter, Visible};
 use dugnad_kernel::permit::{Columns, TableGrant, Transform};
+use dugnad_kernel::views::About;
 use roaring::RoaringBitmap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -110,8 +111,9 @@ fn schema(table: &str, columns: &[(&str, Storage)]) -> Arc<TableSchema> {
         storage: *storage,
         description: format!("The {name} of a {table}."),
     };
-    let columns = columns.iter().chain(&[("holder", Storage::Holder)]).map(column).collect();
-    Arc::new(TableSchema { name: table.to_owned(), description: format!("A {table}."), columns })
+    let columns: Vec<LiveColumn> = columns.iter().chain(&[("holder", Storage::Holder)]).map(column).collect();
+    let about = columns.iter().position(|c: &LiveColumn| c.storage == Storage::Patient).map_or(About::Nobody, About::Patient);
+    Arc::new(TableSchema { name: table.to_owned(), description: format!("A {table}."), columns, about })
 }
 
 pub(in crate::query) fn codes<'a>(values: impl IntoIterator<Item = Option<&'a str>>) -> ArrayRef {

@@ -6,10 +6,11 @@ use super::*;
 use crate::live::{RowFilter, Snapshot};
 use arrow::util::pretty::pretty_format_batches;
 use memchr::memmem;
+use roaring::RoaringBitmap;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Stands in everything that is stored about the person who is erased, and nowhere else.
 const PLANTED: &str = "Xyzzyplugh";

@@ -118,3 +118,18 @@ fn a_view_that_fails_on_what_is_there_says_so_and_one_that_fails_later_counts() 
     let ViewState::Failed { reason } = state(&bench, "v") else { panic!("it failed") };
     assert!(reason.contains("Observation of commit 3") && reason.contains("code"), "{reason}");
 }
+
+/// Found by simulation: a Patient that was mentioned first in a column of keys of any type got no patient ordinal, ever, so
+/// that its rows had no keys.
+#[test]
+fn a_patient_has_a_patient_key_whatever_column_mentions_it_first() {
+    let any = r#"{"resourceType":"ViewDefinition","name":"about","status":"active","resource":"Condition","select":[{"column":[
+        {"name":"about","path":"subject.getReferenceKey()"}]}]}"#;
+    let bench = small();
+    bench.database.register_view("v1", any).unwrap();
+    wait_until("the view", || is_live(&bench, "v1"));
+    bench.put(r#"{"resourceType":"Condition","id":"c","subject":{"reference":"Patient/p"}}"#).unwrap();
+    bench.put(&patient("p", "female")).unwrap();
+    let key = |table| rows(&bench.database.snapshot(), table, &["patient_key"])[0].column(0).null_count();
+    assert_eq!((key("patient"), key("condition")), (0, 0));
+}

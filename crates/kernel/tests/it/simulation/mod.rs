@@ -2,13 +2,15 @@
 //! step both must say the same, at the newest commit and at an older one.
 //!
 //! `DUGNAD_SEEDS` says how many stories are run, `DUGNAD_SEED` with which seed they begin (and alone: that one story).
-//! A story that fails is made shorter while it goes on failing, and printed with the command that repeats it.
+//! `just simulate` runs many. A story that fails is made shorter while it goes on failing, and printed with the command that repeats it.
 
+pub mod definition;
 pub mod model;
 mod request;
-mod rows;
+pub mod rows;
 pub mod run;
 pub mod story;
+mod together;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -16,12 +18,12 @@ use run::Failure;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use story::{Plot, Step};
+use story::{Operation, Plot, Step};
 
 /// How many stories the suite runs: in memory, and where every commit waits for a disk.
-const SEEDS: (u64, u64) = (1_500, 60);
+const SEEDS: (u64, u64) = (800, 40);
 
-const PLOT: Plot = Plot { operations: 30, drawn_ids: true, crashes: true };
+const PLOT: Plot = Plot { operations: 30, drawn_ids: true, views: true, crashes: true };
 
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
@@ -49,7 +51,8 @@ fn run_story(story: &[Step]) -> Result<(), Failure> {
     })
 }
 
-/// Leaves out what is not needed for the story to fail: half of it, a quarter, and so on to single operations.
+/// Leaves out what is not needed for the story to fail: half of it, a quarter, and so on to single operations; then single
+/// entries of transactions.
 fn shrink(mut story: Vec<Step>, mut failure: Failure) -> (Vec<Step>, Failure) {
     story.truncate(failure.step);
     let mut size = story.len().div_ceil(2);
@@ -58,19 +61,41 @@ fn shrink(mut story: Vec<Step>, mut failure: Failure) -> (Vec<Step>, Failure) {
         while at < story.len() {
             let mut shorter = story.clone();
             shorter.drain(at..(at + size).min(story.len()));
-            match run_story(&shorter) {
-                Err(again) => {
-                    shorter.truncate(again.step);
-                    (story, failure) = (shorter, again);
-                }
-                Ok(()) => at += size,
+            if !try_instead(shorter, &mut story, &mut failure) {
+                at += size;
             }
         }
         if size <= 1 {
-            return (story, failure);
+            break;
         }
         size = size.div_ceil(2);
     }
+    for at in (0..story.len()).rev() {
+        let mut entry = 0;
+        while let Some(shorter) = without_entry(&story, at, entry) {
+            entry += usize::from(!try_instead(shorter, &mut story, &mut failure));
+        }
+    }
+    (story, failure)
+}
+
+/// Takes a shorter story if it fails too.
+fn try_instead(mut shorter: Vec<Step>, story: &mut Vec<Step>, failure: &mut Failure) -> bool {
+    let Err(again) = run_story(&shorter) else { return false };
+    shorter.truncate(again.step);
+    (*story, *failure) = (shorter, again);
+    true
+}
+
+/// The story without an entry of a transaction of several; `None` if there is no such entry.
+fn without_entry(story: &[Step], at: usize, entry: usize) -> Option<Vec<Step>> {
+    let mut shorter = story.to_vec();
+    let Operation::Write(write) = &mut shorter.get_mut(at)?.operation else { return None };
+    if !write.transaction || write.entries.len() < 2 || entry >= write.entries.len() {
+        return None;
+    }
+    write.entries.remove(entry);
+    Some(shorter)
 }
 
 fn tell(seed: u64, story: &[Step], failure: &Failure) -> String {

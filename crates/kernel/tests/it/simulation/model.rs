@@ -4,13 +4,15 @@
 //! built-in views make of each version, on its own.
 
 use super::request::{Request, Sent, What, full_url};
-use super::rows;
+use super::rows::{self, Table};
 use super::story::Id;
 use dugnad_kernel::fhir::definitions::is_resource_type;
 use dugnad_kernel::ids::HolderId;
+use dugnad_kernel::views::View;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Names of code systems.
 pub struct System;
@@ -33,7 +35,7 @@ pub struct Version {
     /// With id and meta; `None`: deleted.
     pub content: Option<Value>,
     /// Table and row.
-    pub rows: Vec<(&'static str, String)>,
+    pub rows: Vec<(String, String)>,
 }
 
 /// The state after the operations so far.
@@ -47,6 +49,8 @@ pub struct Model {
     keys: HashMap<(u16, String), u64>,
     /// Ids that the server drew.
     drawn: Vec<Name>,
+    /// The built-in tables and those of registered views.
+    pub tables: Vec<Arc<Table>>,
 }
 
 /// What a write must come to.
@@ -86,7 +90,7 @@ type Refusal = u16;
 impl Model {
     pub fn new(clock: Timestamp) -> Self {
         let (holders, commits, resources) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { clock, holders, commits, resources, keys: HashMap::new(), drawn: Vec::new() }
+        Self { clock, holders, commits, resources, keys: HashMap::new(), drawn: Vec::new(), tables: rows::builtin() }
     }
 
     pub fn newest(&self) -> u64 {
@@ -310,7 +314,7 @@ impl Model {
                 content["meta"] = stamp;
                 content
             });
-            let rows = content.as_ref().map(|c| rows::of_resource(c, request.holder, &self.holders)).unwrap_or_default();
+            let rows = content.as_ref().map(|c| rows::of_resource(c, request.holder, &self.holders, &self.tables)).unwrap_or_default();
             self.add((request.holder.0, (*kind).to_owned(), id.clone()), content, rows);
         }
         for (i, sent) in request.entries.iter().enumerate() {
@@ -328,24 +332,54 @@ impl Model {
         self.add((HolderId::CENTRE.0, kind.to_owned(), id.to_owned()), Some(content), Vec::new());
     }
 
+    /// Registers a view, or takes its place: its table answers every commit.
+    pub fn register_view(&mut self, definition: &Value) {
+        let view = View::compile(definition).unwrap();
+        let table = Table { name: view.name().to_owned(), view, builtin: false };
+        self.put_document("ViewDefinition", &table.name, definition.clone());
+        self.remove_table(&table.name);
+        let tables = [Arc::new(table)];
+        for ((holder, kind, _), versions) in &mut self.resources {
+            for version in versions.iter_mut().filter(|_| is_resource_type(kind)) {
+                let Some(content) = &version.content else { continue };
+                version.rows.extend(rows::of_resource(content, HolderId(*holder), &self.holders, &tables));
+            }
+        }
+        self.tables.extend(tables);
+    }
+
+    /// Takes a registered view away; nothing happens if it is not there.
+    pub fn remove_view(&mut self, name: &str) {
+        if self.tables.iter().any(|t| t.name == name) {
+            self.commit();
+            self.add((HolderId::CENTRE.0, "ViewDefinition".to_owned(), name.to_owned()), None, Vec::new());
+            self.remove_table(name);
+        }
+    }
+
+    fn remove_table(&mut self, name: &str) {
+        self.tables.retain(|t| t.name != name);
+        self.resources.values_mut().flatten().for_each(|version| version.rows.retain(|(table, _)| table != name));
+    }
+
     fn commit(&mut self) {
         let now = self.now();
         self.commits.push(now);
     }
 
-    fn add(&mut self, name: Name, content: Option<Value>, rows: Vec<(&'static str, String)>) {
+    fn add(&mut self, name: Name, content: Option<Value>, rows: Vec<(String, String)>) {
         let (commit, time) = (self.newest(), self.commits[self.commits.len() - 1]);
         let versions = self.resources.entry(name).or_default();
         versions.push(Version { number: versions.len() as u64 + 1, commit, time, content, rows });
     }
 
     /// The rows of all tables at a commit, sorted.
-    pub fn rows(&self, commit: u64) -> BTreeMap<&'static str, Vec<&str>> {
-        let mut tables: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+    pub fn rows(&self, commit: u64) -> BTreeMap<&str, Vec<&str>> {
+        let mut tables: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for versions in self.resources.values() {
             let visible = versions.iter().rev().find(|v| v.commit <= commit);
             for (table, row) in visible.map(|v| v.rows.as_slice()).unwrap_or_default() {
-                tables.entry(*table).or_default().push(row);
+                tables.entry(table).or_default().push(row);
             }
         }
         tables.values_mut().for_each(|rows| rows.sort_unstable());

@@ -9,44 +9,62 @@ use dugnad_kernel::ids::{HolderId, PatientOrdinal, ResourceOrdinal};
 use dugnad_kernel::live::schema::{Storage, ZONE};
 use dugnad_kernel::live::{RowFilter, Snapshot, TableSnapshot};
 use dugnad_kernel::views::builtin::{Builtin, builtin_views};
-use dugnad_kernel::views::{Cell, Column, ColumnType, has_modifier_extension};
+use dugnad_kernel::views::render::write_json;
+use dugnad_kernel::views::{Cell, Column, ColumnType, View, has_modifier_extension};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Unit};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 const NULL: &str = "∅";
 
-static VIEWS: LazyLock<Vec<Builtin>> = LazyLock::new(builtin_views);
+static BUILTIN: LazyLock<Vec<Arc<Table>>> = LazyLock::new(|| {
+    let table = |b: Builtin| Arc::new(Table { name: b.table.to_owned(), view: b.view, builtin: true });
+    builtin_views().into_iter().map(table).collect()
+});
 
-/// Table and row of each row that the built-in views make of a resource.
-pub fn of_resource(resource: &Value, holder: HolderId, holders: &[String]) -> Vec<(&'static str, String)> {
+/// A view and its table.
+#[derive(Debug)]
+pub struct Table {
+    pub name: String,
+    pub view: View,
+    pub builtin: bool,
+}
+
+/// The tables that every database has.
+pub fn builtin() -> Vec<Arc<Table>> {
+    BUILTIN.clone()
+}
+
+/// Table and row of each row that the views make of a resource.
+pub fn of_resource(resource: &Value, holder: HolderId, holders: &[String], tables: &[Arc<Table>]) -> Vec<(String, String)> {
     let arena = Bump::new();
     let text = resource.to_string();
     let parsed = json::parse(text.as_bytes(), &arena).unwrap();
     let mut rows = Vec::new();
-    if has_modifier_extension(&parsed) {
-        return rows;
-    }
-    for builtin in VIEWS.iter().filter(|b| resource["resourceType"] == b.view.resource_type()) {
+    let modified = has_modifier_extension(&parsed);
+    for table in tables.iter().filter(|t| resource["resourceType"] == t.view.resource_type() && !(t.builtin && modified)) {
         let take = &mut |cells: &[Cell<'_>]| {
-            let mut row: Vec<String> =
-                cells.iter().zip(builtin.view.columns()).map(|(cell, column)| text_of(cell, column, holder)).collect();
+            let mut row: Vec<String> = cells.iter().zip(table.view.columns()).map(|(cell, column)| text_of(cell, column, holder)).collect();
             row.push(holders[usize::from(holder.0) - 1].clone());
-            rows.push((builtin.table, row.join("|")));
+            rows.push((table.name.clone(), row.join("|")));
         };
-        builtin.view.run(parsed, &arena, take).unwrap();
+        table.view.run(parsed, &arena, take).unwrap();
     }
     rows
 }
 
 fn text_of(cell: &Cell<'_>, column: &Column, holder: HolderId) -> String {
-    assert!(!column.collection, "no built-in view has a column of lists");
     match (cell, column.column_type) {
         (Cell::Null, _) => NULL.to_owned(),
+        (Cell::List(_), _) if column.collection => {
+            let mut json = Vec::new();
+            write_json(cell, &mut json);
+            String::from_utf8(json).unwrap()
+        }
         (Cell::Boolean(value), ColumnType::Boolean) => value.to_string(),
         (Cell::Integer(value), ColumnType::Integer) => value.to_string(),
         (Cell::Integer(value), ColumnType::Decimal) => format!("{:?}", *value as f64),

@@ -1,18 +1,22 @@
 //! Runs a story on a database and on the model, and says where they differ.
 
+use super::definition::definition;
 use super::model::{Expected, Model};
 use super::request::Request;
 use super::rows::{self, Names};
 use super::story::{Operation, Step, Write};
+use super::together;
 use dugnad_kernel::clock::{Clock, ManualClock};
-use dugnad_kernel::database::{Database, EntryOutcome, Outcome, StoredVersion, WriteError};
+use dugnad_kernel::database::{Database, EntryOutcome, Outcome, StoredVersion, ViewRefused, ViewState, WriteError};
 use dugnad_kernel::ids::{Commit, HolderId};
+use dugnad_kernel::live::Tuning;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The kinds of the documents of the stories.
@@ -77,22 +81,69 @@ pub fn folder() -> TempDir {
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
 }
 
+/// Small, so that a story has full segments, files of them, merges and histories.
+const TUNING: Tuning = Tuning { segment_rows: 6, checkpoint_log_bytes: 1_500 };
+
 /// Opens a database.
 pub fn open(dir: &Path, clock: &Arc<ManualClock>) -> Result<Database, String> {
-    Database::open(dir, Arc::clone(clock) as Arc<dyn Clock>, &mut |_, _| {}).map_err(|e| e.to_string())
+    Database::open_tuned(dir, Arc::clone(clock) as Arc<dyn Clock>, TUNING, &mut |_, _| {}).map_err(|e| e.to_string())
 }
 
-/// Copies what a process that is killed leaves behind. SQLite's index of its log is shared memory: it is made anew.
+/// Waits until the tables of all registered views are built.
+pub fn wait_for_views(database: &Database) -> Result<(), String> {
+    for _ in 0..10_000 {
+        let views = database.views();
+        if views.iter().all(|v| matches!(v.state, ViewState::Live { .. })) {
+            return Ok(());
+        }
+        if let Some(view) = views.iter().find(|v| matches!(v.state, ViewState::Failed { .. })) {
+            return Err(format!("the view {} has failed: {:?}", view.id, view.state));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err(format!("the views are not built: {:?}", database.views()))
+}
+
+/// Copies what a process that is killed leaves behind. Threads in the background may still be writing: what is copied is what
+/// is there twice in a row, so that it has been there at one moment.
 pub fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else if !entry.file_name().to_string_lossy().ends_with("-shm") {
-            std::fs::copy(entry.path(), target).unwrap();
+    let mut files = contents(from);
+    loop {
+        let again = contents(from);
+        if again.is_some() && again == files {
+            break;
+        }
+        files = again;
+    }
+    for (path, bytes) in files.unwrap() {
+        let target = to.join(path);
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::write(target, bytes).unwrap();
+    }
+}
+
+/// Cuts the logs of the live tables, which nobody syncs, each elsewhere.
+fn cut_logs(live: &Path, left: u8) {
+    let logs = contents(live).into_iter().flatten().filter(|(path, _)| path.extension().is_some_and(|e| e == "log"));
+    for ((path, bytes), share) in logs.zip((0..).map(|n: u8| left.wrapping_add(n.wrapping_mul(101)))) {
+        std::fs::write(live.join(path), &bytes[..bytes.len() * usize::from(share) / 256]).unwrap();
+    }
+}
+
+/// The files in a folder and those in it, by their paths in it; `None` if one is removed meanwhile. SQLite's index of its log
+/// is shared memory, and is not one of them.
+fn contents(folder: &Path) -> Option<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).ok()? {
+        let entry = entry.ok()?;
+        let name = PathBuf::from(entry.file_name());
+        if entry.file_type().ok()?.is_dir() {
+            files.extend(contents(&entry.path())?.into_iter().map(|(path, bytes)| (name.join(path), bytes)));
+        } else if !name.to_string_lossy().ends_with("-shm") {
+            files.insert(name, std::fs::read(entry.path()).ok()?);
         }
     }
+    Some(files)
 }
 
 /// The whole story: `Ok`, or the first step after which database and model differ.
@@ -136,13 +187,16 @@ impl Run {
         match &step.operation {
             Operation::Write(write) => self.write(write)?,
             Operation::Batch(writes) => writes.iter().try_for_each(|write| self.write(write))?,
+            Operation::Together(writes) => together::write(&self.database, &mut self.model, writes)?,
             Operation::Holder(n) => self.register(*n)?,
             Operation::Document { kind, id, content } => self.put_document(DOCUMENTS[usize::from(*kind)], *id, *content)?,
-            Operation::Close | Operation::Crash => {
+            Operation::Close | Operation::Crash | Operation::PowerLoss { .. } => {
                 self.restart(&step.operation)?;
                 self.compare_all()?;
             }
             Operation::Checkpoint(mode) => self.checkpoint(mode)?,
+            Operation::View { id, definition } => self.register_view(*id, *definition)?,
+            Operation::WithoutView { id } => self.remove_view(*id)?,
             Operation::Clock(seconds) => {
                 self.model.clock += SignedDuration::from_secs(i64::from(*seconds));
                 self.clock.set(self.model.clock);
@@ -157,7 +211,9 @@ impl Run {
 
     /// Closes it, opens it and compares every commit.
     pub fn end(&mut self) -> Result<(), Trouble> {
+        wait_for_views(&self.database)?;
         self.restart(&Operation::Close)?;
+        wait_for_views(&self.database)?;
         self.compare_all()?;
         Ok((0..=self.model.newest()).try_for_each(|commit| self.compare(commit))?)
     }
@@ -180,6 +236,29 @@ impl Run {
         let commit = self.answered(|database| database.put_document(kind, &id, &content.to_string()), after)?;
         equal("the document's commit", &commit.0, &self.model.newest())?;
         Ok(self.compare_history(HolderId::CENTRE, kind, &id)?)
+    }
+
+    fn register_view(&mut self, id: u8, seed: u32) -> Result<(), Trouble> {
+        let definition = definition(seed, &format!("view_{id}"));
+        let name = definition["name"].as_str().unwrap();
+        let mut after = self.model.clone();
+        after.register_view(&definition);
+        let register = |database: &Database| match database.register_view(name, &definition.to_string()) {
+            Ok(commit) => Ok(commit),
+            Err(ViewRefused::Write(error)) => Err(error),
+            Err(other) => panic!("{other}"),
+        };
+        let commit = self.answered(register, after)?;
+        Ok(equal("the view's commit", &commit.0, &self.model.newest())?)
+    }
+
+    fn remove_view(&mut self, id: u8) -> Result<(), Trouble> {
+        let name = format!("view_{id}");
+        let mut after = self.model.clone();
+        after.remove_view(&name);
+        let there = after.newest() > self.model.newest();
+        let commit = self.answered(|database| database.remove_view(&name), after)?;
+        Ok(equal("the commit without the view", &commit.map(|c| c.0), &there.then(|| self.model.newest()))?)
     }
 
     /// Does what makes `after` of the model. Without an answer it is not known whether it has.
@@ -229,7 +308,7 @@ impl Run {
     }
 
     /// From a connection of its own, as the checkpoint thread does, but when the story says so.
-    fn checkpoint(&self, mode: &str) -> Result<(), Trouble> {
+    pub fn checkpoint(&self, mode: &str) -> Result<(), Trouble> {
         let path = self.dir().join("journal.sqlite");
         let done = Connection::open(path).and_then(|c| c.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())));
         done.map_err(|e| Trouble::Stopped(e.to_string()))
@@ -254,7 +333,9 @@ impl Run {
     fn restart(&mut self, how: &Operation) -> Result<(), Trouble> {
         let before = self.database.snapshot();
         self.reopen(how)?;
-        let difference = before.first_difference(&self.database.snapshot());
+        // The tables of registered views come when they are built, and in that order.
+        let views = self.model.tables.iter().any(|t| !t.builtin);
+        let difference = if views { None } else { before.first_difference(&self.database.snapshot()) };
         difference.map_or(Ok(()), |d| Err(Trouble::Differs(format!("after {how:?}: before, now: {d}"))))
     }
 
@@ -267,6 +348,9 @@ impl Run {
             self.lives += 1;
             copy(&old, &self.dir());
         }
+        if let Operation::PowerLoss { left } = how {
+            cut_logs(&self.dir().join("live"), *left);
+        }
         self.database = open(&self.dir(), &self.clock).map_err(Trouble::Stopped)?;
         Ok(())
     }
@@ -274,13 +358,17 @@ impl Run {
     /// The live tables at a commit.
     fn compare(&mut self, commit: u64) -> Result<(), String> {
         equal("the newest commit", &self.database.snapshot().commit().0, &self.model.newest())?;
+        // A table that is being built is not there yet, or still that of the definition before.
+        let views = self.database.views();
+        let building: Vec<&str> = views.iter().filter(|v| !matches!(v.state, ViewState::Live { .. })).map(|v| v.table.as_str()).collect();
         let snapshot = self.database.snapshot_at(Commit(commit)).map_err(|e| e.to_string())?;
         let snapshot = snapshot.ok_or_else(|| format!("there is no commit {commit}"))?;
         let time = commit.checked_sub(1).map_or(Timestamp::UNIX_EPOCH, |i| self.model.commits[usize::try_from(i).unwrap()]);
         equal(&format!("the time of commit {commit}"), &snapshot.time(), &time)?;
         let found = rows::of_snapshot(&snapshot, &self.database, &mut self.names)?;
         let wanted = self.model.rows(commit);
-        for table in found.keys().map(String::as_str).chain(wanted.keys().copied()) {
+        let tables = found.keys().map(String::as_str).chain(wanted.keys().copied());
+        for table in tables.filter(|table| !building.contains(table)) {
             let none = (Vec::new(), Vec::new());
             let (found, wanted) = (found.get(table).unwrap_or(&none.0), wanted.get(table).unwrap_or(&none.1));
             if !found.iter().eq(wanted.iter()) {
@@ -337,7 +425,7 @@ fn seen(version: &StoredVersion) -> (u64, u64, Timestamp, Option<Value>) {
 }
 
 /// The id that the server gave an entry.
-fn drawn(outcome: Option<&Outcome>, entry: usize) -> String {
+pub fn drawn(outcome: Option<&Outcome>, entry: usize) -> String {
     outcome.and_then(|o| o.entries.get(entry)).map_or_else(|| format!("drawn-{entry}"), |e| e.id.clone())
 }
 

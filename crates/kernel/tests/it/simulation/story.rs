@@ -20,6 +20,8 @@ pub struct Plot {
     pub operations: usize,
     /// Whether the server may draw ids. Not where a write may end without an answer: its ids would not be known.
     pub drawn_ids: bool,
+    /// Whether views are registered.
+    pub views: bool,
     /// Whether the process may be gone and its files be moved.
     pub crashes: bool,
 }
@@ -37,6 +39,8 @@ pub enum Operation {
     Write(Write),
     /// Each entry for itself.
     Batch(Vec<Write>),
+    /// From several clients at once.
+    Together(Vec<Write>),
     /// A hospital is registered; it may have been before.
     Holder(u8),
     /// A document of the centre.
@@ -45,10 +49,16 @@ pub enum Operation {
     Close,
     /// The process is gone; its files are as they were.
     Crash,
+    /// Power is gone, and with it what is not synced: the ends of the logs of the live tables, each from a share of 256 on.
+    PowerLoss { left: u8 },
     /// The clock jumps by so many seconds.
     Clock(i32),
     /// SQLite's write-ahead log is moved into its file: as far as that goes, wholly, or wholly and emptied.
     Checkpoint(&'static str),
+    /// A view is registered, or its definition is replaced by the one drawn from this seed.
+    View { id: u8, definition: u32 },
+    /// A registered view is taken away.
+    WithoutView { id: u8 },
 }
 
 /// A single interaction, or a transaction.
@@ -152,14 +162,18 @@ pub fn story(rng: &mut impl Rng, plot: Plot) -> Vec<Step> {
 impl Operation {
     fn any(rng: &mut impl Rng, plot: Plot) -> Self {
         match rng.random_range(0..100) {
-            0..45 => Self::Write(Write::single(rng, plot)),
-            45..75 => Self::Write(Write::transaction(rng, plot)),
-            75..80 => Self::Batch((0..rng.random_range(1..4)).map(|_| Write::single(rng, plot)).collect()),
+            0..42 => Self::Write(Write::single(rng, plot)),
+            42..72 => Self::Write(Write::transaction(rng, plot)),
+            72..75 if plot.views => Self::View { id: rng.random_range(0..2), definition: rng.random() },
+            75 if plot.views => Self::WithoutView { id: rng.random_range(0..2) },
+            76 | 77 if plot.drawn_ids => Self::Together(Write::together(rng, plot)),
+            72..80 => Self::Batch((0..rng.random_range(1..4)).map(|_| Write::single(rng, plot)).collect()),
             80..83 => Self::Holder(rng.random_range(0..4)),
             83..88 => Self::Document { kind: rng.random_range(0..2), id: rng.random_range(0..3), content: rng.random_range(0..3) },
-            88..91 => Self::Close,
-            91..94 if plot.crashes => Self::Crash,
-            94..97 => Self::Checkpoint(["PASSIVE", "RESTART", "TRUNCATE"][rng.random_range(0..3)]),
+            88..90 => Self::Close,
+            90..92 if plot.crashes => Self::Crash,
+            92 if plot.crashes => Self::PowerLoss { left: rng.random() },
+            93..96 => Self::Checkpoint(["PASSIVE", "RESTART", "TRUNCATE"][rng.random_range(0..3)]),
             _ => Self::Clock(rng.random_range(-100_000..200_000)),
         }
     }
@@ -179,6 +193,13 @@ impl Write {
     fn transaction(rng: &mut impl Rng, plot: Plot) -> Self {
         let entries = (0..rng.random_range(1..6)).map(|_| Entry::any(rng, plot)).collect();
         Self { transaction: true, entries, ..Self::envelope(rng) }
+    }
+
+    /// Writes of one holder, so that they meet.
+    fn together(rng: &mut impl Rng, plot: Plot) -> Vec<Self> {
+        let (holder, count) = (rng.random_range(0..3), rng.random_range(2..6));
+        let mut one = || if rng.random() { Self::single(rng, plot) } else { Self::transaction(rng, plot) };
+        (0..count).map(|_| Self { holder, ..one() }).collect()
     }
 
     fn envelope(rng: &mut impl Rng) -> Self {

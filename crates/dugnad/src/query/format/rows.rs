@@ -1,21 +1,19 @@
 //! Rows of a view as bytes. JSON and CSV are written from the cells as they are; Parquet, Arrow and tables go through Arrow.
 
-use crate::cli::CliError;
-use crate::cli::query::write_all;
-use crate::query::format::{Format, Writer};
+use super::{Format, Writer, failed};
 use arrow::array::{ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bumpalo::Bump;
 use dugnad_kernel::fhir::json::{Value, write_string};
 use dugnad_kernel::views::render::write_json;
 use dugnad_kernel::views::{Cell, Column, ColumnType, View, ViewError};
-use std::io;
+use dugnad_sql::QueryError;
 use std::sync::Arc;
 
 /// How many rows a batch holds.
 const BATCH_ROWS: usize = 8_192;
 
-/// How many bytes are collected before they are written.
+/// How many bytes are collected before they are handed on.
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// A writer of rows.
@@ -23,6 +21,9 @@ pub struct Rows {
     out: Vec<u8>,
     count: u64,
     kind: Kind,
+    most: u64,
+    room: usize,
+    over: bool,
 }
 
 enum Kind {
@@ -38,7 +39,7 @@ enum Kind {
 
 impl Rows {
     /// A writer of rows of `columns`.
-    pub fn new(format: Format, columns: &[Column]) -> Result<Self, CliError> {
+    pub fn new(format: Format, columns: &[Column]) -> Result<Self, QueryError> {
         let mut out = Vec::new();
         let names = || {
             columns
@@ -64,21 +65,41 @@ impl Rows {
             }
             Format::Parquet | Format::Arrow | Format::Table => Kind::Batches(Box::new(Batches::new(format, columns)?)),
         };
-        Ok(Self { out, count: 0, kind })
+        Ok(Self { out, count: 0, kind, most: u64::MAX, room: usize::MAX, over: false })
+    }
+
+    /// At most `most` rows, and no more once `room` bytes have not been taken.
+    #[must_use]
+    pub fn at_most(self, most: u64, room: usize) -> Self {
+        Self { most, room, ..self }
+    }
+
+    /// Whether rows were left out for lack of room.
+    pub fn is_over(&self) -> bool {
+        self.over
     }
 
     /// Adds the rows of a resource.
     pub fn run<'a>(&mut self, view: &View, resource: Value<'a>, arena: &'a Bump) -> Result<(), ViewError> {
-        let Self { out, count, kind } = self;
-        let mut run = |write: &mut dyn FnMut(&[Cell<'a>])| {
+        let Self { out, count, kind, most, room, over } = self;
+        // `write` says how many bytes there are then.
+        let mut run = |write: &mut dyn FnMut(&[Cell<'a>]) -> usize| {
             view.run(resource, arena, &mut |cells| {
-                *count += 1;
-                write(cells);
+                if *count < *most && !*over {
+                    *count += 1;
+                    *over = write(cells) > *room;
+                }
             })
         };
         match kind {
-            Kind::Json { names, lines, first } => run(&mut |cells| json_row(out, names, *lines, first, cells)),
-            Kind::Csv => run(&mut |cells| csv_row(out, cells)),
+            Kind::Json { names, lines, first } => run(&mut |cells| {
+                json_row(out, names, *lines, first, cells);
+                out.len()
+            }),
+            Kind::Csv => run(&mut |cells| {
+                csv_row(out, cells);
+                out.len()
+            }),
             Kind::Batches(batches) => run(&mut |cells| batches.row(cells)),
         }
     }
@@ -88,28 +109,23 @@ impl Rows {
         self.count
     }
 
-    /// Writes what has been collected, if it is enough to be worth it; false if nobody reads any more.
-    pub fn flush(&mut self, out: &mut impl io::Write) -> Result<bool, CliError> {
+    /// What has been collected, if it is enough to be worth handing on.
+    pub fn take(&mut self) -> Result<Option<Vec<u8>>, QueryError> {
         if let Kind::Batches(batches) = &mut self.kind {
             batches.encode(BATCH_ROWS, &mut self.out)?;
         }
-        if self.out.len() < CHUNK_BYTES {
-            return Ok(true);
-        }
-        let written = write_all(out, &self.out);
-        self.out.clear();
-        written
+        Ok((self.out.len() >= CHUNK_BYTES).then(|| std::mem::take(&mut self.out)))
     }
 
     /// The rest and the end.
-    pub fn finish(self) -> Result<Vec<u8>, CliError> {
+    pub fn finish(self) -> Result<Vec<u8>, QueryError> {
         let Self { mut out, kind, .. } = self;
         match kind {
             Kind::Json { lines: false, .. } => out.extend_from_slice(b"]\n"),
             Kind::Json { .. } | Kind::Csv => {}
             Kind::Batches(mut batches) => {
                 batches.encode(1, &mut out)?;
-                out.extend_from_slice(&batches.writer.finish().map_err(CliError::failed)?);
+                out.extend_from_slice(&batches.writer.finish()?);
             }
         }
         Ok(out)
@@ -174,6 +190,7 @@ struct Batches {
     schema: SchemaRef,
     builders: Vec<Builder>,
     rows: usize,
+    bytes: usize,
     writer: Writer,
 }
 
@@ -185,30 +202,36 @@ enum Builder {
 }
 
 impl Batches {
-    fn new(format: Format, columns: &[Column]) -> Result<Self, CliError> {
+    fn new(format: Format, columns: &[Column]) -> Result<Self, QueryError> {
         let builders: Vec<Builder> = columns.iter().map(Builder::of).collect();
         let fields: Vec<Field> = columns.iter().zip(&builders).map(|(c, b)| Field::new(&c.name, b.data_type(), true)).collect();
         let schema = Arc::new(Schema::new(fields));
-        let writer = Writer::new(format, &schema).map_err(CliError::failed)?;
-        Ok(Self { schema, builders, rows: 0, writer })
+        let writer = Writer::new(format, &schema)?;
+        Ok(Self { schema, builders, rows: 0, bytes: 0, writer })
     }
 
-    fn row(&mut self, cells: &[Cell<'_>]) {
+    /// Adds a row; about how many bytes there are then.
+    fn row(&mut self, cells: &[Cell<'_>]) -> usize {
         self.rows += 1;
         for (builder, cell) in self.builders.iter_mut().zip(cells) {
             builder.append(cell);
+            if let Cell::String(text) | Cell::Decimal(text) = cell {
+                self.bytes += text.len();
+            }
         }
+        self.bytes += cells.len() * size_of::<u64>();
+        self.bytes
     }
 
     /// Encodes the rows that are there, if they are at least `at_least`.
-    fn encode(&mut self, at_least: usize, out: &mut Vec<u8>) -> Result<(), CliError> {
+    fn encode(&mut self, at_least: usize, out: &mut Vec<u8>) -> Result<(), QueryError> {
         if self.rows < at_least {
             return Ok(());
         }
-        self.rows = 0;
+        (self.rows, self.bytes) = (0, 0);
         let columns: Vec<ArrayRef> = self.builders.iter_mut().map(Builder::finish).collect();
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(CliError::failed)?;
-        out.extend_from_slice(&self.writer.write(&batch).map_err(CliError::failed)?);
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(failed)?;
+        out.extend_from_slice(&self.writer.write(&batch)?);
         Ok(())
     }
 }
@@ -263,9 +286,20 @@ impl Builder {
     }
 }
 
+/// The resources of a document: itself, or those of a Bundle's entries unless the view is of Bundles.
+pub fn resources<'a>(document: Value<'a>, wanted: &str) -> Vec<(String, Value<'a>)> {
+    if wanted == "Bundle" || document.str("resourceType") != Some("Bundle") {
+        return vec![(String::new(), document)];
+    }
+    let entries = document.get("entry").map_or(&[][..], |entry| entry.items());
+    let resource = |(n, entry): (usize, &Value<'a>)| entry.get("resource").map(|resource| (format!("Bundle.entry[{n}]: "), resource));
+    entries.iter().enumerate().filter_map(resource).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dugnad_kernel::fhir::json;
 
     #[test]
     fn cells_as_json_and_csv() {
@@ -289,5 +323,15 @@ mod tests {
         out.clear();
         csv_row(&mut out, &cells);
         assert_eq!(String::from_utf8_lossy(&out), "1,1.10,true,,\"\",\"[\"\"a\\\"\"b\"\",null]\",-3\n");
+    }
+
+    #[test]
+    fn a_bundle_gives_its_entries() {
+        let arena = Bump::new();
+        let text = br#"{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Patient"}},{"fullUrl":"x"},{"resource":{"resourceType":"Basic"}}]}"#;
+        let bundle = json::parse(text, &arena).unwrap_or(Value::Null);
+        let places: Vec<String> = resources(bundle, "Patient").into_iter().map(|(place, _)| place).collect();
+        assert_eq!(places, ["Bundle.entry[0]: ", "Bundle.entry[2]: "]);
+        assert_eq!(resources(bundle, "Bundle").len(), 1);
     }
 }

@@ -1,0 +1,167 @@
+//! The routes and their descriptions.
+
+use super::{definition, materialize, run};
+use crate::api::routes::{Caller, Doc, Parameter, Routes};
+use axum::http::Method;
+
+const FHIR: &str = "application/fhir+json";
+const ROWS: &[&str] =
+    &["application/x-ndjson", "application/json", "text/csv", "application/vnd.apache.parquet", "application/vnd.apache.arrow.stream"];
+const PERMIT: Parameter = Parameter {
+    place: "header",
+    name: "Dugnad-Permit",
+    description: "Under which permit; or the parameter `permit`. A hospital's own is `care`.",
+};
+const FORMAT: Parameter = Parameter {
+    place: "query",
+    name: "_format",
+    description: "`ndjson` (the default), `json`, `csv`, `parquet`, `arrow`; it wins over `Accept`.",
+};
+const LIMIT: Parameter = Parameter { place: "query", name: "_limit", description: "At most so many rows." };
+const PATIENT: Parameter = Parameter {
+    place: "query",
+    name: "patient",
+    description: "Rows of this patient only; may be repeated. The key as the permit shows it, with or without `Patient/`.",
+};
+const AS_OF: Parameter = Parameter { place: "query", name: "as_of", description: "A commit; the newest by default." };
+const MATERIALIZE: Option<(&str, &str)> = Some(("viewdefinition-materialize", "https://github.com/HL7/sql-on-fhir/issues/326"));
+const SQL_RUN: Option<(&str, &str)> = Some(("sql-run", "http://hl7.org/fhir/uv/sql-on-fhir/OperationDefinition/SQLRun"));
+const VIEW_RUN: Option<(&str, &str)> = Some(("viewdefinition-run", "http://sql-on-fhir.org/OperationDefinition/$viewdefinition-run"));
+const QUERY_RUN: Option<(&str, &str)> = Some(("sqlquery-run", "http://sql-on-fhir.org/OperationDefinition/$sqlquery-run"));
+
+const WRITE_STATUSES: &[(u16, &str)] = &[
+    (200, "Registered anew; the table of before answers until the new one takes its place"),
+    (201, "Registered; its table is being built"),
+    (400, "Not JSON, or not a ViewDefinition"),
+    (403, "For the centre only"),
+    (409, "Another view, or a built-in table, has this name"),
+    (422, "Not a ViewDefinition that can be a live table: the element and the reason"),
+];
+const READ_STATUSES: &[(u16, &str)] =
+    &[(200, "The answer"), (404, "Not there, or in none of your permits: nobody can tell which"), (410, "Deleted")];
+const RUN_STATUSES: &[(u16, &str)] = &[
+    (200, "The rows, streamed"),
+    (400, "A parameter or a query that is not answered; the outcome says which and why"),
+    (404, "No such view under a permit that you may use now"),
+    (412, "The commit is not there, or is before the permit's start"),
+    (422, "The view cannot be used, or the answer would be too large"),
+    (503, "Being built, or too many questions at once"),
+];
+
+/// Adds the routes.
+pub fn add(routes: Routes) -> Routes {
+    runs(materializes(definitions(routes)))
+}
+
+fn definitions(routes: Routes) -> Routes {
+    let write = Doc { caller: Caller::Centre, body: Some(FHIR), answer: &[FHIR], statuses: WRITE_STATUSES, ..Doc::new("FHIR", "", "") };
+    let read = Doc { caller: Caller::Known, answer: &[FHIR], statuses: READ_STATUSES, ..Doc::new("FHIR", "", "") };
+    let create = Doc { id: "registerView", summary: "Register a ViewDefinition under an id of the server's", ..write };
+    let update = Doc {
+        id: "changeView",
+        summary: "Register a ViewDefinition, or change it",
+        description: "It becomes a table of the name `ViewDefinition.name`, built in the background from every version in the journal and then current with every commit. Permits name it like any other table.",
+        ..write
+    };
+    let delete = Doc {
+        id: "removeView",
+        summary: "Delete a ViewDefinition and its table",
+        caller: Caller::Centre,
+        statuses: &[(204, "Deleted, from the commit in `Dugnad-Commit` on"), (404, "Not there")],
+        ..Doc::new("FHIR", "", "")
+    };
+    let all = Doc { id: "views", summary: "All registered ViewDefinitions that are open to you (a Bundle)", ..read };
+    routes
+        .add(Method::GET, "/fhir/ViewDefinition", all, definition::all)
+        .add(Method::POST, "/fhir/ViewDefinition", create, definition::create)
+        .add(Method::GET, "/fhir/ViewDefinition/{id}", Doc { id: "view", summary: "Read a ViewDefinition", ..read }, definition::read)
+        .add(Method::PUT, "/fhir/ViewDefinition/{id}", update, definition::update)
+        .add(Method::DELETE, "/fhir/ViewDefinition/{id}", delete, definition::delete)
+}
+
+fn materializes(routes: Routes) -> Routes {
+    let path = "/fhir/ViewDefinition/{id}/$viewdefinition-materialize";
+    let write = Doc {
+        caller: Caller::Centre,
+        body: Some(FHIR),
+        answer: &[FHIR],
+        operation: MATERIALIZE,
+        statuses: WRITE_STATUSES,
+        ..Doc::new("FHIR", "", "")
+    };
+    let status = Doc {
+        description: "Parameters: `status` (`fresh`, `building` with `percent`, `error` with `reason`), `refreshMode` (always `live`), `name` and `version`; for the centre `rowCount`, `commit` and `lastRefresh` of the newest commit, `since` and `failures` too. `answering` says that the table of before goes on meanwhile.",
+        body: None,
+        caller: Caller::Known,
+        statuses: READ_STATUSES,
+        id: "viewStatus",
+        summary: "What has become of a view's table",
+        ..write
+    };
+    let create = Doc {
+        description: "Registers the definition in the parameter `viewResource`, under the address's id; without it, asks about the one that is there. With `Prefer: respond-async` 202 and where to ask.",
+        id: "materialize",
+        summary: "Make a table of a view",
+        ..write
+    };
+    let create_new = Doc { id: "materializeNew", summary: "Make a table of the view in `viewResource`", ..create };
+    let refresh = Doc {
+        description: "From the journal. The table of before answers until then.",
+        id: "refreshView",
+        summary: "Build a view's table anew",
+        ..write
+    };
+    let drop_table = Doc {
+        id: "dropView",
+        summary: "Drop a view's table, and its definition",
+        body: None,
+        statuses: &[(204, "Dropped"), (404, "Not there")],
+        ..write
+    };
+    routes
+        .add(Method::GET, path, status, materialize::status)
+        .add(Method::POST, path, create, materialize::create)
+        .add(Method::POST, "/fhir/ViewDefinition/$viewdefinition-materialize", create_new, materialize::create_new)
+        .add(Method::PUT, path, refresh, materialize::refresh)
+        .add(Method::DELETE, path, drop_table, materialize::drop_table)
+}
+
+fn runs(routes: Routes) -> Routes {
+    let get = Doc {
+        caller: Caller::Known,
+        parameters: &[PERMIT, FORMAT, LIMIT, PATIENT, AS_OF],
+        answer: ROWS,
+        statuses: RUN_STATUSES,
+        ..Doc::new("FHIR", "", "")
+    };
+    let post = Doc {
+        description: "The parameters are a Parameters resource. One thing runs: a registered view (`subjectReference` or `subjectCanonical`; 2.1: `viewReference`, `viewCanonical`), a view over the resources that come with it (`subjectResource` or `viewResource`, and `resource`: no permit, nothing of the database), or a query (`subjectResource` or `queryResource`: a Library with SQL, and `parameters`).",
+        body: Some(FHIR),
+        ..get
+    };
+    let (sql_run, view_run) = (Doc { operation: SQL_RUN, ..get }, Doc { operation: VIEW_RUN, ..get });
+    let (sql_run_post, view_run_post) = (Doc { operation: SQL_RUN, ..post }, Doc { operation: VIEW_RUN, ..post });
+    let query_run = Doc { operation: QUERY_RUN, id: "runQuery", summary: "Run a SQLQuery under a permit", ..post };
+    let of_type = "/fhir/ViewDefinition/$viewdefinition-run";
+    let of_one = "/fhir/ViewDefinition/{id}/$viewdefinition-run";
+    routes
+        .add(Method::GET, "/fhir/$sql-run", Doc { id: "run", summary: "The rows of a view under a permit", ..sql_run }, run::system)
+        .add(Method::POST, "/fhir/$sql-run", Doc { id: "runPost", summary: "The rows of a view or a query", ..sql_run_post }, run::system)
+        .add(
+            Method::GET,
+            "/fhir/$viewdefinition-run",
+            Doc { id: "runViewSystem", summary: "The rows of a view under a permit", ..view_run },
+            run::system,
+        )
+        .add(
+            Method::POST,
+            "/fhir/$viewdefinition-run",
+            Doc { id: "runViewSystemPost", summary: "The rows of a view", ..view_run_post },
+            run::system,
+        )
+        .add(Method::GET, of_type, Doc { id: "runViewType", summary: "The rows of a view under a permit", ..view_run }, run::system)
+        .add(Method::POST, of_type, Doc { id: "runViewTypePost", summary: "The rows of a view", ..view_run_post }, run::system)
+        .add(Method::GET, of_one, Doc { id: "runView", summary: "The rows of this view under a permit", ..view_run }, run::instance)
+        .add(Method::POST, of_one, Doc { id: "runViewPost", summary: "The rows of this view", ..view_run_post }, run::instance)
+        .add(Method::POST, "/fhir/$sqlquery-run", query_run, run::system)
+}
