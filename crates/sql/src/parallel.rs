@@ -144,7 +144,13 @@ struct InOrder {
 
 impl InOrder {
     fn new(input: Arc<dyn ExecutionPlan>) -> Self {
-        let properties = PlanProperties::clone(input.properties()).with_partitioning(Partitioning::UnknownPartitioning(1));
+        // Each run may be sorted, or have one value in a column; all of them together are not, and a sort above must not rely on it.
+        let mut equivalences = input.equivalence_properties().clone();
+        equivalences.clear_orderings();
+        equivalences.clear_per_partition_constants();
+        let properties = PlanProperties::clone(input.properties())
+            .with_partitioning(Partitioning::UnknownPartitioning(1))
+            .with_eq_properties(equivalences);
         Self { input, properties: Arc::new(properties) }
     }
 }

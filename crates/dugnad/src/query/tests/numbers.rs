@@ -146,6 +146,16 @@ fn on_threads(world: &World, sql: &str, threads: usize) -> String {
     runtime.block_on(task).unwrap()
 }
 
+/// Runs were once taken for sorted together because each was: the inputs of this UNION have one value each, and ORDER BY was left out.
+#[test]
+fn runs_that_are_sorted_are_not_sorted_together() {
+    let world = Hospital::of_parts(4, 100);
+    let union = "(SELECT 'b' AS n, value FROM observation UNION ALL SELECT 'a' AS n, value FROM observation) AS u";
+    assert_eq!(rows(&world, &format!("SELECT n, COUNT(*) FROM {union} GROUP BY n ORDER BY n")), ["a|400", "b|400"]);
+    assert_eq!(rows(&world, &format!("SELECT n FROM {union} ORDER BY n LIMIT 1")), ["a"]);
+    assert_eq!(rows(&world, &format!("SELECT n, RANK() OVER (ORDER BY n) AS r FROM {union} ORDER BY r, n LIMIT 1")), ["a|1"]);
+}
+
 /// Sums of floating-point numbers do not depend on how rows lie in parts.
 #[test]
 fn sums_do_not_depend_on_batches() {
