@@ -65,7 +65,10 @@ async fn run(app: App, who: Principal, id: Option<String>, headers: HeaderMap, q
     let resources = parameters.resources("resource")?;
     let limit = parameters.number("_limit")?;
     let min_commit = fhir::min_commit(&app, &headers).await?;
-    if matches!(subject, Subject::Definition(_)) || !resources.is_empty() {
+    if matches!(subject, Subject::Definition(_)) && resources.is_empty() {
+        return Err(unsupported("viewResource", UNREGISTERED));
+    }
+    if !resources.is_empty() {
         parameters.finish()?;
         let run = supplied::Run { view: definition_of(&app, &who, subject)?, resources, limit, format };
         let place = app.enter_reads().await?;
@@ -84,6 +87,9 @@ async fn run(app: App, who: Principal, id: Option<String>, headers: HeaderMap, q
     let question = Question { who, interface: "fhir", permit, sql, as_of, min_commit };
     streamed(app.query().ask(question).await?, format).await
 }
+
+const UNREGISTERED: &str =
+    "a view that is not registered runs over the resources that come with it (parameter resource); the centre can register it";
 
 /// Which of its names the request gives the subject: exactly one.
 pub fn subject(app: &App, parameters: &mut Parameters, id: Option<String>) -> Result<Subject, ApiError> {
@@ -155,11 +161,7 @@ pub async fn asked(
         }
         Subject::Library(_) if limit.is_some() => return Err(unsupported("_limit", "is for views; write LIMIT into the query")),
         Subject::Library(library) => library::sql(&library, parameters)?,
-        Subject::Definition(_) => {
-            let what =
-                "a view that is not registered runs over the resources that come with it (parameter resource); the centre can register it";
-            return Err(unsupported("viewResource", what));
-        }
+        Subject::Definition(_) => return Err(unsupported("viewResource", UNREGISTERED)),
     };
     Ok(sql)
 }
