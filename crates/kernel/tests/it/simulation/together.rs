@@ -16,34 +16,45 @@ pub fn write(database: &Database, model: &mut Model, writes: &[Write]) -> Result
         let clients: Vec<_> = requests.iter().map(|request| scope.spawn(|| database.write(request.write()))).collect();
         clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
-    let mut left: Vec<(&Request, Answer)> = requests.iter().zip(answers).collect();
+    let left: Vec<(&Request, &Answer)> = requests.iter().zip(&answers).collect();
     // The state after each commit, from the one before all of them on.
     let mut states = vec![model.clone()];
-    while let Some(at) = left.iter().position(|(request, answer)| makes_next(&states[states.len() - 1], request, answer).is_some()) {
-        let (request, answer) = left.swap_remove(at);
-        let mut next = states[states.len() - 1].clone();
-        if let Some(done) = makes_next(&next, request, &answer) {
-            next.apply(request, &done);
-        }
-        states.push(next);
-    }
-    // What made no commit is as the model says at the commit that it names, or, if it names none, at one of them.
-    let base = model.newest();
-    for (request, answer) in left {
-        let fits = |state: &Model| agrees(state, request, &answer).is_some_and(|done| done.is_none_or(|d| d.changes.is_empty()));
-        let fits = match &answer {
-            Ok(outcome) if !outcome.replayed => outcome.commit.0.checked_sub(base).and_then(|n| states.get(n as usize)).is_some_and(fits),
-            _ => states.iter().any(fits),
-        };
-        if !fits {
-            let expected: Vec<Expected> = states.iter().map(|s| s.expect(request, &|entry| drawn(answer.as_ref().ok(), entry))).collect();
-            return Err(format!(
-                "the database says\n  {answer:?}\nto\n  {request:?}\nafter each commit the model would say\n  {expected:?}"
-            ));
-        }
+    if let Err((request, answer)) = explained(&mut states, &left) {
+        let expected = model.expect(request, &|entry| drawn(answer.as_ref().ok(), entry));
+        return Err(format!(
+            "no order of these explains the answers\n  {answers:?}\nto\n  {requests:?}\nBefore all of them the model would say\n  {expected:?}"
+        ));
     }
     *model = states.swap_remove(states.len() - 1);
     Ok(())
+}
+
+/// Finds an order that explains the answers that are left, and leaves the state after each of its commits; an answer that nothing
+/// explains, if there is none. Several answers may name one commit: the one that made it, and those that found what it wrote.
+fn explained<'l>(states: &mut Vec<Model>, left: &[(&'l Request, &'l Answer)]) -> Result<(), (&'l Request, &'l Answer)> {
+    let depth = states.len();
+    for (at, (request, answer)) in left.iter().enumerate() {
+        let newest = &states[depth - 1];
+        let Some(done) = makes_next(newest, request, answer) else { continue };
+        let mut next = newest.clone();
+        next.apply(request, &done);
+        states.push(next);
+        let rest: Vec<_> = left.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, one)| *one).collect();
+        if explained(states, &rest).is_ok() {
+            return Ok(());
+        }
+        states.truncate(depth);
+    }
+    // What made no commit is as the model says at the commit that it names, or, if it names none, at one of them.
+    let base = states[0].newest();
+    let fits = |request: &Request, answer: &Answer| {
+        let at = |state: &Model| agrees(state, request, answer).is_some_and(|done| done.is_none_or(|d| d.changes.is_empty()));
+        match answer {
+            Ok(outcome) if !outcome.replayed => outcome.commit.0.checked_sub(base).and_then(|n| states.get(n as usize)).is_some_and(at),
+            _ => states.iter().any(at),
+        }
+    };
+    left.iter().find(|(request, answer)| !fits(request, answer)).map_or(Ok(()), |one| Err(*one))
 }
 
 /// What the write does that makes the commit after this state; `None` if this one does not.
