@@ -262,10 +262,16 @@ impl Part {
             return Ok(());
         }
         for position in self.schema.other_patient_columns() {
-            let column = self.column(position)?;
-            let Some(ordinals) = column.as_primitive_opt::<UInt32Type>() else { continue };
-            let known = |ordinal: u32| filter.patients.as_ref().is_none_or(|p| p.contains(ordinal)) && !self.hidden.contains(ordinal);
-            mask.keep(self.len, |row| ordinals.is_null(row) || ordinals.values().get(row).is_some_and(|o| known(*o)));
+            let (stored, column) = (self.segment.column(position, self.len)?, self.column(position)?);
+            let (Some(patients), Some(persons)) = (stored.as_primitive_opt::<UInt32Type>(), column.as_primitive_opt::<UInt32Type>()) else {
+                continue;
+            };
+            // The population is of persons; erased is a Patient.
+            let within = |person: u32| filter.patients.as_ref().is_none_or(|p| p.contains(person));
+            mask.keep(self.len, |row| {
+                let known = |(patient, person): (&u32, &u32)| within(*person) && !self.hidden.contains(*patient);
+                patients.is_null(row) || patients.values().get(row).zip(persons.values().get(row)).is_some_and(known)
+            });
         }
         Ok(())
     }
