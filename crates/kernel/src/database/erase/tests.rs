@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// Stands in everything that is stored about the person who is erased, and nowhere else.
 const PLANTED: &str = "Xyzzyplugh";
 
+/// A number that can be a national identifier and, with 80 added to its month, nobody's.
+const NUMBER: &str = "13872190036";
+
 /// How long a purge may take here before the test fails; a fraction of a second is usual.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -194,6 +197,28 @@ fn nothing_more_is_taken_about_an_erased_person() {
     // The id of an erased resource can be used for somebody else.
     assert_eq!(bench.put(&observation("o1", &format!("Patient/{}", outcome.entries[0].id), "new")).unwrap().entries[0].status, 201);
     assert_eq!(bench.versions("Observation", "o1"), [2]);
+}
+
+/// The hash of a national identifier is soon guessed: there are some hundred million of them.
+#[test]
+fn nothing_is_left_of_whom_a_patient_was_one_person_with() {
+    let bench = bench();
+    let mut person: Value = serde_json::from_str(&patient("p1", "female")).unwrap();
+    person["identifier"] = json!([{"system": "urn:oid:2.16.578.1.12.4.1.4.1", "value": NUMBER}]);
+    person["link"] = json!([{"other": {"reference": "Patient/p2"}, "type": "seealso"}]);
+    bench.put(&patient("p2", "female")).unwrap();
+    bench.put(&person.to_string()).unwrap();
+    let rows = |bench: &Bench| -> Vec<u32> {
+        let connection = Connection::open(bench.dir.path().join(JOURNAL)).unwrap();
+        ["person_identifier", "person_link"]
+            .map(|t| connection.query_row(&format!("SELECT count(*) FROM {t}"), [], |r| r.get(0)).unwrap())
+            .into()
+    };
+    assert_eq!(rows(&bench), [1, 1]);
+    bench.erase("p1");
+    assert_eq!(rows(&bench), [0, 0]);
+    bench.purged();
+    assert_eq!(rows(&bench.reopened()), [0, 0]);
 }
 
 /// An Observation that was filed under the wrong person, lost its subject, was put right, and then names both.
