@@ -4,7 +4,6 @@ use crate::aggregate;
 use crate::error::QueryError;
 use crate::functions;
 use crate::guard;
-use crate::limits::QUESTION_MEMORY;
 use crate::numbers::{CountDistinctNumbers, lower};
 use crate::parallel::Runs;
 use crate::{CATALOG, SCHEMA};
@@ -34,11 +33,12 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine in which `catalog` is all that exists. `now` is what `now()` returns, `zone` the zone of instants.
-    pub fn new(catalog: Arc<dyn CatalogProviderList>, now: SystemTime, zone: &str) -> Result<Self, QueryError> {
+    /// An engine in which `catalog` is all that exists. `now` is what `now()` returns, `zone` the zone of instants, `memory` how many
+    /// bytes its operators may hold.
+    pub fn new(catalog: Arc<dyn CatalogProviderList>, now: SystemTime, zone: &str, memory: usize) -> Result<Self, QueryError> {
         let config = config(zone);
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(GreedyMemoryPool::new(QUESTION_MEMORY)))
+            .with_memory_pool(Arc::new(GreedyMemoryPool::new(memory)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()
             .map_err(QueryError::running)?;

@@ -51,7 +51,7 @@ impl Session {
         }
         let names = tables.keys().cloned().collect();
         let catalog = Catalog::new(Tables(tables), &descriptions).map_err(QueryError::running)?;
-        let engine = Engine::new(Arc::new(catalog), SystemTime::from(world.now), ZONE)?;
+        let engine = Engine::new(Arc::new(catalog), SystemTime::from(world.now), ZONE, world.memory)?;
         Ok(Self { engine, tables: names })
     }
 
