@@ -18,12 +18,15 @@ pub mod interaction;
 mod metrics;
 mod openapi;
 mod ops;
+mod opt_outs;
 mod permits;
+mod queries;
 mod routes;
 mod serve;
 mod settings;
 mod sql;
 mod timeline;
+mod unblindings;
 mod views;
 pub mod work;
 
@@ -167,7 +170,8 @@ impl App {
 /// All routes of the API with their descriptions.
 fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
-    ops::add(erasures::add(audit::add(permits::add(sql::add(views::add(fhir::add(routes)))))))
+    let routes = queries::add(sql::add(views::add(fhir::add(routes))));
+    ops::add(erasures::add(audit::add(unblindings::add(opt_outs::add(permits::add(routes))))))
 }
 
 /// The whole server: the API and, beside it, `pages` (the web pages, their state already in them).

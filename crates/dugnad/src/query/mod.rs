@@ -46,8 +46,8 @@ use dugnad_kernel::permit::Permit;
 use dugnad_kernel::population;
 use dugnad_kernel::views::builtin::TREATMENT;
 use jiff::SignedDuration;
-use record::{Record, Recorded};
 use policy::{Granted, Policy};
+use record::{Record, Recorded};
 use roaring::RoaringBitmap;
 use run::{Bounds, Deadline, Gate, Message, Place, Threads};
 use running::{Holding, Listed, Running, Watch};
@@ -86,14 +86,16 @@ struct Shared {
 /// What a permit allowed at some time, as far as it can be taken back.
 #[derive(Clone, Debug)]
 pub struct Standing {
-    decided: Commit,
+    permit: Permit,
     without: RoaringBitmap,
 }
 
 impl Standing {
-    /// Whether what was answered under `earlier` may still be handed out: the permit is the same, and nobody has gone since.
+    /// Whether what was answered under `earlier` may still be handed out: the permit shows the same, and nobody has gone since.
     pub fn allows(&self, earlier: &Self) -> bool {
-        self.decided == earlier.decided && self.without.is_subset(&earlier.without)
+        let (now, then) = (self.permit.document(), earlier.permit.document());
+        let same = now.tables == then.tables && now.population == then.population && now.cadence == then.cadence;
+        same && now.blinding == then.blinding && self.without.is_subset(&earlier.without)
     }
 }
 
@@ -197,7 +199,7 @@ impl QueryService {
         let question = Question { who: who.clone(), interface: "", permit, sql, as_of: None, min_commit: None };
         let granted = permit::find(&self.shared.database, &question, self.shared.clock.now())?;
         let without = self.shared.policy.without(&self.shared.database, &granted)?;
-        Ok(Standing { decided: granted.at, without })
+        Ok(Standing { permit: granted.permit, without })
     }
 
     /// The questions that are not done: the caller's own; for the centre, all.

@@ -4,8 +4,8 @@
 //! are those of that commit. All of it ends in a [`RowFilter`], but for the columns that a blinded reader lacks.
 
 use super::world::Blind;
-use datafusion::arrow::compute::nullif;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use datafusion::arrow::compute::nullif;
 use datafusion::arrow::datatypes::UInt32Type;
 use dugnad_kernel::database::Database;
 use dugnad_kernel::ids::{Commit, PatientOrdinal};
@@ -213,7 +213,11 @@ pub(super) fn damaged(database: &Database, error: &Damaged) -> QueryError {
 }
 
 /// A column of which only rows of some persons show a value.
-pub(super) fn shown_of(column: &ArrayRef, persons: Option<&ArrayRef>, seen: &RoaringBitmap) -> Result<ArrayRef, datafusion::error::DataFusionError> {
+pub(super) fn shown_of(
+    column: &ArrayRef,
+    persons: Option<&ArrayRef>,
+    seen: &RoaringBitmap,
+) -> Result<ArrayRef, datafusion::error::DataFusionError> {
     let persons = persons.and_then(|p| p.as_primitive_opt::<UInt32Type>());
     let is_blind = |row: usize| !persons.is_some_and(|p| p.is_valid(row) && seen.contains(p.value(row)));
     let blind: BooleanArray = (0..column.len()).map(|row| Some(is_blind(row))).collect();

@@ -312,7 +312,7 @@ impl Hospital {
             filter: RowFilter { holder: Some(holder), ..RowFilter::everything() },
             keys: Keys::Names(Arc::new(TestNames)),
             dictionary: Dictionary::default(),
-                blind: Arc::default(),
+            blind: Arc::default(),
         };
         world
     }
