@@ -139,6 +139,9 @@ pub const QUESTION_TIME: Duration = Duration::from_secs(60);
 /// How often an answer that waits for its next rows looks whether its permit still holds.
 pub const PERMIT_POLL: Duration = Duration::from_millis(250);
 
+/// How long an answer that ends early waits after the line that says why, so that a reader gets it before the connection breaks.
+pub const LAST_LINE_TIME: Duration = Duration::from_millis(250);
+
 /// How many questions run at once for each core: one computes while another waits for its client.
 pub const QUESTIONS_PER_CORE: usize = 2;
 

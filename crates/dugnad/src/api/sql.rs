@@ -6,7 +6,7 @@ use super::routes::{self, Doc, Parameter, Routes};
 use super::work::Access;
 use super::{ApiError, App, body, fhir};
 use crate::access::{Principal, Role};
-use crate::limits::MAX_SQL_BODY_BYTES;
+use crate::limits::{LAST_LINE_TIME, MAX_SQL_BODY_BYTES};
 use crate::query::format::{Format, encode};
 use crate::query::{Answer, Basis, QueryError, Question};
 use axum::body::Body;
@@ -138,8 +138,8 @@ impl Rest {
         match self {
             Self::Nothing => None,
             Self::Failed(error) => {
-                // Pending once: what has been sent is flushed before the connection breaks.
-                tokio::task::yield_now().await;
+                // What has been sent is flushed before the connection breaks, if the reader reads.
+                tokio::time::sleep(LAST_LINE_TIME).await;
                 Some((Err(io::Error::other(error)), Self::Nothing))
             }
             Self::Chunks(mut chunks) => match chunks.next().await? {
