@@ -73,7 +73,11 @@ fn code(random: &mut StdRng, strange: bool) -> &'static str {
 
 /// A resource about a person. `strange`: with values on which expressions fail.
 fn resource(kind: &str, id: &str, person: usize, random: &mut StdRng, strange: bool) -> Value {
-    let text = code(random, strange);
+    let text = match code(random, strange) {
+        // By this code persons are in a population.
+        "C50" if kind == "Condition" && person >= INSIDE => "J45",
+        text => text,
+    };
     let coded = json!({"coding": [{"system": "urn:s", "code": text, "display": code(random, strange)}]});
     let day =
         if strange { one(&["0001-01-01", "9999-12-31", "1970-01-01"], random) } else { one(&["2026-03-01", "2025-11-21", "1961"], random) };
@@ -271,12 +275,9 @@ impl World {
                 self.put(HOLDERS[inside % 3], &changed);
                 Some(format!("a column that is not granted: {changed}"))
             }
-            4 if outside != PROTECTED && !OUT.contains(&outside) || case.kind == Kind::Care => {
+            4 if matches!(case.kind, Kind::Study | Kind::Criteria | Kind::Care) && outside != PROTECTED => {
                 let mut patient = resource("Patient", &format!("p{outside}"), outside, random, true);
                 patient["identifier"] = json!([{"system": "urn:oid:2.16.578.1.12.4.1.4.1", "value": one(&NUMBERS, random)}]);
-                if case.kind == Kind::Care && outside == PROTECTED {
-                    return None;
-                }
                 // Two of those outside may become one person.
                 self.put(HOLDERS[outside % 3], &patient);
                 Some(format!("who is who outside: {patient}"))
@@ -287,6 +288,10 @@ impl World {
 
     /// A record of somebody outside: new, changed or deleted.
     fn change_person(&self, case: &Case, person: usize, kind: &str, n: usize, random: &mut StdRng) -> Option<String> {
+        // Whoever was one person with somebody who is out is out too, and in again when that ends.
+        if kind == "Patient" && OUT.contains(&person) && matches!(case.kind, Kind::Register | Kind::Ehds) {
+            return None;
+        }
         let holder = HOLDERS[person % 3];
         let id = if kind == "Patient" { format!("p{person}") } else { format!("{}-{person}-{}", kind.to_lowercase(), n % 6) };
         if random.random_bool(0.2) && kind != "Patient" {
