@@ -509,7 +509,8 @@ async fn cadence_and_delivery_hold_on_every_interface() {
     frozen["cadence"] = json!("frozen"); // decided before anything was written
     let mut enclave = permit("enclave", "authority", "statutory_register", json!("everyone"), &["bp"]);
     enclave["delivery"] = json!("enclave");
-    [&frozen, &enclave].map(|permit| scene.grant(permit));
+    scene.grant(&frozen);
+    scene.grant(&enclave);
     let authority = scene.caller(Role::Authority, "authority");
     let parameters = json!({"resourceType": "Parameters", "parameter": [{"name": "subject", "part": [
         {"name": "name", "valueString": "one"}, {"name": "subjectReference", "valueReference": {"reference": "ViewDefinition/bp"}},
