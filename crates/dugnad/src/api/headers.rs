@@ -12,10 +12,9 @@ use jiff::Timestamp;
 /// The commit that an answer shows or a write made.
 pub const DUGNAD_COMMIT: HeaderName = HeaderName::from_static("dugnad-commit");
 /// The epoch that a statistic was computed on.
+pub const DUGNAD_EPOCH: HeaderName = HeaderName::from_static("dugnad-epoch");
 /// The id of a question, by which it can be stopped.
 pub const DUGNAD_QUERY: HeaderName = HeaderName::from_static("dugnad-query");
-
-pub const DUGNAD_EPOCH: HeaderName = HeaderName::from_static("dugnad-epoch");
 /// The oldest commit that a reader accepts.
 pub const DUGNAD_MIN_COMMIT: HeaderName = HeaderName::from_static("dugnad-min-commit");
 /// Which history of commits a number is of: another one after each restore.

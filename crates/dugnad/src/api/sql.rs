@@ -110,7 +110,8 @@ impl From<QueryError> for ApiError {
 /// what fails later ends the body early, which a client sees as a broken transfer. In formats of text its last line says why.
 pub async fn streamed(answer: Answer, format: Format) -> Result<Response<Body>, ApiError> {
     let (basis, id) = (answer.basis.clone(), answer.id.clone());
-    let mut chunks = encode(answer, format);
+    // An answer without a row may have no bytes: its end is met twice.
+    let mut chunks = encode(answer, format).fuse().boxed();
     let first = chunks.next().await.transpose()?;
     let rest = stream::unfold(Rest::Chunks(chunks), move |rest| rest.next(format));
     let body = Body::from_stream(stream::iter(first.map(Ok::<_, io::Error>)).chain(rest));

@@ -10,9 +10,11 @@ mod dictionary;
 pub mod format;
 mod keys;
 mod lens;
+pub mod library;
 mod permit;
 mod policy;
 mod pruning;
+pub mod published;
 mod reading;
 mod record;
 mod run;
@@ -44,7 +46,6 @@ use dugnad_kernel::ids::Commit;
 use dugnad_kernel::live::RowFilter;
 use dugnad_kernel::permit::Permit;
 use dugnad_kernel::population;
-use dugnad_kernel::views::builtin::TREATMENT;
 use jiff::SignedDuration;
 use policy::{Granted, Policy};
 use record::{Record, Recorded};
@@ -54,13 +55,10 @@ use running::{Holding, Listed, Running, Watch};
 use session::{Planned, Session};
 use source::Tables;
 use statistics::{Cache, Request};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use world::SqlView;
-
-/// The views over live tables that permits may name.
-const SQL_VIEWS: [SqlView; 1] = [TREATMENT];
 
 /// Answers questions under permits.
 #[derive(Clone)]
@@ -81,6 +79,8 @@ struct Shared {
     policy: Policy,
     running: Arc<Running>,
     statistics: Mutex<Cache>,
+    /// The views over live tables that permits may name.
+    views: RwLock<Arc<[SqlView]>>,
 }
 
 /// What a permit allowed at some time, as far as it can be taken back.
@@ -171,8 +171,11 @@ impl QueryService {
             policy: Policy::default(),
             running: Arc::default(),
             statistics: Mutex::default(),
+            views: RwLock::new(Arc::default()),
         };
-        Self { shared: Arc::new(shared) }
+        let service = Self { shared: Arc::new(shared) };
+        service.find_views();
+        service
     }
 
     /// What statistics permits can ask for now: a function of the calendar and of published lists, so anyone may see it.
@@ -308,7 +311,7 @@ impl Shared {
     async fn prepare_rows(&self, question: &Question, granted: Granted, now: jiff::Timestamp) -> Result<Prepared, QueryError> {
         let snapshot = permit::snapshot(&self.database, &granted.permit, question, now)?;
         let commit = snapshot.commit();
-        let world = permit::world(&self.database, &self.policy, &granted, &self.pseudonym_key, snapshot)?;
+        let world = permit::world(&self.database, &self.policy, &granted, &self.pseudonym_key, snapshot, self.views().to_vec())?;
         let planned = Session::open(&world.for_question(&question.sql)).await?.plan(&question.sql).await?;
         Ok(Prepared::Rows { planned: Box::new(planned), commit, granted })
     }
@@ -346,7 +349,7 @@ impl Shared {
         without |= population::protected(&snapshot).map_err(failed)?;
         let filter = RowFilter { without: Some(Arc::new(without)), unmarked: true, ..RowFilter::default() };
         let sources = Arc::new(Tables::of(snapshot, &self.database));
-        let basis = statistics::Basis { epoch, lists, method: self.method, sources, views: SQL_VIEWS.to_vec(), filter };
+        let basis = statistics::Basis { epoch, lists, method: self.method, sources, views: self.views().to_vec(), filter };
         let table = cache.table(request, &basis).await?;
         request.answer(&table)
     }

@@ -1,11 +1,11 @@
 //! From a question's permit to the world that it opens.
 
+use super::Question;
 use super::dictionary::Dictionary;
 use super::keys::Keys;
 use super::policy::{Decided, Granted, Policy};
 use super::source::Tables;
-use super::world::{Lens, World, whole};
-use super::{Question, SQL_VIEWS};
+use super::world::{Lens, SqlView, World, whole};
 use crate::access::Role;
 use dugnad_kernel::database::Database;
 use dugnad_kernel::disclosure::Pseudonyms;
@@ -101,6 +101,7 @@ pub(super) fn world(
     granted: &Granted,
     master: &[u8; 32],
     snapshot: Snapshot,
+    views: Vec<SqlView>,
 ) -> Result<World, QueryError> {
     let (now, permit) = (snapshot.time(), &granted.permit);
     // Who sees logical ids sees Patients; who sees pseudonyms sees persons.
@@ -114,8 +115,8 @@ pub(super) fn world(
     let limits = permit.document().limits.unwrap_or_default();
     let memory = limits.memory_mib.map_or(QUESTION_MEMORY, |mib| (mib as usize) << 20).min(QUESTION_MEMORY);
     Ok(World {
-        grants: grants(permit, &snapshot),
-        views: SQL_VIEWS.to_vec(),
+        grants: grants(permit, &snapshot, &views),
+        views,
         sources: Arc::new(Tables::of(snapshot, database)),
         lens: Lens { filter, keys, dictionary: Dictionary::default(), blind: Arc::new(blind) },
         now,
@@ -123,12 +124,12 @@ pub(super) fn world(
     })
 }
 
-fn grants(of: &Permit, snapshot: &Snapshot) -> BTreeMap<String, TableGrant> {
+fn grants(of: &Permit, snapshot: &Snapshot, views: &[SqlView]) -> BTreeMap<String, TableGrant> {
     match &of.document().tables {
         permit::Tables::List(grants) => grants.iter().map(|g| (g.table.clone(), g.clone())).collect(),
         permit::Tables::All => {
             let tables = snapshot.tables().iter().map(|t| t.schema().name.clone());
-            let views = SQL_VIEWS.iter().map(|(name, _)| (*name).to_owned());
+            let views = views.iter().map(|view| view.name.to_string());
             tables.chain(views).map(|name| (name.clone(), whole(name))).collect()
         }
     }

@@ -10,6 +10,7 @@ mod enforcement;
 mod freshness;
 mod hostile;
 mod interference;
+mod libraries;
 mod limits;
 mod permits;
 mod process;

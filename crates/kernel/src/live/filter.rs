@@ -53,19 +53,28 @@ impl RowFilter {
     pub fn everything() -> Self {
         Self { without_patient: true, ..Self::default() }
     }
+
+    /// Whether it looks at persons, and not at Patients alone.
+    fn is_of_persons(&self) -> bool {
+        self.patients.is_some() || self.others_than.is_some() || self.until.is_some() || !self.hidden.is_empty()
+    }
 }
 
 /// Whose rows a part holds: the Patients, and the persons that they are part of.
 struct Subjects {
     patients: UInt32Array,
-    persons: UInt32Array,
+    /// `None` where they are the same, or nobody looks at them.
+    persons: Option<UInt32Array>,
 }
 
 impl Subjects {
-    fn of(part: &Part, position: usize) -> Result<Option<Self>, Damaged> {
-        let (patients, persons) = (part.segment.column(position, part.len)?, part.column(position)?);
-        let both = patients.as_primitive_opt::<UInt32Type>().cloned().zip(persons.as_primitive_opt::<UInt32Type>().cloned());
-        Ok(both.map(|(patients, persons)| Self { patients, persons }))
+    fn of(part: &Part, position: usize, filter: &RowFilter) -> Result<Option<Self>, Damaged> {
+        let column = part.segment.column(position, part.len)?;
+        let patients = column.as_primitive_opt::<UInt32Type>().cloned();
+        Ok(patients.map(|patients| {
+            let persons = if filter.is_of_persons() { part.persons.column(&patients) } else { None };
+            Self { patients, persons }
+        }))
     }
 
     fn is_null(&self, row: usize) -> bool {
@@ -77,7 +86,8 @@ impl Subjects {
     }
 
     fn person(&self, row: usize) -> Option<u32> {
-        self.persons.values().get(row).copied().filter(|_| self.persons.is_valid(row))
+        let persons = self.persons.as_ref().unwrap_or(&self.patients);
+        persons.values().get(row).copied().filter(|_| persons.is_valid(row))
     }
 }
 
@@ -89,7 +99,7 @@ impl Part {
             return Err(Damaged::clone(damaged));
         }
         let subjects = match self.schema.patient_column() {
-            Some(position) => Subjects::of(self, position)?,
+            Some(position) => Subjects::of(self, position, filter)?,
             None => None,
         };
         if subjects.is_none() && !filter.without_patient {
@@ -116,7 +126,7 @@ impl Part {
         if filter.patients.is_some() || filter.others_than.is_some() || filter.without.is_some() || !self.hidden.is_empty() {
             for position in self.schema.other_patient_columns() {
                 // A row that names further persons needs all of them.
-                let Some(further) = Subjects::of(self, position)? else { continue };
+                let Some(further) = Subjects::of(self, position, filter)? else { continue };
                 self.keep_known(&mut mask, filter, &further);
             }
         }

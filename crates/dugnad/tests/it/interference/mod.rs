@@ -45,7 +45,7 @@ async fn interference_is_none() {
         let mut world = World::new();
         for round in 0..PERMITS {
             let case = world.case(round, &mut random);
-            let (all, good) = held(&mut world, &case, seed, &mut random).await;
+            let (all, good) = held(&world, &case, seed, &mut random).await;
             asked += all;
             answered += good;
         }
@@ -55,7 +55,7 @@ async fn interference_is_none() {
 }
 
 /// Asks questions under one permit before and after a change outside it. How many, and how many of them were answered.
-async fn held(world: &mut World, case: &Case, seed: u64, random: &mut StdRng) -> (usize, usize) {
+async fn held(world: &World, case: &Case, seed: u64, random: &mut StdRng) -> (usize, usize) {
     let grammar = Grammar::new(world.columns(case).await, case.order_may_change);
     let questions: Vec<String> = (0..OF_A_PERMIT).map(|_| grammar.question(random)).collect();
     let before = answers(world, case, &questions).await;
