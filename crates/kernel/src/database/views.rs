@@ -191,7 +191,7 @@ impl Database {
     pub fn remove_view(&self, id: &str) -> Result<Option<Commit>, WriteError> {
         let Some(view) = self.shared.views.lock().remove(id) else { return Ok(None) };
         self.shared.views.set_current(id, None);
-        let commit = self.write_document(KIND, id, None)?;
+        let commit = self.write_documents(&[(KIND, id, None)])?;
         if let Some(table) = self.table_of(&view.table) {
             let (reply, answer) = sync_channel(1);
             self.enqueue(Work::Remove { table, reply })?;
