@@ -40,6 +40,13 @@ struct Verdict {
     reasons: String,
 }
 
+impl Verdict {
+    /// Whether it is granted; the definition lets only one of both be said.
+    fn grants(&self) -> bool {
+        self.grant && !self.refuse
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Print the applications that you may see, or one.
@@ -172,10 +179,10 @@ impl Application {
             Action::Complete { server, id, missing } => post(&server, &id, "complete", Some(&json!({"missing": named(&missing)?}))),
             Action::Prolong { server, id, reasons } => post(&server, &id, "prolong", Some(&json!({"reasons": reasons}))),
             Action::Assess { server, id, verdict } => {
-                post(&server, &id, "assess", Some(&json!({"grant": verdict.grant, "reasons": verdict.reasons})))
+                post(&server, &id, "assess", Some(&json!({"grant": verdict.grants(), "reasons": verdict.reasons})))
             }
             Action::Decide { server, id, verdict, permit } => {
-                post(&server, &id, "decide", Some(&json!({"grant": verdict.grant, "reasons": verdict.reasons, "permit": permit})))
+                post(&server, &id, "decide", Some(&json!({"grant": verdict.grants(), "reasons": verdict.reasons, "permit": permit})))
             }
             Action::Feasibility { server, id, sql } => post(&server, &id, "feasibility", Some(&json!({"sql": sql}))),
             Action::Clocks { server } => server.print(&Method::GET, "/clocks", None),
@@ -261,18 +268,18 @@ impl Permit {
         match self.action {
             PermitAction::List { server, id: None } => server.print(&Method::GET, "/permits", None),
             PermitAction::List { server, id: Some(id) } => server.print(&Method::GET, &format!("/permits/{id}"), None),
-            PermitAction::Extend { server, id, until, grant, reasons, .. } => {
+            PermitAction::Extend { server, id, until, grant, refuse, reasons } => {
                 let body = match until {
                     Some(until) => json!({"until": until, "reasons": reasons}),
-                    None => json!({"grant": grant, "reasons": reasons}),
+                    None => json!({"grant": grant && !refuse, "reasons": reasons}),
                 };
                 server.print(&Method::POST, &format!("/permits/{id}/extend"), Some(&body))
             }
-            PermitAction::Revoke { server, id, findings, views, revoke, reasons, .. } => {
+            PermitAction::Revoke { server, id, findings, views, revoke, keep, reasons } => {
                 let body = match (findings, views) {
                     (Some(findings), _) => json!({"findings": findings}),
                     (None, Some(views)) => json!({"views": views}),
-                    (None, None) => json!({"revoke": revoke, "reasons": reasons}),
+                    (None, None) => json!({"revoke": revoke && !keep, "reasons": reasons}),
                 };
                 server.print(&Method::POST, &format!("/permits/{id}/revoke"), Some(&body))
             }

@@ -149,8 +149,8 @@ impl Release {
             Action::List { server, id: None } => server.print(&Method::GET, "/releases", None),
             Action::List { server, id: Some(id) } => server.print(&Method::GET, &format!("/releases/{id}"), None),
             Action::Request(request) => request.send(),
-            Action::Decide { server, id, approve, reasons, accept, .. } => {
-                let body = json!({"approve": approve, "reasons": reasons, "accepts": accept});
+            Action::Decide { server, id, approve, reject, reasons, accept } => {
+                let body = json!({"approve": approve && !reject, "reasons": reasons, "accepts": accept});
                 server.print(&Method::POST, &format!("/releases/{id}/decide"), Some(&body))
             }
             Action::Withdraw { server, id } => server.print(&Method::POST, &format!("/releases/{id}/withdraw"), None),

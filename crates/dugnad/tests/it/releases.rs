@@ -223,6 +223,7 @@ async fn without_a_log_nothing_is_asked_for() {
     let people = with_patients(1, 0).await;
     let before = people.server.local.database.snapshot().commit();
     people.server.local.audit.close();
+    people.get("anne", "/releases").await.expect(503);
     people.post("anne", "/releases", &request(BY_SEX)).await.expect(503);
     people.post("anne", "/releases", &json!({"permit": "p1", "csv": "n\n9\n", "title": "T", "reason": "R"})).await.expect(503);
     assert_eq!(people.server.local.database.snapshot().commit(), before);
