@@ -81,7 +81,10 @@ async fn who_may_what() {
     people.post("cato", "/applications", &content()).await.expect(403);
     for user in ["nora", "anne"] {
         people.get(user, "/organisations").await.expect(403);
-        people.send(user, "PUT", "/organisations/x", &json!({"id": "x", "name": "X", "public_body": true, "users": [user]})).await.expect(403);
+        people
+            .send(user, "PUT", "/organisations/x", &json!({"id": "x", "name": "X", "public_body": true, "users": [user]}))
+            .await
+            .expect(403);
     }
     let stolen = json!({"id": "x", "name": "X", "public_body": true, "users": ["anne"]});
     let refused = people.send("cato", "PUT", "/organisations/x", &stolen).await.expect(400).json();
@@ -113,7 +116,10 @@ async fn clocks_run_and_what_is_overdue_is_listed() {
     for id in [&first, &second] {
         people.post("anne", &format!("/applications/{id}/submit"), &Value::Null).await.expect(200);
     }
-    people.post("cato", &format!("/applications/{second}/complete"), &json!({"missing": [{"field": "title", "what": "more"}]})).await.expect(200);
+    people
+        .post("cato", &format!("/applications/{second}/complete"), &json!({"missing": [{"field": "title", "what": "more"}]}))
+        .await
+        .expect(200);
     let clocks = people.get("cato", "/clocks").await.expect(200).json();
     let due: Vec<_> = clocks["clocks"].as_array().unwrap().iter().map(|c| (&c["about"]["application"], &c["deadline"]["due"])).collect();
     assert_eq!(due, [(&json!(second), &json!("2026-04-07T22:00:00Z")), (&json!(first), &json!("2026-06-10T22:00:00Z"))]);

@@ -110,9 +110,7 @@ pub fn content() -> Value {
     let uses = ["detrimental_decisions", "discrimination", "marketing", "harmful_products", "unethical_use"];
     let answers: Map<String, Value> =
         uses.iter().map(|u| ((*u).to_owned(), json!({"intended": false, "explanation": "Ruled out by contract"}))).collect();
-    let columns = |names: Value, transform: &str| {
-        json!({"names": names, "transform": transform, "justification": "Effects differ by it", "transform_justification": "Coarser hides them"})
-    };
+    let columns = |names: Value, transform: &str| json!({"names": names, "transform": transform, "justification": "Effects differ by it", "transform_justification": "Coarser hides them"});
     json!({
         "basis": "ehds_permit", "title": "Effect of treatment", "users": ["anne"], "purpose": "Which treatment helps whom",
         "purposes": ["research"], "prohibited_uses": answers, "safeguards": "Two-factor login",

@@ -110,7 +110,8 @@ async fn what_is_found_must_be_let_through_by_name() {
 
     let (id, asked) = requested(&people, &request("SELECT patient_key, gender FROM patient")).await;
     assert!(kinds(&asked).contains(&"identifier"));
-    let everything = json!({"approve": true, "reasons": "R", "accepts": ["identifier", "k_anonymity", "no_person_count", "rows_not_persons"]});
+    let everything =
+        json!({"approve": true, "reasons": "R", "accepts": ["identifier", "k_anonymity", "no_person_count", "rows_not_persons"]});
     people.post("dag", &format!("/releases/{id}/decide"), &everything).await.expect(409); // keys never leave
 }
 

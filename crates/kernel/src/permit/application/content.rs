@@ -167,3 +167,20 @@ impl Basis {
         }
     }
 }
+
+impl Content {
+    /// Whose rows, where that is said.
+    pub fn whose(&self) -> Option<&Population> {
+        self.population.as_ref().map(|population| &population.value)
+    }
+
+    /// How current, where that is said.
+    pub fn how_current(&self) -> Option<Cadence> {
+        self.cadence.as_ref().map(|cadence| cadence.value)
+    }
+
+    /// Where, where that is said.
+    pub fn where_shown(&self) -> Option<Delivery> {
+        self.delivery
+    }
+}

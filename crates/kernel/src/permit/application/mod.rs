@@ -6,99 +6,23 @@
 mod content;
 mod missing;
 mod state;
+mod step;
 #[cfg(test)]
 mod tests;
 
 pub use content::{Answer, Approval, ApprovalKind, Content, Justified, RequestedColumns, RequestedTable};
 pub use missing::{Missing, missing};
 pub use state::{Act, State};
+pub use step::{Step, What};
 
 use super::deadline::{COMPLETION_WEEKS, DECISION_MONTHS, Deadline, Debtor, PROLONGATION_MONTHS, due_after};
 use super::document::{Decision, Document as PermitDocument, Status, Tables};
 use super::organisation::Organisation;
 use super::procedure::{Actor, ProcedureError, Signed, check_text};
-use super::{Permit, PermitError, Population, is_id};
+use super::{Basis, Permit, PermitError, is_id};
 use crate::limits::{MAX_APPLICATION_STEPS, MAX_FEASIBILITY_CELLS, MAX_PERMIT_BYTES, MAX_PERMIT_ITEMS, MAX_PERMIT_TEXT_BYTES};
-use crate::permit::{Basis, Cadence, Delivery};
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
-
-/// A step that was taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// By whom, and when.
-    pub signed: Signed,
-    /// What.
-    #[serde(flatten)]
-    pub what: What,
-}
-
-/// What a step says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "act", rename_all = "snake_case")]
-pub enum What {
-    /// The applicant handed it in.
-    Submit,
-    /// The centre named what is missing.
-    FindIncomplete {
-        /// What.
-        missing: Vec<Missing>,
-    },
-    /// The centre found it complete.
-    FindComplete,
-    /// The centre prolonged the time for its decision.
-    Prolong {
-        /// Why.
-        reasons: String,
-    },
-    /// A person of the centre assessed it.
-    Assess {
-        /// Whether they propose to grant it.
-        grant: bool,
-        /// Why.
-        reasons: String,
-    },
-    /// Another granted it.
-    Grant {
-        /// The permit's id.
-        permit: String,
-        /// Why.
-        reasons: String,
-    },
-    /// Another refused it.
-    Refuse {
-        /// Why.
-        reasons: String,
-    },
-    /// The applicant took it back.
-    Withdraw,
-}
-
-impl What {
-    /// Which act it is.
-    pub fn act(&self) -> Act {
-        match self {
-            What::Submit => Act::Submit,
-            What::FindIncomplete { .. } => Act::FindIncomplete,
-            What::FindComplete => Act::FindComplete,
-            What::Prolong { .. } => Act::Prolong,
-            What::Assess { .. } => Act::Assess,
-            What::Grant { .. } => Act::Grant,
-            What::Refuse { .. } => Act::Refuse,
-            What::Withdraw => Act::Withdraw,
-        }
-    }
-
-    /// The reasons that it gives, where it must.
-    pub fn reasons(&self) -> Option<&str> {
-        match self {
-            What::Prolong { reasons } | What::Assess { reasons, .. } | What::Grant { reasons, .. } | What::Refuse { reasons } => {
-                Some(reasons)
-            }
-            _ => None,
-        }
-    }
-}
 
 /// A question about feasibility that was answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -257,7 +181,9 @@ impl Application {
     /// What a step asks for beyond the state.
     fn check_step(&self, actor: &Actor, applicant: &Organisation, what: &What, now: Timestamp) -> Result<(), ProcedureError> {
         match what {
-            What::FindIncomplete { missing } if missing.is_empty() => Err(ProcedureError::field("missing", "name what is missing")),
+            What::FindIncomplete { missing } if missing.is_empty() || missing.len() > MAX_PERMIT_ITEMS => {
+                Err(ProcedureError::field("missing", format!("name what is missing, at most {MAX_PERMIT_ITEMS} items")))
+            }
             What::FindComplete => match self.missing(applicant).first() {
                 Some(lacks) => Err(ProcedureError::field(lacks.field.clone(), lacks.what.clone())),
                 None => Ok(()),
@@ -430,23 +356,5 @@ fn check_bounds(content: &Content) -> Result<(), ProcedureError> {
     match texts.iter().find(|(_, text)| text.len() > MAX_PERMIT_TEXT_BYTES) {
         Some((field, _)) => Err(ProcedureError::field(*field, format!("write at most {MAX_PERMIT_TEXT_BYTES} bytes"))),
         None => Ok(()),
-    }
-}
-
-/// What the register shows of a choice without its reason.
-impl Content {
-    /// Whose rows, where that is said.
-    pub fn whose(&self) -> Option<&Population> {
-        self.population.as_ref().map(|population| &population.value)
-    }
-
-    /// How current, where that is said.
-    pub fn how_current(&self) -> Option<Cadence> {
-        self.cadence.as_ref().map(|cadence| cadence.value)
-    }
-
-    /// Where, where that is said.
-    pub fn where_shown(&self) -> Option<Delivery> {
-        self.delivery
     }
 }
