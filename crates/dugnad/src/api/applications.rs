@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
-use dugnad_kernel::permit::application::{Application, Content, Missing, State as Stands, What};
+use dugnad_kernel::permit::application::{Act, Application, Content, Missing, What};
 use dugnad_kernel::permit::organisation::Organisation;
 use dugnad_kernel::permit::procedure::{Actor, ProcedureError};
 use dugnad_kernel::permit::purpose::ProhibitedUse;
@@ -23,12 +23,11 @@ use serde_json::{Value, json};
 
 const JSON: &str = "application/json";
 
-/// Adds the routes.
-pub fn add(routes: Routes) -> Routes {
-    let doc = |id, summary, description, body: bool| Doc {
+/// What the routes have in common.
+const fn doc(id: &'static str, summary: &'static str, description: &'static str) -> Doc {
+    Doc {
         description,
         caller: May::Known,
-        body: body.then_some(JSON),
         answer: &[JSON],
         statuses: &[
             (200, "The application as it stands, with what can be done next, what is missing, and the clock that runs"),
@@ -38,19 +37,60 @@ pub fn add(routes: Routes) -> Routes {
             (409, "The application is not in the state for this; the problem says what is possible"),
         ],
         ..Doc::new("Permits", id, summary)
-    };
+    }
+}
+
+const fn with_body(doc: Doc) -> Doc {
+    Doc { body: Some(JSON), ..doc }
+}
+
+const APPLY: Doc = with_body(doc(
+    "apply",
+    "Begin an application",
+    "What is asked for, as docs/permits.md describes it; anything may still be absent. You apply for the organisation that you belong to.",
+));
+const LIST: Doc =
+    doc("applications", "The applications that you may see", "Those of your organisation; the centre sees what was handed in.");
+const ONE: Doc = doc("application", "An application", "");
+const EDIT: Doc = with_body(doc("editApplication", "Change a draft, or one that is incomplete", "The whole content."));
+const SUBMIT: Doc = doc("submit", "Hand it in", "It is public from then on, without names of persons (`GET /register`).");
+const COMPLETE: Doc = with_body(doc(
+    "complete",
+    "Find it complete, or name what is missing",
+    "For the centre. `{\"missing\"?: [{\"field\", \"what\"}]}`: what a person finds missing; what the program finds is added. If nothing is, it is complete; otherwise the applicant has four weeks (Art. 68).",
+));
+const PROLONG: Doc = with_body(doc(
+    "prolong",
+    "Prolong the time for the decision",
+    "For the centre, once, before it has passed: three more months (Art. 68). `{\"reasons\"}`.",
+));
+const ASSESS: Doc = with_body(doc("assess", "Assess it and propose a decision", "For the centre. `{\"grant\": BOOL, \"reasons\"}`."));
+const DECIDE: Doc = with_body(doc(
+    "decide",
+    "Grant it or refuse it",
+    "For another person of the centre than who assessed it. `{\"grant\": BOOL, \"reasons\", \"permit\"?: ID}`; without `permit`, the permit has the application's id. Application and permit are one commit.",
+));
+const WITHDRAW: Doc = doc("withdraw", "Take it back", "");
+const FEASIBILITY: Doc = with_body(doc(
+    "feasibility",
+    "Ask whether it is feasible",
+    "For verified organisations, before the decision. `{\"sql\"}` of the one form that statistics permits have; counts are rounded to 10, and an application shows 20 cells in all.",
+));
+
+/// Adds the routes.
+pub fn add(routes: Routes) -> Routes {
     routes
-        .add(Method::POST, "/applications", doc("apply", "Begin an application", "What is asked for, as docs/permits.md describes it; anything may still be absent. You apply for the organisation that you belong to.", true), open)
-        .add(Method::GET, "/applications", doc("applications", "The applications that you may see", "Those of your organisation; the centre sees all but drafts.", false), list)
-        .add(Method::GET, "/applications/{id}", doc("application", "An application", "", false), get)
-        .add(Method::PUT, "/applications/{id}", doc("editApplication", "Change a draft, or one that is incomplete", "The whole content.", true), edit)
-        .add(Method::POST, "/applications/{id}/submit", doc("submit", "Hand it in", "It is public from then on, without names of persons (`GET /register`).", false), submit)
-        .add(Method::POST, "/applications/{id}/complete", doc("complete", "Find it complete, or name what is missing", "For the centre. `{\"missing\"?: [{\"field\", \"what\"}]}`: what a person finds missing; what the program finds is added. If nothing is, it is complete; otherwise the applicant has four weeks (Art. 68).", true), complete)
-        .add(Method::POST, "/applications/{id}/prolong", doc("prolong", "Prolong the time for the decision", "For the centre, once: three more months (Art. 68). `{\"reasons\"}`.", true), prolong)
-        .add(Method::POST, "/applications/{id}/assess", doc("assess", "Assess it and propose a decision", "For the centre. `{\"grant\": BOOL, \"reasons\"}`.", true), assess)
-        .add(Method::POST, "/applications/{id}/decide", doc("decide", "Grant it or refuse it", "For another person of the centre than who assessed it. `{\"grant\": BOOL, \"reasons\", \"permit\"?: ID}`; without `permit`, the permit has the application's id. Application and permit are one commit.", true), decide)
-        .add(Method::POST, "/applications/{id}/withdraw", doc("withdraw", "Take it back", "", false), withdraw)
-        .add(Method::POST, "/applications/{id}/feasibility", doc("feasibility", "Ask whether it is feasible", "For verified organisations, before the decision. `{\"sql\"}` of the one form that statistics permits have; counts are rounded to 10, and an application shows 20 cells in all.", true), feasibility)
+        .add(Method::POST, "/applications", APPLY, open)
+        .add(Method::GET, "/applications", LIST, list)
+        .add(Method::GET, "/applications/{id}", ONE, get)
+        .add(Method::PUT, "/applications/{id}", EDIT, edit)
+        .add(Method::POST, "/applications/{id}/submit", SUBMIT, submit)
+        .add(Method::POST, "/applications/{id}/complete", COMPLETE, complete)
+        .add(Method::POST, "/applications/{id}/prolong", PROLONG, prolong)
+        .add(Method::POST, "/applications/{id}/assess", ASSESS, assess)
+        .add(Method::POST, "/applications/{id}/decide", DECIDE, decide)
+        .add(Method::POST, "/applications/{id}/withdraw", WITHDRAW, withdraw)
+        .add(Method::POST, "/applications/{id}/feasibility", FEASIBILITY, feasibility)
 }
 
 #[derive(Deserialize)]
@@ -106,9 +146,9 @@ fn shown(application: &Application, applicant: &Organisation, now: Timestamp) ->
 }
 
 /// The applicant sees it always, the centre once it was handed in.
-fn visible(application: &Application, actor: &Actor, now: Timestamp) -> bool {
-    let own = application.organisation() == actor.by.organisation;
-    own || actor.centre && application.state(now) != Stands::Draft
+fn visible(application: &Application, actor: &Actor) -> bool {
+    let handed_in = application.last(Act::Submit).is_some();
+    application.organisation() == actor.by.organisation || (actor.centre && handed_in)
 }
 
 fn absent() -> ApiError {
@@ -117,7 +157,7 @@ fn absent() -> ApiError {
 
 /// An application that the actor may see, and its organisation.
 fn find(app: &App, id: &str, actor: &Actor) -> Result<(Application, Organisation), ApiError> {
-    let application = app.application(id)?.filter(|application| visible(application, actor, app.now())).ok_or_else(absent)?;
+    let application = app.application(id)?.filter(|application| visible(application, actor)).ok_or_else(absent)?;
     let organisation = app.organisation(application.organisation())?;
     Ok((application, organisation.ok_or_else(|| ApiError::internal("an application's organisation is gone"))?))
 }
@@ -301,7 +341,7 @@ async fn list(State(app): State<App>, Caller(who): Caller) -> Result<Json<Value>
         app.read_recorded(&access, |_| {
             let (now, organisations) = (app.now(), app.organisations()?);
             let mut found = Vec::new();
-            for application in app.applications()?.iter().filter(|a| visible(a, &actor, now)) {
+            for application in app.applications()?.iter().filter(|a| visible(a, &actor)) {
                 let organisation = organisations.iter().find(|o| o.id == application.organisation());
                 found.extend(organisation.map(|organisation| shown(application, organisation, now)));
             }

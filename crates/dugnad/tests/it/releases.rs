@@ -230,3 +230,23 @@ async fn without_a_log_nothing_is_asked_for() {
     assert_eq!(people.server.local.database.snapshot().commit(), before);
     assert!(!people.server.dir().join("releases").exists(), "and no file is kept");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_has_what_was_let_out_and_not_what_waits() {
+    let people = with_patients(6, 7).await;
+    let (waits, _) = requested(&people, &request(BY_SEX)).await;
+    let (released, _) = requested(&people, &request(BY_SEX)).await;
+    people.post("dag", &format!("/releases/{released}/decide"), &json!({"approve": true, "reasons": "R"})).await.expect(200);
+    let dir = tempfile::tempdir().unwrap();
+    let (data, backup, new) = (people.server.dir().display(), dir.path().join("backup"), dir.path().join("new"));
+    let (data, backup_path, new_path) = (data.to_string(), backup.display().to_string(), new.display().to_string());
+    for arguments in [
+        vec!["backup", "--data", &data, "--to", &backup_path],
+        vec!["restore", "--from", &backup_path, "--data", &new_path, "--no-erasures"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_dugnad")).args(&arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert!(verifies(&people, &new.join("releases").join(&released)).await);
+    assert!(!backup.join("releases").join(&waits).exists() && !new.join("releases").join(&waits).exists());
+}
