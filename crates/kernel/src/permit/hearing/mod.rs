@@ -63,7 +63,7 @@ pub enum ExtensionState {
 }
 
 fn data_user(actor: &Actor, permit: &Permit) -> Result<(), ProcedureError> {
-    if permit.document().users.iter().any(|user| *user == actor.by.user) {
+    if permit.document().users.contains(&actor.by.user) {
         return Ok(());
     }
     Err(ProcedureError::person("this is for the users that the permit names"))
