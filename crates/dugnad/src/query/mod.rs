@@ -39,6 +39,7 @@ use dugnad_kernel::clock::{Clock, SystemClock};
 use dugnad_kernel::database::Database;
 use dugnad_kernel::disclosure::{Calendar, Epoch, Method};
 use dugnad_kernel::ids::Commit;
+use dugnad_kernel::limits::FEASIBILITY_ROUNDING;
 use dugnad_kernel::permit::Permit;
 use jiff::SignedDuration;
 use record::{Record, Recorded};
@@ -110,6 +111,13 @@ pub struct Answer {
     pub batches: SendableRecordBatchStream,
 }
 
+/// On what a question rests.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    UnderPermit,
+    Feasibility,
+}
+
 /// What is left to do once a question has been understood.
 enum Prepared {
     Rows { planned: Box<Planned>, commit: Commit },
@@ -159,14 +167,37 @@ impl QueryService {
         permit::find(&self.shared.database, &question, self.shared.clock.now())
     }
 
+    /// How many cells a question about feasibility shows: one of the form that statistics permits have.
+    pub fn feasibility_cells(&self, sql: &str) -> Result<usize, QueryError> {
+        let (_, lists) = self.shared.present();
+        let request = Request::parse(sql)?;
+        request.check(&lists)?;
+        Ok(request.cells(&lists))
+    }
+
+    /// Answers a question about feasibility, before there is a permit: cells of the catalogue of statistics, rounded. The caller
+    /// has bounded how many. `question.permit` names the application, for the record.
+    pub async fn ask_feasibility(&self, question: Question) -> Result<Answer, QueryError> {
+        self.ask_as(question, Asked::Feasibility).await
+    }
+
     /// Answers a question, or says why not. Either way it is on the record; the intent of an answer is durable before
     /// anything is read for it.
     pub async fn ask(&self, question: Question) -> Result<Answer, QueryError> {
+        self.ask_as(question, Asked::UnderPermit).await
+    }
+
+    async fn ask_as(&self, question: Question, asked: Asked) -> Result<Answer, QueryError> {
         let deadline = Deadline::after(self.shared.time);
         let place = self.shared.gate.enter(deadline).await?;
         let mut recorded = Recorded::new(self.shared.record.clone(), self.shared.clock.clone(), &question);
         let shared = self.shared.clone();
-        let work = async move { Ok(shared.prepare(&question).await) };
+        let work = async move {
+            Ok(match asked {
+                Asked::UnderPermit => shared.prepare(&question).await,
+                Asked::Feasibility => (None, shared.prepare_feasibility(&question)),
+            })
+        };
         let prepared = self.shared.threads.run(deadline, work).await.unwrap_or_else(|error| (None, Err(error)));
         recorded.under(prepared.0);
         match prepared.1 {
@@ -241,6 +272,13 @@ impl Shared {
         let request = Request::parse(&question.sql)?;
         request.within(permit)?;
         let (epoch, lists) = self.present();
+        request.check(&lists)?;
+        Ok(Prepared::Statistics { request, epoch, lists })
+    }
+
+    fn prepare_feasibility(&self, question: &Question) -> Result<Prepared, QueryError> {
+        let (epoch, lists) = self.present();
+        let request = Request { rounding: Some(FEASIBILITY_ROUNDING), ..Request::parse(&question.sql)? };
         request.check(&lists)?;
         Ok(Prepared::Statistics { request, epoch, lists })
     }

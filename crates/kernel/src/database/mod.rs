@@ -460,38 +460,46 @@ impl Database {
 
     /// Writes a document of the centre as one commit.
     pub fn put_document(&self, kind: &str, id: &str, json: &str) -> Result<Commit, WriteError> {
-        self.write_document(kind, id, Some(json))
+        self.write_documents(&[(kind, id, Some(json))])
     }
 
     /// Deletes a document of the centre as one commit; `None` if there is none.
     pub fn remove_document(&self, kind: &str, id: &str) -> Result<Option<Commit>, WriteError> {
         match self.document(kind, id) {
-            Ok(Some(_)) => self.write_document(kind, id, None).map(Some),
+            Ok(Some(_)) => self.write_documents(&[(kind, id, None)]).map(Some),
             Ok(None) => Ok(None),
             Err(error) => Err(WriteError::Stopped(error.to_string())),
         }
     }
 
-    /// A new version of a document, or its deletion.
-    fn write_document(&self, kind: &str, id: &str, json: Option<&str>) -> Result<Commit, WriteError> {
+    /// Writes documents, as (kind, id, JSON), in one commit: all of them or none. No document stands in it twice.
+    pub fn put_documents(&self, documents: &[(&str, &str, &str)]) -> Result<Commit, WriteError> {
+        let written: Vec<_> = documents.iter().map(|(kind, id, json)| (*kind, *id, Some(*json))).collect();
+        self.write_documents(&written)
+    }
+
+    /// New versions of documents; a deletion is one without JSON.
+    fn write_documents(&self, documents: &[(&str, &str, Option<&str>)]) -> Result<Commit, WriteError> {
         for _ in 0..=OPTIMISTIC_TRIES {
-            let seen = self.shared.readers.look(|l| l.kind(kind)?.map_or(Ok(None), |k| l.head(HolderId::CENTRE, k, id)));
-            let operation = Operation {
-                kind: kind.to_owned(),
-                id: id.to_owned(),
-                seen: seen.map_err(|e| WriteError::Stopped(e.to_string()))?,
-                looked_up: true,
-                json: json.map(|json| Stamped { json: json.as_bytes().to_vec(), stamp_at: None }),
-                rows: Vec::new(),
-                identifiers: Vec::new(),
-                modified: false,
-                person: None,
+            let operation = |(kind, id, json): &(&str, &str, Option<&str>)| {
+                let seen = self.shared.readers.look(|l| l.kind(kind)?.map_or(Ok(None), |k| l.head(HolderId::CENTRE, k, id)));
+                Ok(Operation {
+                    kind: (*kind).to_owned(),
+                    id: (*id).to_owned(),
+                    seen: seen.map_err(|e| WriteError::Stopped(e.to_string()))?,
+                    looked_up: true,
+                    json: json.map(|json| Stamped { json: json.as_bytes().to_vec(), stamp_at: None }),
+                    rows: Vec::new(),
+                    identifiers: Vec::new(),
+                    modified: false,
+                    person: None,
+                })
             };
             let prepared = Prepared {
                 holder: HolderId::CENTRE,
                 generation: self.shared.tables.load().generation,
                 idempotency_key: None,
-                operations: vec![operation],
+                operations: documents.iter().map(operation).collect::<Result<_, WriteError>>()?,
                 matched: Vec::new(),
                 unchanged: Vec::new(),
                 entries: Vec::new(),

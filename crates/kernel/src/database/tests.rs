@@ -370,6 +370,16 @@ fn documents_have_versions_and_survive_a_restart() {
 }
 
 #[test]
+fn several_documents_are_one_commit() {
+    let bench = bench();
+    let commit = bench.database.put_documents(&[("application", "a", r#"{"n":1}"#), ("permit", "a", r#"{"n":2}"#)]).unwrap();
+    assert_eq!((commit, bench.database.snapshot().commit()), (Commit(1), Commit(1)));
+    let bench = bench.reopened();
+    let json = |kind| bench.database.document(kind, "a").unwrap().map(|document| document.json);
+    assert_eq!((json("application"), json("permit")), (Some(r#"{"n":1}"#.into()), Some(r#"{"n":2}"#.into())));
+}
+
+#[test]
 fn a_folder_is_opened_once() {
     let bench = bench();
     let again = Database::open(bench.dir.path(), Arc::clone(&bench.clock) as Arc<dyn Clock>, &mut |_, _| {});

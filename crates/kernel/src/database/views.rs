@@ -192,7 +192,7 @@ impl Database {
         // Held until the document is written: a view that could not be taken away is still there.
         let mut views = self.shared.views.lock();
         let Some(table) = views.get(id).map(|view| view.table.clone()) else { return Ok(None) };
-        let commit = self.write_document(KIND, id, None)?;
+        let commit = self.write_documents(&[(KIND, id, None)])?;
         self.shared.views.set_current(id, None);
         views.remove(id);
         let (reply, answer) = sync_channel(1);
