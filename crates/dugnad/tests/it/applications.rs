@@ -39,7 +39,7 @@ async fn an_application_becomes_a_permit_by_two_persons() {
     assert_eq!(granted.header("dugnad-commit"), Some((before + 1).to_string().as_str()), "application and permit are one commit");
     assert_eq!((&granted.json()["state"], &granted.json()["possible"]), (&json!("granted"), &json!([])));
     assert_eq!(people.post("anne", "/sql", &question).await.expect(200).json(), json!([{"n": 0}]));
-    people.from_outside("anne", "POST", "/sql", &question).await.expect(404);
+    people.send_from_outside("anne", "POST", "/sql", &question).await.expect(404);
     people.post("rolf", "/sql", &question).await.expect(404);
 
     let entries = people.server.local.audit.entries(0, 1_000).unwrap();

@@ -55,7 +55,7 @@ impl People {
     }
 
     /// The same from outside.
-    pub async fn from_outside(&self, user: &str, method: &str, path: &str, body: &Value) -> Answer {
+    pub async fn send_from_outside(&self, user: &str, method: &str, path: &str, body: &Value) -> Answer {
         self.request(user, method, path, body, None).await
     }
 

@@ -42,7 +42,7 @@ fn kinds(answer: &Value) -> Vec<&str> {
 async fn download(people: &People, user: &str, id: &str, to: &Path) {
     std::fs::create_dir(to).unwrap();
     for file in ["result.csv", "result.parquet", "chart.json", "manifest"] {
-        let answer = people.from_outside(user, "GET", &format!("/releases/{id}/{file}"), &Value::Null).await.expect(200);
+        let answer = people.send_from_outside(user, "GET", &format!("/releases/{id}/{file}"), &Value::Null).await.expect(200);
         std::fs::write(to.join(file), answer.body).unwrap();
     }
 }
@@ -63,7 +63,7 @@ async fn two_parties_get_the_same_signed_bytes() {
     body["recipients"] = json!(["rival"]);
     let (id, asked) = requested(&people, &body).await;
     assert_eq!((kinds(&asked), &asked["state"]), (vec![], &json!("requested")));
-    people.from_outside("rolf", "GET", &format!("/releases/{id}"), &Value::Null).await.expect(404);
+    people.send_from_outside("rolf", "GET", &format!("/releases/{id}"), &Value::Null).await.expect(404);
     let approval = json!({"approve": true, "reasons": "No small cells"});
     for (who, status) in [("", 401), ("rolf", 404), ("berit", 404), ("anne", 403), ("erik", 403)] {
         people.post(who, &format!("/releases/{id}/decide"), &approval).await.expect(status);
@@ -94,7 +94,7 @@ async fn two_parties_get_the_same_signed_bytes() {
     std::fs::write(first.join("more.csv"), "a\n").unwrap();
     assert!(!verifies(&people, &first).await, "an added file is found");
     people.get("", &format!("/register/releases/{id}/result.csv")).await.expect(404); // it was not published
-    people.from_outside("nora", "GET", &format!("/releases/{id}/result.csv"), &Value::Null).await.expect(404);
+    people.send_from_outside("nora", "GET", &format!("/releases/{id}/result.csv"), &Value::Null).await.expect(404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,11 +138,11 @@ async fn nothing_of_a_rejected_request_leaves() {
     // While it waits, who may see it sees it where the permit's rows may be shown.
     for (who, inside, outside) in [("", 401, 401), ("rolf", 404, 404), ("berit", 404, 404), ("anne", 200, 404), ("dag", 200, 404)] {
         people.get(who, &file).await.expect(inside);
-        people.from_outside(who, "GET", &file, &Value::Null).await.expect(outside);
+        people.send_from_outside(who, "GET", &file, &Value::Null).await.expect(outside);
     }
     people.get("anne", &format!("/releases/{id}/manifest")).await.expect(404);
     people.get("anne", &format!("/releases/{id}/..%2f..%2fjournal.sqlite")).await.expect(404);
-    people.from_outside("anne", "POST", "/releases", &request(BY_SEX)).await.expect(404);
+    people.send_from_outside("anne", "POST", "/releases", &request(BY_SEX)).await.expect(404);
     assert!(folder.join("result.csv").is_file());
     people.post("dag", &format!("/releases/{id}/decide"), &json!({"approve": false, "reasons": "Not for a paper"})).await.expect(200);
     assert!(!folder.exists());
@@ -202,7 +202,7 @@ async fn an_erasure_takes_along_what_waits() {
     people.post("cato", "/erasures", &json!({"holder": "Haukeland", "patient": "male0", "reason": "asked for"})).await.expect(200);
     let gone = people.post("dag", &format!("/releases/{waits}/decide"), &approval).await.expect(409).json();
     assert!(gone["detail"].as_str().unwrap().contains("asked for again"), "{gone}");
-    people.from_outside("anne", "GET", &format!("/releases/{released}/result.csv"), &Value::Null).await.expect(200);
+    people.send_from_outside("anne", "GET", &format!("/releases/{released}/result.csv"), &Value::Null).await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
