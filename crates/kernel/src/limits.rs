@@ -109,3 +109,24 @@ pub const MAX_CRITERIA_DEPTH: usize = 16;
 
 /// How many versions of consent, and how many hidden columns and rows, a permit may name.
 pub const MAX_BLINDED: usize = 1_000;
+/// How many steps an application may take: it is handed in, completed and prolonged a few times; a loop of an applicant ends here.
+pub const MAX_APPLICATION_STEPS: usize = 100;
+
+/// How many cells of the catalogue of statistics one application may show before it is decided: enough to see that a study is
+/// possible, too few to be one.
+pub const MAX_FEASIBILITY_CELLS: usize = 20;
+
+/// To which multiple the counts of those cells are rounded.
+pub const FEASIBILITY_ROUNDING: u64 = 10;
+
+/// How many rows a result that leaves may have: a person has to look at it.
+pub const MAX_RELEASE_ROWS: usize = 20_000;
+
+/// How many columns.
+pub const MAX_RELEASE_COLUMNS: usize = 100;
+
+/// How many bytes each of its files may have.
+pub const MAX_RELEASE_BYTES: usize = 8 << 20;
+
+/// How many rows a finding names: where to begin to look.
+pub const MAX_FINDING_ROWS: usize = 20;

@@ -4,6 +4,7 @@ use crate::aggregate;
 use crate::error::QueryError;
 use crate::functions;
 use crate::guard;
+use crate::limits::QUESTION_MEMORY;
 use crate::numbers::{CountDistinctNumbers, lower};
 use crate::parallel::Runs;
 use crate::{CATALOG, SCHEMA};

@@ -43,6 +43,7 @@ use dugnad_kernel::clock::{Clock, SystemClock};
 use dugnad_kernel::database::Database;
 use dugnad_kernel::disclosure::{Calendar, Epoch, Method};
 use dugnad_kernel::ids::Commit;
+use dugnad_kernel::limits::FEASIBILITY_ROUNDING;
 use dugnad_kernel::live::RowFilter;
 use dugnad_kernel::permit::Permit;
 use dugnad_kernel::population;
@@ -140,10 +141,27 @@ pub struct Answer {
     pub batches: SendableRecordBatchStream,
 }
 
+/// On what a question rests.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    UnderPermit,
+    Feasibility,
+}
+
 /// What is left to do once a question has been understood.
 enum Prepared {
-    Rows { planned: Box<Planned>, commit: Commit, granted: Granted },
-    Statistics { request: Request, epoch: Epoch, lists: statistics::Lists, granted: Granted },
+    Rows {
+        planned: Box<Planned>,
+        commit: Commit,
+        granted: Granted,
+    },
+    /// Under a permit, or, about feasibility, before there is one.
+    Statistics {
+        request: Request,
+        epoch: Epoch,
+        lists: statistics::Lists,
+        granted: Option<Granted>,
+    },
 }
 
 impl QueryService {
@@ -215,9 +233,27 @@ impl QueryService {
         self.shared.running.stop(who, id)
     }
 
+    /// How many cells a question about feasibility shows: one of the form that statistics permits have.
+    pub fn feasibility_cells(&self, sql: &str) -> Result<usize, QueryError> {
+        let (_, lists) = self.shared.present();
+        let request = Request::parse(sql)?;
+        request.check(&lists)?;
+        Ok(request.cells(&lists))
+    }
+
+    /// Answers a question about feasibility, before there is a permit: cells of the catalogue of statistics, rounded. The caller
+    /// has bounded how many. `question.permit` names the application, for the record.
+    pub async fn ask_feasibility(&self, question: Question) -> Result<Answer, QueryError> {
+        self.ask_as(question, Asked::Feasibility).await
+    }
+
     /// Answers a question, or says why not. Either way it is on the record; the intent of an answer is durable before
     /// anything is read for it.
     pub async fn ask(&self, question: Question) -> Result<Answer, QueryError> {
+        self.ask_as(question, Asked::UnderPermit).await
+    }
+
+    async fn ask_as(&self, question: Question, asked: Asked) -> Result<Answer, QueryError> {
         let deadline = Deadline::after(self.shared.time);
         let mut listed = self.shared.running.list(&question, self.shared.clock.now());
         let mut recorded = Recorded::new(self.shared.record.clone(), self.shared.clock.clone(), &question);
@@ -227,8 +263,13 @@ impl QueryService {
             place = self.shared.gate.enter(deadline) => place?,
         };
         listed.runs();
-        let (shared, asked) = (self.shared.clone(), question.clone());
-        let work = async move { Ok(shared.prepare(&asked).await) };
+        let (shared, about) = (self.shared.clone(), question.clone());
+        let work = async move {
+            Ok(match asked {
+                Asked::UnderPermit => shared.prepare(&about).await,
+                Asked::Feasibility => (None, shared.prepare_feasibility(&about)),
+            })
+        };
         let prepared = tokio::select! {
             biased;
             error = listed.stopped() => (None, Err(error)),
@@ -242,10 +283,10 @@ impl QueryService {
     }
 
     /// The bounds of an answer: the server's, and the permit's where they are narrower.
-    fn bounds(&self, question: Question, granted: Granted, listed: Listed, deadline: Deadline) -> Bounds {
-        let limits = granted.permit.document().limits.unwrap_or_default();
+    fn bounds(&self, question: Question, granted: Option<Granted>, listed: Listed, deadline: Deadline) -> Bounds {
+        let limits = granted.as_ref().and_then(|granted| granted.permit.document().limits).unwrap_or_default();
         let deadline = deadline.within(limits.time_s.map(|s| Duration::from_secs(s.into())));
-        let watch = Watch::new(listed, Holding::new(self.shared.clone(), question, granted));
+        let watch = Watch::new(listed, granted.map(|granted| Holding::new(self.shared.clone(), question, granted)));
         Bounds { deadline, rows: limits.rows.unwrap_or(u64::MAX), watch }
     }
 
@@ -260,7 +301,7 @@ impl QueryService {
         let id = listed.id.clone();
         match prepared {
             Prepared::Rows { planned, commit, granted } => {
-                let bounds = self.bounds(question, granted, listed, deadline);
+                let bounds = self.bounds(question, Some(granted), listed, deadline);
                 let basis = Basis::Commit(commit);
                 let intended = recorded.intent(&basis, &planned.tables).await?;
                 let schema = planned.schema.clone();
@@ -326,7 +367,14 @@ impl Shared {
         request.within(&granted.permit)?;
         let (epoch, lists) = self.present();
         request.check(&lists)?;
-        Ok(Prepared::Statistics { request, epoch, lists, granted })
+        Ok(Prepared::Statistics { request, epoch, lists, granted: Some(granted) })
+    }
+
+    fn prepare_feasibility(&self, question: &Question) -> Result<Prepared, QueryError> {
+        let (epoch, lists) = self.present();
+        let request = Request { rounding: Some(FEASIBILITY_ROUNDING), ..Request::parse(&question.sql)? };
+        request.check(&lists)?;
+        Ok(Prepared::Statistics { request, epoch, lists, granted: None })
     }
 
     /// The answer of a statistics question, from the released table of its epoch.

@@ -176,9 +176,9 @@ impl Watch {
         Self { listed: None, permit: None }
     }
 
-    /// A question that is in the list, under a permit.
-    pub fn new(listed: Listed, permit: Holding) -> Self {
-        Self { listed: Some(listed), permit: Some(permit) }
+    /// A question that is in the list, under a permit or before there is one.
+    pub fn new(listed: Listed, permit: Option<Holding>) -> Self {
+        Self { listed: Some(listed), permit }
     }
 
     /// Whether the permit still holds now.

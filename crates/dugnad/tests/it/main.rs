@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod api;
+mod applications;
 mod backup;
 mod commands;
 mod crash;
@@ -12,8 +13,10 @@ mod hostile;
 mod interference;
 mod libraries;
 mod limits;
+mod people;
 mod permits;
 mod process;
+mod releases;
 mod sql;
 mod support;
 mod view_run;

@@ -68,7 +68,7 @@ fn reference(person: usize) -> Value {
 }
 
 fn code(random: &mut StdRng, strange: bool) -> &'static str {
-    if strange && random.random_bool(0.5) { *one(&STRANGE, random) } else { *one(&ORDINARY, random) }
+    if strange && random.random_bool(0.5) { one(&STRANGE, random) } else { one(&ORDINARY, random) }
 }
 
 /// A resource about a person. `strange`: with values on which expressions fail.

@@ -40,7 +40,7 @@ pub enum Progress {
     /// So many outputs are written.
     Running { done: usize },
     /// All are; `rows` of each, and the commit that they are of.
-    Done { ended: Timestamp, commit: Option<Commit>, rows: Vec<u64>, under: Standing },
+    Done { ended: Timestamp, commit: Option<Commit>, rows: Vec<u64>, under: Box<Standing> },
     /// It ended, and left no files.
     Failed { error: ApiError },
 }
@@ -164,7 +164,7 @@ async fn run(app: App, job: Arc<Job>, folder: Arc<Folder>, places: Arc<Semaphore
     let (mut commit, mut rows) = (None, Vec::new());
     // Before the first output: who goes while they are written has gone when they are fetched.
     let under = match standing(&app, &job.who, &job.permit).await {
-        Ok(under) => under,
+        Ok(under) => Box::new(under),
         Err(error) => return job.set(Progress::Failed { error }),
     };
     for (done, output) in job.outputs.iter().enumerate() {
