@@ -17,6 +17,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateDefaults, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
@@ -59,10 +60,11 @@ impl Engine {
     pub fn over(&self, catalog: Arc<dyn CatalogProviderList>, now: SystemTime, memory: usize) -> Self {
         let mut state = self.state.clone();
         state.register_catalog_list(catalog);
-        let options = state.config_options().clone();
-        let properties = state.execution_props_mut();
-        *properties = std::mem::take(properties).with_query_execution_start_time(now.into());
-        properties.config_options = Some(options);
+        // New ones, because they also number the names that planning makes up: a number that went on from question to question
+        // would tell in an EXPLAIN what others ask.
+        let mut properties = ExecutionProps::new().with_query_execution_start_time(now.into());
+        properties.config_options = Some(state.config_options().clone());
+        *state.execution_props_mut() = properties;
         Self { state, memory }
     }
 

@@ -130,7 +130,7 @@ impl Grammar {
         }
         if !self.unordered && random.random_bool(0.3) {
             sql.push_str(&format!(" LIMIT {}", random.random_range(0..20)));
-            let offset: &str = one(&["", "", " OFFSET 2"], random);
+            let offset: &str = one::<&str>(&["", "", " OFFSET 2"], random);
             sql.push_str(offset);
         }
         (sql, kinds)

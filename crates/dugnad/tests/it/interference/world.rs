@@ -8,7 +8,7 @@ use dugnad_kernel::database::{Handling, Interaction, WriteRequest};
 use jiff::SignedDuration;
 use rand::RngExt;
 use rand::rngs::StdRng;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 const HOLDERS: [&str; 3] = ["Nord", "Sør", "Vest"];
@@ -68,7 +68,7 @@ fn reference(person: usize) -> Value {
 }
 
 fn code(random: &mut StdRng, strange: bool) -> &'static str {
-    if strange && random.random_bool(0.5) { one(&STRANGE, random) } else { one(&ORDINARY, random) }
+    if strange && random.random_bool(0.5) { one::<&str>(&STRANGE, random) } else { one::<&str>(&ORDINARY, random) }
 }
 
 /// A resource about a person. `strange`: with values on which expressions fail.
@@ -98,7 +98,7 @@ fn resource(kind: &str, id: &str, person: usize, random: &mut StdRng, strange: b
         }
         "Immunization" => json!({"status": "completed", "vaccineCode": coded, "patient": reference(person), "occurrenceDateTime": day}),
         _ => {
-            json!({"status": "active", "scope": {"coding": [{"code": "treatment"}]}, "category": [{"text": text}], "patient": reference(person), "dateTime": day})
+            json!({"status": "active", "scope": {"coding": [{"code": "treatment"}]}, "category": [{"coding": [{"code": "research"}], "text": text}], "patient": reference(person), "dateTime": day})
         }
     };
     for (member, value) in more.as_object().unwrap() {
@@ -112,12 +112,19 @@ fn resource(kind: &str, id: &str, person: usize, random: &mut StdRng, strange: b
 fn without_empty(value: &mut Value) {
     match value {
         Value::Object(members) => {
-            members.retain(|_, v| v.as_str() != Some(""));
             members.values_mut().for_each(without_empty);
+            members.retain(|_, v| !is_empty(v));
         }
-        Value::Array(items) => items.iter_mut().for_each(without_empty),
+        Value::Array(items) => {
+            items.iter_mut().for_each(without_empty);
+            items.retain(|v| !is_empty(v));
+        }
         _ => {}
     }
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.as_str() == Some("") || value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
 }
 
 impl World {
