@@ -7,6 +7,7 @@ pub mod audit;
 pub mod clock;
 pub mod database;
 pub mod disclosure;
+pub mod disk;
 pub mod fhir;
 pub mod fhirpath;
 mod hash;

@@ -1,11 +1,12 @@
 //! Copying a log that a server is writing to.
 
 use super::AuditError;
-use super::disk::{CHECKPOINT, Disk, ENTRIES, PUBLIC_KEY, RealDisk, sync_dir};
+use super::disk::{CHECKPOINT, ENTRIES, PUBLIC_KEY, replace};
 use super::folder::Folder;
 use super::note::Checkpoint;
 use super::record::{self, FILE_HEADER};
 use super::tile::Growth;
+use crate::disk::{Disk, RealDisk};
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
@@ -24,11 +25,11 @@ pub fn copy(from: &Path, to: &Path) -> Result<Checkpoint, AuditError> {
         return Err(AuditError::damaged(ENTRIES, what));
     }
     for (tile, bytes) in growth.partials() {
-        RealDisk.replace(to, &tile.path(), &bytes).map_err(io)?;
+        replace(&RealDisk, to, &tile.path(), &bytes).map_err(io)?;
     }
-    RealDisk.replace(to, PUBLIC_KEY, format!("{}\n", folder.verifier_key()).as_bytes()).map_err(io)?;
-    RealDisk.replace(to, CHECKPOINT, note.as_bytes()).map_err(io)?;
-    sync_dir(to).map_err(io)?;
+    replace(&RealDisk, to, PUBLIC_KEY, format!("{}\n", folder.verifier_key()).as_bytes()).map_err(io)?;
+    replace(&RealDisk, to, CHECKPOINT, note.as_bytes()).map_err(io)?;
+    RealDisk.sync_folder(to).map_err(io)?;
     Ok(checkpoint)
 }
 
@@ -61,7 +62,7 @@ fn copy_entries(from: &Path, to: &Path, size: u64) -> Result<Growth, AuditError>
         let mut full = Vec::new();
         growth.push(record.commitment, |tile, bytes| full.push((tile, bytes)));
         for (tile, bytes) in full {
-            RealDisk.replace(to, &tile.path(), &bytes).map_err(unwritable)?;
+            replace(&RealDisk, to, &tile.path(), &bytes).map_err(unwritable)?;
         }
     }
     writer.into_inner().map_err(|e| unwritable(e.into_error()))?.sync_all().map_err(unwritable)?;

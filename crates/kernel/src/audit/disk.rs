@@ -1,8 +1,9 @@
-//! The few operations by which the log reaches the disk, so that a test can make each of them fail.
+//! The log's files, and how they are replaced.
 
 use super::AuditError;
+use crate::disk::Disk;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 /// The file that keeps the entries.
@@ -14,42 +15,21 @@ pub(crate) const PUBLIC_KEY: &str = "key.pub";
 /// Where a file is made before it gets its name. One is enough: only the publisher makes files.
 pub(crate) const UNFINISHED: &str = "unfinished";
 
-/// How the log writes. The methods as they stand are the real ones.
-pub(crate) trait Disk: Send + Sync {
-    /// Writes all of `bytes` at the end of the entries file.
-    fn append(&self, mut entries: &File, bytes: &[u8]) -> io::Result<()> {
-        entries.write_all(bytes)
+/// Gives `path` (under `dir`) new content, whole or not at all: written under another name, synced, then renamed. The folder is
+/// not synced: after a power cut the name may be missing or show the old content, but never half of the new.
+pub(crate) fn replace(disk: &dyn Disk, dir: &Path, path: &str, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = dir.join(UNFINISHED);
+    let target = dir.join(path);
+    if let Some(parent) = target.parent() {
+        fs::create_dir_all(parent)?;
     }
-
-    /// Makes what was appended durable (fdatasync).
-    fn sync(&self, entries: &File) -> io::Result<()> {
-        entries.sync_data()
+    if unfinished.exists() {
+        disk.remove(&unfinished)?;
     }
-
-    /// Gives `path` (under `dir`) new content, whole or not at all: written under another name, synced, then renamed. The
-    /// folder is not synced: after a power cut the name may be missing or show the old content, but never half of the new.
-    fn replace(&self, dir: &Path, path: &str, bytes: &[u8]) -> io::Result<()> {
-        let unfinished = dir.join(UNFINISHED);
-        let target = dir.join(path);
-        if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        let mut file = File::create(&unfinished)?;
-        file.write_all(bytes)?;
-        file.sync_data()?;
-        fs::rename(&unfinished, &target)
-    }
-}
-
-/// The machine's disk.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RealDisk;
-
-impl Disk for RealDisk {}
-
-/// Makes names in a folder durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    let file = disk.create(&unfinished, File::options().write(true).create_new(true))?;
+    disk.append(&unfinished, &file, bytes)?;
+    disk.sync(&unfinished, &file)?;
+    disk.rename(&unfinished, &target)
 }
 
 /// A file's bytes; `None` if it is absent.

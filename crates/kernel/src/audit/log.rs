@@ -1,7 +1,6 @@
 //! The open log.
 
 use super::AuditError;
-use super::disk::{Disk, RealDisk};
 use super::entry::Entry;
 use super::folder::{self, Proof, TileNodes};
 use super::note::VerifierKey;
@@ -11,6 +10,7 @@ use super::tile::Tile;
 use super::tree::{Hash, TILE_WIDTH, consistency};
 use super::writer::{Done, Message, Shared, State, Writer};
 use crate::clock::Clock;
+use crate::disk::{Disk, RealDisk};
 use crate::limits::{AUDIT_QUEUE, MAX_AUDIT_ENTRY_BYTES};
 use ed25519_dalek::SigningKey;
 use rand::CryptoRng;
@@ -88,7 +88,7 @@ impl Log {
         };
         publisher.publish(true)?;
         publisher.remove_leftovers()?;
-        super::disk::sync_dir(dir).map_err(|source| AuditError::io(dir, source))?;
+        disk.sync_folder(dir).map_err(|source| AuditError::io(dir, source))?;
         let (queue, receiver) = mpsc::sync_channel(AUDIT_QUEUE);
         let writer = Writer { dir: dir.to_owned(), entries, disk, salts, end, queue: receiver, shared: Arc::clone(&shared) };
         let threads =

@@ -1,11 +1,12 @@
 //! Publishing: at fixed times, if there is something new, the tiles and then the checkpoint over what is durable.
 
 use super::AuditError;
-use super::disk::{CHECKPOINT, Disk};
+use super::disk::{CHECKPOINT, replace};
 use super::note::Checkpoint;
 use super::tile::Tile;
 use super::writer::Shared;
 use crate::clock::Clock;
+use crate::disk::Disk;
 use ed25519_dalek::SigningKey;
 use std::fs;
 use std::io::ErrorKind;
@@ -103,7 +104,7 @@ impl Publisher {
     }
 
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<(), AuditError> {
-        self.disk.replace(&self.dir, path, bytes).map_err(|source| AuditError::io(&self.dir.join(path), source))
+        replace(self.disk.as_ref(), &self.dir, path, bytes).map_err(|source| AuditError::io(&self.dir.join(path), source))
     }
 
     /// Removes the unfinished tiles of an older size. Nobody misses them: a shorter form of a tile is served from the longer.

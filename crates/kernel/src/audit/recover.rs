@@ -2,11 +2,12 @@
 //! compared with the signed checkpoint and the tiles. What a crash left half-written is cut off; anything else refuses.
 
 use super::AuditError;
-use super::disk::{CHECKPOINT, Disk, ENTRIES, PUBLIC_KEY, UNFINISHED, read_file, sync_dir};
+use super::disk::{CHECKPOINT, ENTRIES, PUBLIC_KEY, UNFINISHED, read_file, replace};
 use super::note::{Checkpoint, VerifierKey};
 use super::record::{self, FILE_HEADER, Flaw};
 use super::tile::{Growth, Tile};
 use super::tree::TILE_WIDTH;
+use crate::disk::Disk;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -58,7 +59,7 @@ pub(super) fn recover(dir: &Path, key: &VerifierKey, disk: &dyn Disk) -> Result<
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(AuditError::io(&dir.join(UNFINISHED), error)),
         _ => {}
     }
-    sync_dir(dir).map_err(|source| AuditError::io(dir, source))?;
+    disk.sync_folder(dir).map_err(|source| AuditError::io(dir, source))?;
     Ok(scan.finish(entries))
 }
 
@@ -89,7 +90,7 @@ fn check_key(dir: &Path, key: &VerifierKey, disk: &dyn Disk) -> Result<(), Audit
         Some(_) => {
             Err(AuditError::damaged(PUBLIC_KEY, "it is not the public half of this database's key; is this another database's log?"))
         }
-        None => disk.replace(dir, PUBLIC_KEY, text.as_bytes()).map_err(|source| AuditError::io(&dir.join(PUBLIC_KEY), source)),
+        None => replace(disk, dir, PUBLIC_KEY, text.as_bytes()).map_err(|source| AuditError::io(&dir.join(PUBLIC_KEY), source)),
     }
 }
 
@@ -130,7 +131,8 @@ impl<'a> Scan<'a> {
                 return Err(AuditError::damaged(ENTRIES, "its first line is not that of an audit log"));
             }
             entries.set_len(0).and_then(|()| entries.rewind()).map_err(|source| self.io(source))?;
-            disk.append(entries, FILE_HEADER).and_then(|()| disk.sync(entries)).map_err(|source| self.io(source))?;
+            let path = self.dir.join(ENTRIES);
+            disk.append(&path, entries, FILE_HEADER).and_then(|()| disk.sync(&path, entries)).map_err(|source| self.io(source))?;
         }
         self.end = FILE_HEADER.len() as u64;
         self.signed_end = self.end;
@@ -236,13 +238,13 @@ impl<'a> Scan<'a> {
         entries.set_len(self.end).map_err(|source| self.io(source))?;
         // After a failed sync the page cache may hold what the disk does not, and may think that it is clean. Entries that no
         // checkpoint covers are therefore written again, the same bytes in the same place, before anything is built on them.
-        let mut unsigned = Vec::new();
+        let (path, mut unsigned) = (self.dir.join(ENTRIES), Vec::new());
         let result = entries
             .seek(SeekFrom::Start(self.signed_end))
             .and_then(|_| entries.read_to_end(&mut unsigned))
             .and_then(|_| entries.seek(SeekFrom::Start(self.signed_end)))
-            .and_then(|_| disk.append(entries, &unsigned))
-            .and_then(|()| disk.sync(entries));
+            .and_then(|_| disk.append(&path, entries, &unsigned))
+            .and_then(|()| disk.sync(&path, entries));
         result.map_err(|source| self.io(source))
     }
 

@@ -1,12 +1,13 @@
 //! The one thread that writes entries: takes what is queued, writes it, syncs once, and only then tells the callers.
 
 use super::AuditError;
-use super::disk::{Disk, ENTRIES};
+use super::disk::ENTRIES;
 use super::entry::SALT_BYTES;
 use super::publish::Published;
 use super::record;
 use super::tile::{Growth, Tile};
 use super::tree::{Hash, TILE_WIDTH};
+use crate::disk::Disk;
 use crate::limits::{MAX_AUDIT_GROUP, MAX_AUDIT_GROUP_BYTES};
 use rand::CryptoRng;
 use std::fs::File;
@@ -185,10 +186,9 @@ impl Writer {
         if self.shared.is_stopped() {
             return; // dropping the group tells its callers
         }
-        let first = self.shared.size();
-        if let Err(error) = self.disk.append(&self.entries, &group.bytes).and_then(|()| self.disk.sync(&self.entries)) {
+        let (first, path) = (self.shared.size(), self.dir.join(ENTRIES));
+        if let Err(error) = self.disk.append(&path, &self.entries, &group.bytes).and_then(|()| self.disk.sync(&path, &self.entries)) {
             self.shared.stop();
-            let path = self.dir.join(ENTRIES);
             tracing::error!(%error, "the audit log has stopped: an entry cannot be written");
             for done in group.done {
                 done.tell(Err(AuditError::io(&path, std::io::Error::new(error.kind(), error.to_string()))));

@@ -60,10 +60,10 @@ type Ordinals = HashMap<(HolderId, &'static str, Box<str>), (ResourceOrdinal, Op
 
 impl Builder<'_> {
     /// Builds the table of a view and switches it on, in the place of another if there is one. The commit from which on it is seen.
-    pub(super) fn build(&self, wanted: Wanted, reason: Reason, replaces: Option<String>) -> Result<Commit, BuildError> {
+    pub(super) fn build(&self, wanted: Wanted, reason: Reason) -> Result<Commit, BuildError> {
         let id = TableId(self.shared.next_table.fetch_add(1, Ordering::Relaxed));
         let view = wanted.numbered(id, self.shared.tuning);
-        let mut built = Built { table: LiveTable::new(Arc::clone(&view.info)), view, after: 0, reason, replaces };
+        let mut built = Built { table: LiveTable::new(Arc::clone(&view.info)), view, after: 0, reason };
         loop {
             while self.chunk(&mut built)? {}
             let (reply, answer) = sync_channel(1);

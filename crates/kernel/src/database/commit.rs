@@ -10,7 +10,7 @@ use crate::hash::HashMap;
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId};
 use crate::journal::{Head, JournalError, NewVersion, Writer};
 use crate::limits::MAX_GROUP;
-use crate::live::{Change, ChangedRow, LiveCell, LiveTable, PersonMap, RowHead, Snapshot, Store, TableInfo};
+use crate::live::{Change, ChangedRow, LiveCell, LiveTable, PersonMap, RowHead, Snapshot, Store};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -24,8 +24,8 @@ pub(super) enum Work {
     /// A table that has been built up to `after`, a sequence of the journal: switch it on, or, if too much has come since, say
     /// so and give it back.
     Install { built: Box<Built>, reply: SyncSender<Installed> },
-    /// The view of the table of this name is no longer wanted.
-    Remove { table: String, reply: SyncSender<()> },
+    /// The registered view of this id is no longer wanted, nor any table of it.
+    Remove { id: String, reply: SyncSender<()> },
     /// A holder's registration.
     Holder { name: String, reply: SyncSender<Result<HolderId, WriteError>> },
     /// Something that is no member of a group: it has the committer and its connection to itself.
@@ -55,8 +55,6 @@ pub(super) struct Built {
     /// The last version of the journal that is in it.
     pub(super) after: i64,
     pub(super) reason: Reason,
-    /// The name of the table whose place it takes; it takes that of one with its own name too.
-    pub(super) replaces: Option<String>,
 }
 
 /// Why a table is built.
@@ -238,9 +236,10 @@ impl Committer {
                     let outcome = self.install(*built)?;
                     let _ = reply.send(outcome); // nobody may be waiting
                 }
-                Work::Remove { table, reply } => {
-                    self.replace_views(&|info| info.schema.name == table, None);
-                    self.tables.retain(|t| t.schema().name != table);
+                Work::Remove { id, reply } => {
+                    let out = self.tables_of(&|view| view.id.as_ref() == Some(&id));
+                    self.replace_views(&out, None);
+                    self.tables.retain(|t| !out.contains(&t.info().id));
                     self.publish();
                     let _ = reply.send(()); // nobody may be waiting
                 }
@@ -276,15 +275,16 @@ impl Committer {
             apply_to(&mut table, &change, &self.shared.holder_cell(change.holder));
         }
         self.writer.commit()?;
-        let out = |name: &String| *name == view.info.schema.name || built.replaces.as_ref() == Some(name);
-        match self.tables.iter().position(|t| out(&t.schema().name)) {
+        // The one of its name, and those of earlier definitions of the view, which may have had other names.
+        let out = self.tables_of(&|old| old.info.schema.name == view.info.schema.name || (view.id.is_some() && old.id == view.id));
+        match self.tables.iter().position(|t| out.contains(&t.info().id)) {
             Some(place) => {
                 self.tables.insert(place, table);
-                self.tables.retain(|t| t.info().id == view.info.id || !out(&t.schema().name));
+                self.tables.retain(|t| !out.contains(&t.info().id));
             }
             None => self.tables.push(table),
         }
-        self.replace_views(&|info| out(&info.schema.name), Some(view.clone()));
+        self.replace_views(&out, Some(view));
         self.publish();
         if let Some(store) = &self.store {
             store.checkpoint(self.newest, self.shared.counted(), &mut self.tables);
@@ -292,12 +292,17 @@ impl Committer {
         Ok(Installed::At(self.newest))
     }
 
+    /// The numbers of the tables of these views.
+    fn tables_of(&self, which: &dyn Fn(&LiveView) -> bool) -> Vec<TableId> {
+        self.shared.tables.load().views().iter().filter(|view| which(view)).map(|view| view.info.id).collect()
+    }
+
     /// Publishes another set of views; what has been prepared with the present one is prepared again.
-    fn replace_views(&self, out: &dyn Fn(&TableInfo) -> bool, new: Option<LiveView>) {
+    fn replace_views(&self, out: &[TableId], new: Option<LiveView>) {
         // A table that was built beside a purge has rows that the purge has passed.
         self.shared.erasures.store(Arc::new(self.shared.erasures.load().begun_again()));
         let present = self.shared.tables.load();
-        let views = present.views().iter().filter(|v| !out(&v.info)).cloned().chain(new).collect();
+        let views = present.views().iter().filter(|v| !out.contains(&v.info.id)).cloned().chain(new).collect();
         self.shared.tables.store(Arc::new(Tables::new(present.generation + 1, views)));
     }
 

@@ -3,21 +3,25 @@
 //! A backup is older than the erasures that came after it. This file is in no backup; what it names is erased again when a
 //! journal that does not know it is opened. A person stands in it as a keyed hash; the key is in the journal, so that the list
 //! tells nothing by itself.
+//!
+//! Each erasure replaces the file as a whole: it is small, and neither a crash nor a disk that fails leaves half a line in it, nor
+//! lines behind one that a failed sync has lost.
 
 use super::erased::{hex, parse_hash};
+use crate::disk::Folder;
 use crate::ids::Commit;
 use crate::journal::PersonHash;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
 
 /// The list's file in the folder of a database.
 pub const ERASURE_LIST: &str = "erasures.jsonl";
 
-const FORMAT: &str = "dugnad erasures v1";
+const FORMAT: &str = "dugnad erasures v2";
+/// Lists of this format have no checksum. They were appended to, so that a crash may have left the last line unfinished.
+const APPENDED: &str = "dugnad erasures v1";
 
 /// Why a list cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +59,9 @@ pub enum ErasureListError {
 struct Head {
     list: String,
     key_id: String,
+    /// CRC-32 of the lines that follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crc: Option<u32>,
 }
 
 /// A line: an erasure.
@@ -77,48 +84,60 @@ pub(super) struct Listed {
 
 /// The open list.
 pub(super) struct ErasureList {
-    path: PathBuf,
+    folder: Folder,
     key_id: String,
+    /// The file's lines, but for the first.
+    lines: Vec<u8>,
     persons: HashSet<PersonHash>,
 }
 
 impl ErasureList {
-    /// Reads the list of the database whose key has this id; one that is absent is empty. A last line that a crash left
-    /// unfinished is cut off: it is written again from the journal, which had it first.
-    pub(super) fn open(path: &Path, key_id: &str) -> Result<Self, ErasureListError> {
-        let io = |source| ErasureListError::Io { path: path.display().to_string(), source };
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(io(error)),
-        };
-        let whole = text.rfind('\n').map_or(0, |last| last + 1);
-        if whole < text.len() {
-            let file = File::options().write(true).open(path).map_err(io)?;
-            file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(io)?;
+    /// Reads the list of the database whose key has this id; one that is absent is empty. What it names is durable on return.
+    pub(super) fn open(folder: Folder, key_id: &str) -> Result<Self, ErasureListError> {
+        let mut list = Self { folder, key_id: key_id.to_owned(), lines: Vec::new(), persons: HashSet::new() };
+        if let Some(found) = list.folder.read(ERASURE_LIST).map_err(|e| list.io(e))? {
+            list.read(&found)?;
         }
-        let mut list = Self { path: path.to_owned(), key_id: key_id.to_owned(), persons: HashSet::new() };
-        for (n, line) in text.get(..whole).unwrap_or_default().lines().enumerate() {
-            list.read(n + 1, line)?;
-        }
+        // A process that was killed may have come as far as the file's name, and not have synced it.
+        list.folder.sync().map_err(|e| list.io(e))?;
         Ok(list)
     }
 
-    fn read(&mut self, number: usize, line: &str) -> Result<(), ErasureListError> {
-        let path = || self.path.display().to_string();
-        let damaged = || ErasureListError::Damaged { path: path(), line: number };
-        if number == 1 {
-            let head: Head = serde_json::from_str(line).map_err(|_| damaged())?;
-            return match head.list.as_str() {
-                FORMAT if head.key_id == self.key_id => Ok(()),
-                FORMAT => Err(ErasureListError::Foreign { path: path() }),
-                _ => Err(damaged()),
-            };
+    fn read(&mut self, text: &[u8]) -> Result<(), ErasureListError> {
+        let end = text.iter().position(|byte| *byte == b'\n').ok_or_else(|| self.damaged(1))?;
+        let (head, mut lines) = text.split_at(end + 1);
+        let head: Head = serde_json::from_slice(head).map_err(|_| self.damaged(1))?;
+        match head.list.as_str() {
+            // What is unfinished is written again from the journal, which had it first.
+            APPENDED if head.crc.is_none() => {
+                lines = lines.split_at(lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1)).0
+            }
+            FORMAT if head.crc == Some(crc32fast::hash(lines)) => {}
+            _ => return Err(self.damaged(1)),
         }
-        let line: Line = serde_json::from_str(line).map_err(|_| damaged())?;
-        let person = parse_hash(&line.person).ok_or_else(damaged)?;
-        self.persons.insert(person);
+        if head.key_id != self.key_id {
+            return Err(ErasureListError::Foreign { path: self.path() });
+        }
+        for (n, line) in lines.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            let damaged = || self.damaged(n + 2);
+            let line: Line = serde_json::from_slice(line).map_err(|_| damaged())?;
+            let person = parse_hash(&line.person).ok_or_else(damaged)?;
+            self.persons.insert(person);
+        }
+        self.lines = lines.to_vec();
         Ok(())
+    }
+
+    fn io(&self, source: io::Error) -> ErasureListError {
+        ErasureListError::Io { path: self.path(), source }
+    }
+
+    fn damaged(&self, line: usize) -> ErasureListError {
+        ErasureListError::Damaged { path: self.path(), line }
+    }
+
+    fn path(&self) -> String {
+        self.folder.at(ERASURE_LIST).display().to_string()
     }
 
     /// Whom it names.
@@ -130,32 +149,24 @@ impl ErasureList {
     pub(super) fn add(&mut self, listed: impl IntoIterator<Item = Listed>) -> Result<(), ErasureListError> {
         let new: Vec<Listed> = listed.into_iter().filter(|l| !self.persons.contains(&l.person)).collect();
         if !new.is_empty() {
-            self.append(&new).map_err(|source| ErasureListError::Io { path: self.path.display().to_string(), source })?;
+            self.lines = self.written(&new).map_err(|e| self.io(e))?;
             self.persons.extend(new.iter().map(|l| l.person));
         }
         Ok(())
     }
 
-    fn append(&self, new: &[Listed]) -> io::Result<()> {
-        let mut options = File::options();
-        options.append(true).create(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&self.path)?;
-        let mut text = Vec::new();
-        if file.metadata()?.len() == 0 {
-            serde_json::to_writer(&mut text, &Head { list: FORMAT.to_owned(), key_id: self.key_id.clone() })?;
-            text.push(b'\n');
-        }
+    /// The lines with more of them, written.
+    fn written(&self, new: &[Listed]) -> io::Result<Vec<u8>> {
+        let mut lines = self.lines.clone();
         for listed in new {
             let line = Line { person: hex(&listed.person), at: listed.at, timeline: listed.timeline.clone(), commit: listed.commit.0 };
-            serde_json::to_writer(&mut text, &line)?;
-            text.push(b'\n');
+            serde_json::to_writer(&mut lines, &line)?;
+            lines.push(b'\n');
         }
-        file.write_all(&text)?;
-        file.sync_all()?;
-        let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
+        let head = Head { list: FORMAT.to_owned(), key_id: self.key_id.clone(), crc: Some(crc32fast::hash(&lines)) };
+        self.folder.replace(ERASURE_LIST, &[&serde_json::to_vec(&head)?, b"\n", &lines])?;
+        self.folder.sync()?;
+        Ok(lines)
     }
 }
 
@@ -164,6 +175,13 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+    use crate::disk::{Disk, RealDisk};
+    use std::sync::Arc;
+    use tempfile::TempDir;
+
+    fn open(dir: &TempDir, key_id: &str) -> Result<ErasureList, ErasureListError> {
+        ErasureList::open(Folder::new(dir.path(), &(Arc::new(RealDisk) as Arc<dyn Disk>)), key_id)
+    }
 
     fn listed(byte: u8) -> Listed {
         Listed { person: [byte; 32], at: Timestamp::UNIX_EPOCH, timeline: "0123456789abcdef".to_owned(), commit: Commit(7) }
@@ -172,18 +190,53 @@ mod tests {
     #[test]
     fn a_list_is_read_as_it_was_written() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(ERASURE_LIST);
-        let mut list = ErasureList::open(&path, "key").unwrap();
+        let mut list = open(&dir, "key").unwrap();
         list.add([listed(1)]).unwrap();
         list.add([listed(1), listed(2)]).unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().count(), 3);
-        std::fs::write(&path, format!("{text}{{\"person\":\"00")).unwrap();
-        let again = ErasureList::open(&path, "key").unwrap();
-        assert_eq!(again.persons(), list.persons(), "what a crash left unfinished is cut off");
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
-        assert!(matches!(ErasureList::open(&path, "other"), Err(ErasureListError::Foreign { .. })));
-        std::fs::write(&path, text.replace("0101", "01x1")).unwrap();
-        assert!(matches!(ErasureList::open(&path, "key"), Err(ErasureListError::Damaged { line: 2, .. })));
+        assert_eq!(std::fs::read_to_string(dir.path().join(ERASURE_LIST)).unwrap().lines().count(), 3);
+        assert_eq!(open(&dir, "key").unwrap().persons(), list.persons());
+        assert!(matches!(open(&dir, "other"), Err(ErasureListError::Foreign { .. })));
+    }
+
+    /// As version 0.1.0 wrote them before it was released.
+    const OLD: &str = concat!(
+        "{\"list\":\"dugnad erasures v1\",\"key_id\":\"key\"}\n",
+        "{\"person\":\"0101010101010101010101010101010101010101010101010101010101010101\",",
+        "\"at\":\"1970-01-01T00:00:00Z\",\"timeline\":\"0123456789abcdef\",\"commit\":7}\n"
+    );
+
+    #[test]
+    fn a_list_of_the_format_before_is_read_and_goes_on_in_this_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(ERASURE_LIST);
+        std::fs::write(&path, format!("{OLD}{{\"person\":\"00")).unwrap();
+        let mut list = open(&dir, "key").unwrap();
+        assert_eq!(*list.persons(), HashSet::from([[1; 32]]), "what a crash left unfinished is passed over");
+        list.add([listed(2)]).unwrap();
+        assert_eq!(open(&dir, "key").unwrap().persons(), list.persons());
+        assert!(std::fs::read_to_string(&path).unwrap().contains(FORMAT));
+        std::fs::write(&path, OLD.replace("0101", "01x1")).unwrap();
+        assert!(matches!(open(&dir, "key"), Err(ErasureListError::Damaged { line: 2, .. })));
+    }
+
+    /// A list that lacks somebody would let them come back with the next restore.
+    #[test]
+    fn a_list_that_is_cut_or_changed_anywhere_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(ERASURE_LIST);
+        let mut list = open(&dir, "key").unwrap();
+        (1..4).for_each(|n| list.add([listed(n)]).unwrap());
+        let bytes = std::fs::read(&path).unwrap();
+        let refused = |bytes: &[u8], what: &str| {
+            std::fs::write(&path, bytes).unwrap();
+            let why = open(&dir, "key").err().unwrap_or_else(|| panic!("{what}: it is taken")).to_string();
+            assert!(why.contains(ERASURE_LIST), "{what}: {why}");
+        };
+        (0..bytes.len()).for_each(|length| refused(&bytes[..length], &format!("cut to {length} bytes")));
+        for (at, bit) in (0..bytes.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1 << bit;
+            refused(&changed, &format!("bit {bit} of byte {at}"));
+        }
     }
 }

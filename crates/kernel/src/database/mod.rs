@@ -26,6 +26,7 @@ pub use views::{ViewRefused, ViewState, ViewStatus};
 pub use write::{EntryOutcome, Handling, Interaction, Outcome, WriteError, WriteRequest};
 
 use crate::clock::Clock;
+use crate::disk::{Disk, Folder, RealDisk};
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId, Timeline};
 use crate::journal::{self, Checkpointer, JournalError, Lookup, Readers, StoredRow};
 use crate::limits::{COMMIT_QUEUE, OPTIMISTIC_TRIES};
@@ -263,11 +264,18 @@ impl Database {
     /// Opens the database in `dir`, making it if the folder is empty or absent: takes the folder's lock, opens the
     /// journal, and fills the live tables from it. `progress` is told (versions done, versions in all).
     pub fn open(dir: &Path, clock: Arc<dyn Clock>, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, OpenError> {
-        Self::open_tuned(dir, clock, Tuning::default(), progress)
+        Self::open_tuned(dir, clock, Tuning::default(), &(Arc::new(RealDisk) as Arc<dyn Disk>), progress)
     }
 
-    /// The same, with segments and checkpoints of another size: tests make them small.
-    pub fn open_tuned(dir: &Path, clock: Arc<dyn Clock>, tuning: Tuning, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, OpenError> {
+    /// The same, with segments and checkpoints of another size, and the files beside the journal on another disk: tests make the
+    /// ones small and the other fail.
+    pub fn open_tuned(
+        dir: &Path,
+        clock: Arc<dyn Clock>,
+        tuning: Tuning,
+        disk: &Arc<dyn Disk>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, OpenError> {
         let io = |path: &Path, source| OpenError::Io { path: path.display().to_string(), source };
         make_folder(dir).map_err(|e| io(dir, e))?;
         let lock_path = dir.join("lock");
@@ -279,7 +287,7 @@ impl Database {
         }
         let path = dir.join("journal.sqlite");
         let failed = |e: JournalError| OpenError::Journal { path: path.display().to_string(), what: e.to_string() };
-        let (shared, mut committer) = recovered(dir, &path, clock, tuning, progress)?;
+        let (shared, mut committer) = recovered(dir, &path, clock, tuning, disk, progress)?;
         committer.erase_listed(&shared.erasure_list.lock().unwrap_or_else(PoisonError::into_inner)).map_err(failed)?;
         shared.list(shared.erasures.load().rows())?;
         let checkpointer = Checkpointer::start(&path).map_err(failed)?;
@@ -620,6 +628,7 @@ fn recovered(
     path: &Path,
     clock: Arc<dyn Clock>,
     tuning: Tuning,
+    disk: &Arc<dyn Disk>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(Arc<Shared>, Committer), OpenError> {
     let failed = |e: JournalError| OpenError::Journal { path: path.display().to_string(), what: e.to_string() };
@@ -630,12 +639,13 @@ fn recovered(
     let holders = writer.lookup().holders().map_err(failed)?.into_iter().map(|(id, name)| Holder { id, name }).collect();
     let timeline = writer.lookup().timeline().map_err(failed)?;
     let erasures = Erasures::load(&writer.lookup()).map_err(failed)?;
-    let erasure_list = ErasureList::open(&dir.join(ERASURE_LIST), &erasures.key_id())?;
+    let erasure_list = ErasureList::open(Folder::new(dir, disk), &erasures.key_id())?;
     let builtin = Wanted::builtin();
     let (views, registered) = Views::read(&writer.lookup()).map_err(failed)?;
 
     let wanted: Vec<Wanted> = builtin.iter().chain(registered.iter().map(|(_, wanted)| wanted)).cloned().collect();
-    let mut opened = live::store::open(&live_dir, &wanted.iter().map(Wanted::named).collect::<Vec<_>>(), tuning).map_err(io)?;
+    let mut opened =
+        live::store::open(Folder::new(&live_dir, disk), &wanted.iter().map(Wanted::named).collect::<Vec<_>>(), tuning).map_err(io)?;
     if !builtin.iter().all(|w| opened.tables.iter().any(|t| t.schema().name == w.schema.name)) {
         opened.start_anew(); // a new database, another program version, or damage
     }
@@ -689,11 +699,11 @@ fn recovered(
         eraser: OnceLock::new(),
     });
     let mut committer = Committer::new(Arc::clone(&shared), writer, tables, opened.commit, time_us);
-    let logged = opened.replay(&live_dir, &mut |changes| changes.iter().for_each(|change| committer.apply(change))).map_err(io)?;
+    let logged = opened.replay(&mut |changes| changes.iter().for_each(|change| committer.apply(change))).map_err(io)?;
     if logged > newest {
         return Err(OpenError::Ahead { folder: live_dir.display().to_string(), live: logged, journal: newest });
     }
-    let store = opened.start(&live_dir, &committer.tables).map_err(io)?;
+    let store = opened.start(&committer.tables).map_err(io)?;
     let _ = shared.files.set(store.files()); // nobody has set it before
     committer.store = Some(store);
     committer.newest = logged;

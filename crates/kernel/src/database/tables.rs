@@ -13,7 +13,7 @@ use bumpalo::Bump;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// The version of how rows are made of views. A change that gives other rows for the same resource raises it, and every stored
 /// table is then built anew.
@@ -26,6 +26,8 @@ pub(super) struct LiveView {
     pub(super) view: Arc<View>,
     /// Built-in views leave resources with an unknown `modifierExtension` out ([`LiveView::leaves_out_modified`]).
     pub(super) builtin: bool,
+    /// The id of a registered view.
+    pub(super) id: Option<String>,
     pub(super) failures: Arc<Failures>,
 }
 
@@ -55,6 +57,8 @@ pub(super) struct Wanted {
     pub(super) fingerprint: String,
     pub(super) view: Arc<View>,
     pub(super) builtin: bool,
+    /// The id of a registered view.
+    pub(super) id: Option<String>,
 }
 
 impl Wanted {
@@ -70,12 +74,16 @@ impl Wanted {
             hash.update(format!("{} {:?}\n", column.name, column.storage));
         }
         let fingerprint = hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect();
-        Self { schema: Arc::new(schema), fingerprint, view: Arc::new(view), builtin }
+        Self { schema: Arc::new(schema), fingerprint, view: Arc::new(view), builtin, id: None }
     }
 
-    /// The built-in ones, and those of the program's own.
-    pub(super) fn builtin() -> Vec<Self> {
-        builtin_views().into_iter().chain(internal_views()).map(|b| Self::of(b.table, b.description, b.view, b.definition, true)).collect()
+    /// The built-in ones, and those of the program's own. Compiled once: that takes some ten milliseconds.
+    pub(super) fn builtin() -> &'static [Self] {
+        static BUILTIN: LazyLock<Vec<Wanted>> = LazyLock::new(|| {
+            let views = builtin_views().into_iter().chain(internal_views());
+            views.map(|b| Wanted::of(b.table, b.description, b.view, b.definition, true)).collect()
+        });
+        &BUILTIN
     }
 
     /// Name, fingerprint and columns: what a stored table is recognised by.
@@ -86,13 +94,13 @@ impl Wanted {
     /// A table of it, under a number.
     pub(super) fn numbered(self, id: TableId, tuning: Tuning) -> LiveView {
         let info = Arc::new(TableInfo { id, fingerprint: self.fingerprint, schema: self.schema, segment_rows: tuning.segment_rows });
-        LiveView { info, view: self.view, builtin: self.builtin, failures: Arc::default() }
+        LiveView { info, view: self.view, builtin: self.builtin, id: self.id, failures: Arc::default() }
     }
 }
 
 /// Names of tables that no ViewDefinition may have: the built-in ones, and the view over them.
 pub(super) fn is_reserved(name: &str) -> bool {
-    name == TREATMENT.0 || builtin_views().iter().any(|b| b.table == name)
+    name == TREATMENT.0 || Wanted::builtin().iter().any(|wanted| wanted.schema.name == name)
 }
 
 /// The views that are live, at one time.

@@ -98,7 +98,7 @@ impl Views {
         for id in lookup.documents(kind)? {
             let Some(head) = lookup.head(HolderId::CENTRE, kind, &id)? else { continue };
             let Some(json) = lookup.version(head.sequence)?.and_then(|v| v.json) else { continue };
-            let compiled = wanted(&String::from_utf8_lossy(&json));
+            let compiled = wanted(&id, &String::from_utf8_lossy(&json));
             let (table, wanted, state) = match compiled {
                 Ok(wanted) => (wanted.schema.name.clone(), Some(wanted), ViewState::Building { done: 0, in_all: 0 }),
                 Err(error) => (String::new(), None, ViewState::Failed { reason: error.to_string() }),
@@ -137,7 +137,7 @@ impl Views {
 }
 
 /// A definition as a live table, or why it cannot be one.
-fn wanted(definition: &str) -> Result<Wanted, ViewError> {
+fn wanted(id: &str, definition: &str) -> Result<Wanted, ViewError> {
     let wrong = |at: &str, what: String| ViewError::Definition { at: at.to_owned(), what };
     if definition.len() > MAX_VIEW_BYTES {
         return Err(wrong("ViewDefinition", format!("it has {} bytes; at most {MAX_VIEW_BYTES} are taken", definition.len())));
@@ -158,14 +158,14 @@ fn wanted(definition: &str) -> Result<Wanted, ViewError> {
         return Err(wrong("ViewDefinition.select", what));
     }
     let description = json.get("description").or_else(|| json.get("title")).and_then(|d| d.as_str()).unwrap_or_default().to_owned();
-    Ok(Wanted::of(&name, &description, view, definition, false))
+    Ok(Wanted { id: Some(id.to_owned()), ..Wanted::of(&name, &description, view, definition, false) })
 }
 
 impl Database {
     /// Registers a ViewDefinition under `id`, or a new version of it: its table is built in the background and switched on at one
     /// commit. Until then the table of the version before goes on. Answers the commit that holds the definition.
     pub fn register_view(&self, id: &str, definition: &str) -> Result<Commit, ViewRefused> {
-        let wanted = wanted(definition)?;
+        let wanted = wanted(id, definition)?;
         let name = wanted.schema.name.clone();
         if is_reserved(&name) {
             return Err(ViewRefused::Name(format!("`{name}` is the name of a built-in table; choose another ViewDefinition.name")));
@@ -181,10 +181,10 @@ impl Database {
         let commit = self.put_document(KIND, id, definition)?;
         let version = self.read(HolderId::CENTRE, KIND, id)?.map_or(1, |v| v.version);
         let state = ViewState::Building { done: 0, in_all: 0 };
-        let before = views.insert(id.to_owned(), Registered { table: name, version, wanted: Some(wanted.clone()), state });
+        views.insert(id.to_owned(), Registered { table: name, version, wanted: Some(wanted.clone()), state });
         self.shared.views.set_current(id, Some(version));
         drop(views);
-        self.build(Reason::Registered { id: id.to_owned(), version }, wanted, before.map(|b| b.table));
+        self.build(Reason::Registered { id: id.to_owned(), version }, wanted);
         Ok(commit)
     }
 
@@ -192,12 +192,14 @@ impl Database {
     pub fn remove_view(&self, id: &str) -> Result<Option<Commit>, WriteError> {
         // Held until the document is written: a view that could not be taken away is still there.
         let mut views = self.shared.views.lock();
-        let Some(table) = views.get(id).map(|view| view.table.clone()) else { return Ok(None) };
+        if !views.contains_key(id) {
+            return Ok(None);
+        }
         let commit = self.write_documents(&[(KIND, id, None)])?;
         self.shared.views.set_current(id, None);
         views.remove(id);
         let (reply, answer) = sync_channel(1);
-        self.queue.send(Work::Remove { table, reply }).map_err(|_| self.stopped())?; // before another can have the name
+        self.queue.send(Work::Remove { id: id.to_owned(), reply }).map_err(|_| self.stopped())?; // before another can have the name
         drop(views);
         answer.recv().map_err(|_| self.stopped())?;
         Ok(Some(commit))
@@ -211,7 +213,7 @@ impl Database {
         view.state = ViewState::Building { done: 0, in_all: 0 };
         let version = view.version;
         drop(views);
-        self.build(Reason::Registered { id: id.to_owned(), version }, wanted, None);
+        self.build(Reason::Registered { id: id.to_owned(), version }, wanted);
         true
     }
 
@@ -262,8 +264,9 @@ impl Database {
                 fingerprint: view.info.fingerprint.clone(),
                 view: view.view.clone(),
                 builtin: view.builtin,
+                id: view.id.clone(),
             };
-            self.build(Reason::Damaged(id), wanted, None);
+            self.build(Reason::Damaged(id), wanted);
         }
     }
 
@@ -279,13 +282,12 @@ impl Database {
         };
         let lacking: Vec<_> = self.shared.views.lock().iter().filter_map(lacking).collect();
         for (id, version, wanted) in lacking {
-            self.build(Reason::Registered { id, version }, wanted, None);
+            self.build(Reason::Registered { id, version }, wanted);
         }
     }
 
     /// Builds a table on a thread of its own, one after the other.
-    /// `replaces`: the name of the table whose place it takes, if that is another one.
-    fn build(&self, reason: Reason, wanted: Wanted, replaces: Option<String>) {
+    fn build(&self, reason: Reason, wanted: Wanted) {
         let (shared, queue) = (self.shared.clone(), self.queue.clone());
         let thread = std::thread::Builder::new().name("view-builder".to_owned()).spawn(move || {
             let _one_at_a_time = shared.building.lock().unwrap_or_else(PoisonError::into_inner);
@@ -311,7 +313,7 @@ impl Database {
                 }
             };
             let table = wanted.schema.name.clone();
-            let state = match builder.build(wanted, reason.clone(), replaces) {
+            let state = match builder.build(wanted, reason.clone()) {
                 Ok(since) => ViewState::Live { since },
                 Err(BuildError::GivenUp) => return forget(),
                 Err(error) => {

@@ -17,6 +17,7 @@ pub(crate) use erasure::{Candidate, ErasureRow, PersonHash, Purged, identifier_h
 pub(crate) use lookup::{Head, Lookup, Replayed, StoredRow};
 pub(crate) use writer::{NewVersion, Writer};
 
+use crate::ids::Commit;
 use format::FORMAT;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -46,6 +47,16 @@ pub enum JournalError {
     /// The end of the file is missing.
     #[error("its pages are {0} bytes, and the file has {1}: its end is missing. Put back a whole copy of it, or a backup")]
     Cut(u64, u64),
+    /// The end of the log is missing, or it is another one.
+    #[error(
+        "its file holds commit {file}, and with its write-ahead log it ends at commit {log}: the log has lost its end, or is older than the file. Put back copies of both that were made together, or a backup"
+    )]
+    Behind {
+        /// The newest commit in the file.
+        file: Commit,
+        /// The newest one that is seen with the log.
+        log: Commit,
+    },
     /// The file holds what cannot be.
     #[error("the journal is inconsistent: {0}")]
     Inconsistent(String),
@@ -54,6 +65,7 @@ pub enum JournalError {
 /// Opens or makes the journal at `path` for its one writer.
 pub(crate) fn open(path: &Path) -> Result<Writer, JournalError> {
     make_private(path)?;
+    let in_file = newest_in_file(path);
     let connection = Connection::open(path)?;
     connection.execute_batch(
         "PRAGMA page_size=8192; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;
@@ -61,9 +73,31 @@ pub(crate) fn open(path: &Path) -> Result<Writer, JournalError> {
     )?;
     keep_plans(&connection)?;
     format::settle(&connection)?;
+    is_not_behind(&connection, in_file)?;
     settle(&connection)?;
     is_whole(&connection, path)?;
     Writer::new(connection)
+}
+
+/// The newest commit in the file alone, where a log stands beside it. `None` also if that cannot be read: a crash may have left a
+/// file that makes sense only with its log.
+fn newest_in_file(path: &Path) -> Option<Commit> {
+    std::fs::metadata(path.with_extension("sqlite-wal")).ok().filter(|log| log.len() > 0)?;
+    let name = path.to_str()?.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    // As if nobody could change it: then SQLite looks at no log.
+    let alone = Connection::open_with_flags(format!("file:{name}?immutable=1"), flags).ok()?;
+    Lookup::new(&alone).newest().ok()?.map(|(commit, _)| commit)
+}
+
+/// Whether the log has all that has been moved out of it into the file. If it has lost its end, older pages in it would be seen
+/// beside newer ones of the file. (It is synced before anything is moved, so that no crash does this.)
+fn is_not_behind(connection: &Connection, in_file: Option<Commit>) -> Result<(), JournalError> {
+    let log = Lookup::new(connection).newest()?.map(|(commit, _)| commit).unwrap_or_default();
+    match in_file {
+        Some(file) if file > log => Err(JournalError::Behind { file, log }),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the file is as long as its pages are, once nothing is in the log alone. SQLite reads what a cut has taken from the

@@ -1,9 +1,9 @@
 //! When the rows of a segment ended. A row's end is written before the commit that ends it is published; a reader at an
 //! older commit ignores it. Most segments have no ended row, and then there is no array.
 
-use super::file::{Damaged, create};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use super::file::Damaged;
+use crate::disk::Folder;
+use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -80,35 +80,25 @@ impl Ends {
 /// The first bytes of a file of ends; the last of them is the format's version.
 const MAGIC: [u8; 8] = *b"DUGENDS\x01";
 
-fn path(segment: &Path) -> PathBuf {
-    segment.with_added_extension("ends")
+/// The file of the ends of a stored segment.
+pub(super) fn name(segment: &str) -> String {
+    format!("{segment}.ends")
 }
 
-/// Writes the ends of a stored segment into a file beside it, durably, in the place of the one before.
-pub(super) fn write(segment: &Path, ends: &Ends) -> io::Result<()> {
+/// Writes the ends of a stored segment into a file beside it, in the place of the one before; durable once the folder is synced.
+pub(super) fn write(folder: &Folder, segment: &str, ends: &Ends) -> io::Result<()> {
     let mut bytes = Vec::new();
     for (row, commit) in ends.pairs() {
         bytes.extend_from_slice(&row.to_le_bytes());
         bytes.extend_from_slice(&commit.to_le_bytes());
     }
-    let new = segment.with_added_extension("new");
-    let mut file = create(&new)?;
-    file.write_all(&MAGIC)?;
-    file.write_all(&crc32fast::hash(&bytes).to_le_bytes())?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path(segment))
+    folder.replace(&name(segment), &[&MAGIC, &crc32fast::hash(&bytes).to_le_bytes(), &bytes])
 }
 
 /// Reads the ends of a stored segment into `ends`; none if there is no file.
-pub(super) fn read(segment: &Path, ends: &Ends) -> Result<(), Damaged> {
-    let file = path(segment);
-    let damaged = |what: &str| Damaged { file: file.file_name().unwrap_or_default().to_string_lossy().into_owned(), what: what.to_owned() };
-    let bytes = match std::fs::read(&file) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(damaged(&error.to_string())),
-    };
+pub(super) fn read(folder: &Folder, segment: &str, ends: &Ends) -> Result<(), Damaged> {
+    let damaged = |what: &str| Damaged { file: name(segment), what: what.to_owned() };
+    let Some(bytes) = folder.read(&name(segment)).map_err(|e| damaged(&e.to_string()))? else { return Ok(()) };
     let rest = bytes.strip_prefix(&MAGIC).ok_or_else(|| damaged("it holds no ends of this format"))?;
     let (crc, pairs) = rest.split_at_checked(4).ok_or_else(|| damaged("it is too short"))?;
     if crc32fast::hash(pairs).to_le_bytes() != crc || pairs.len() % 12 != 0 {

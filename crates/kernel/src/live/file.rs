@@ -6,6 +6,7 @@
 
 use super::schema::{Storage, TableSchema, ZONE};
 use super::statistics::{Condition, Extent};
+use crate::disk::Folder;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Date32Array, DictionaryArray, Float64Array, Int64Array, StringArray, StringViewArray,
     TimestampMicrosecondArray, UInt32Array, UInt64Array,
@@ -148,8 +149,8 @@ pub(super) struct Contents {
     pub(super) columns: Vec<ArrayRef>,
 }
 
-/// Writes a segment file, durably, and maps it.
-pub(super) fn write(path: &Path, schema: &TableSchema, contents: &Contents) -> io::Result<Stored> {
+/// Writes a segment file, durably but for its name, and maps it.
+pub(super) fn write(folder: &Folder, name: &str, schema: &TableSchema, contents: &Contents) -> io::Result<Stored> {
     let mut layout = Layout { at: 0, bytes: Vec::new() };
     let header = Header {
         rows: contents.begins.len() as u64,
@@ -161,7 +162,7 @@ pub(super) fn write(path: &Path, schema: &TableSchema, contents: &Contents) -> i
         columns: contents.columns.iter().zip(&schema.columns).map(|(a, c)| layout.column(a, c.storage)).collect(),
     };
     let json = serde_json::to_vec(&header).map_err(io::Error::other)?;
-    let mut file = io::BufWriter::with_capacity(1 << 20, create(path)?);
+    let mut file = io::BufWriter::with_capacity(1 << 20, folder.create(name)?);
     file.write_all(&MAGIC)?;
     file.write_all(&(json.len() as u32).to_le_bytes())?;
     file.write_all(&crc32fast::hash(&json).to_le_bytes())?;
@@ -174,22 +175,13 @@ pub(super) fn write(path: &Path, schema: &TableSchema, contents: &Contents) -> i
         file.write_all(buffer.as_slice())?;
         written = at + buffer.len();
     }
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    open(path, schema).map_err(|e| io::Error::other(e.to_string()))
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync()?;
+    open(&folder.at(name), schema).map_err(|e| io::Error::other(e.to_string()))
 }
 
 /// Where the first buffer is.
 fn buffers_start(header: usize) -> usize {
     (PREFIX + header).next_multiple_of(ALIGNMENT)
-}
-
-/// Makes a file that only its owner reads.
-pub(super) fn create(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 /// Maps a segment file. Its header is checked, its buffers when they are touched.

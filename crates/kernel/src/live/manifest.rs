@@ -1,11 +1,11 @@
 //! The manifest: which files hold which live tables, as of one commit. It is replaced as a whole, atomically.
 
-use super::file::{Damaged, create};
+use super::file::Damaged;
+use crate::disk::Folder;
 use crate::ids::{Commit, TableId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::path::Path;
+use std::io;
 
 /// The format of the folder.
 pub(super) const FORMAT: u32 = 1;
@@ -49,13 +49,9 @@ pub(super) struct StoredTable {
 
 impl Manifest {
     /// Reads the manifest of a folder; `None` if there is none.
-    pub(super) fn read(dir: &Path) -> Result<Option<Self>, Damaged> {
+    pub(super) fn read(folder: &Folder) -> Result<Option<Self>, Damaged> {
         let damaged = |what: String| Damaged { file: NAME.to_owned(), what };
-        let bytes = match std::fs::read(dir.join(NAME)) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(damaged(error.to_string())),
-        };
+        let Some(bytes) = folder.read(NAME).map_err(|e| damaged(e.to_string()))? else { return Ok(None) };
         let (crc, json) = bytes.split_at_checked(9).ok_or_else(|| damaged("it is too short".to_owned()))?;
         if format!("{:08x}\n", crc32fast::hash(json)).as_bytes() != crc {
             return Err(damaged("it has another checksum".to_owned()));
@@ -68,24 +64,14 @@ impl Manifest {
     }
 
     /// Writes the manifest of a folder in the place of the one before; durable when this returns.
-    pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
+    pub(super) fn write(&self, folder: &Folder) -> io::Result<()> {
         let json = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
-        let new = dir.join("manifest.new");
-        let mut file = create(&new)?;
-        file.write_all(format!("{:08x}\n", crc32fast::hash(&json)).as_bytes())?;
-        file.write_all(&json)?;
-        file.sync_all()?;
-        std::fs::rename(&new, dir.join(NAME))?;
-        sync_dir(dir)
+        folder.replace(NAME, &[format!("{:08x}\n", crc32fast::hash(&json)).as_bytes(), &json])?;
+        folder.sync()
     }
 
     /// The files that it names.
     pub(super) fn files(&self) -> impl Iterator<Item = &str> {
         self.tables.iter().flat_map(|t| t.segments.iter().chain(&t.history)).map(String::as_str)
     }
-}
-
-/// Makes the names in a folder durable.
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
-    std::fs::File::open(dir)?.sync_all()
 }

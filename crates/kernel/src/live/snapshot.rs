@@ -172,29 +172,36 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// The first difference between the rows of two snapshots, table by table in any order of rows: `None` if they are the
-    /// same. Texts are compared, not the codes that stand for them.
+    /// The first difference between two snapshots: a table that only one of them has, or the rows of a table, in any order of
+    /// tables and rows; `None` if they are the same. Texts are compared, not the codes that stand for them.
     pub fn first_difference(&self, other: &Snapshot) -> Option<String> {
-        if self.commit != other.commit || self.tables.len() != other.tables.len() {
-            return Some(format!(
-                "commit {} with {} tables, commit {} with {}",
-                self.commit,
-                self.tables.len(),
-                other.commit,
-                other.tables.len()
-            ));
+        if self.commit != other.commit {
+            return Some(format!("commit {}, commit {}", self.commit, other.commit));
         }
-        self.tables.iter().zip(other.tables.iter()).find_map(|(a, b)| {
-            let (mine, theirs) = match (a.rows(), b.rows()) {
-                (Ok(mine), Ok(theirs)) => (mine, theirs),
-                (Err(damaged), _) | (_, Err(damaged)) => return Some(format!("{}: {damaged}", a.schema.name)),
-            };
-            if mine.len() != theirs.len() {
-                return Some(format!("{}: {} rows, {} rows", a.schema.name, mine.len(), theirs.len()));
+        if let Some(table) = other.tables.iter().find(|t| self.table(&t.schema.name).is_none()) {
+            return Some(format!("{}: only the second has this table", table.schema.name));
+        }
+        self.tables.iter().find_map(|table| {
+            let name = &table.schema.name;
+            match other.table(name) {
+                Some(other) => table.difference(other).map(|difference| format!("{name}: {difference}")),
+                None => Some(format!("{name}: only the first has this table")),
             }
-            let row = mine.iter().zip(&theirs).position(|(x, y)| x != y)?;
-            Some(format!("{}: visible row {row} differs", a.schema.name))
         })
+    }
+}
+
+impl TableSnapshot {
+    fn difference(&self, other: &Self) -> Option<String> {
+        let (mine, theirs) = match (self.rows(), other.rows()) {
+            (Ok(mine), Ok(theirs)) => (mine, theirs),
+            (Err(damaged), _) | (_, Err(damaged)) => return Some(damaged.to_string()),
+        };
+        if mine.len() != theirs.len() {
+            return Some(format!("{} rows, {} rows", mine.len(), theirs.len()));
+        }
+        let row = mine.iter().zip(&theirs).position(|(x, y)| x != y)?;
+        Some(format!("visible row {row} differs"))
     }
 }
 

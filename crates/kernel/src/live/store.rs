@@ -1,50 +1,38 @@
-//! Live tables on disk: a thread that stores full segments, writes the tail log, makes checkpoints and merges, so that neither
-//! the committer nor a reader ever waits for it. docs/formats/live.md describes the folder.
+//! Live tables on disk: a thread ([`super::keeper`]) that stores full segments, writes the tail log, makes checkpoints and merges,
+//! so that neither the committer nor a reader ever waits for it. docs/formats/live.md describes the folder.
 //!
 //! A **checkpoint** at commit c: every table is sealed at c; all its segments and their ends are in files; the manifest that
-//! names them is written; log files and segments that it makes superfluous are removed. What comes after c is in the log. If
-//! something here fails (a full disk), tables stay in memory, the journal has everything, and a restart begins from the last
-//! checkpoint that was completed.
+//! names them is written; log files and segments that it makes superfluous are removed. What comes after c is in the log.
+//!
+//! If something here fails (a full disk), no commit and no answer does: tables stay in memory, the journal has everything, and a
+//! restart begins from the last checkpoint that was completed. A failure is said in the log of the program. What the tail log
+//! lacks, it lacks until the next checkpoint, which tries everything again: when one is due by what has come, when a purge
+//! waits for it, or when the database is closed.
 
 use super::change::Change;
 use super::ends::{self, Ends};
-use super::file::{self, Contents, Damaged};
+use super::file::{self, Damaged};
+use super::files::{SegmentFiles, remove_unnamed};
+use super::keeper::{Keeper, Made, State, Work};
 use super::log::{self, LogWriter};
-use super::manifest::{Counters, FORMAT, Manifest, StoredTable, sync_dir};
-use super::merge;
+use super::manifest::{Counters, FORMAT, Manifest, StoredTable};
 use super::schema::TableSchema;
-use super::segment::{Segment, Segments};
-use super::table::{LiveTable, Replacement, TableInfo};
-use crate::ids::{Commit, TableId};
+use super::segment::Segment;
+use super::table::{LiveTable, TableInfo};
+use crate::disk::Folder;
+use crate::ids::Commit;
 use crate::limits::{CHECKPOINT_LOG_BYTES, SEGMENT_ROWS};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How many changes may wait to be logged: those of some seconds, so that no commit waits for a checkpoint or a merge. Beyond it
 /// commits wait, since more comes in than the disk takes. About 500 bytes each.
 const WAITING: usize = 200_000;
-
-enum Work {
-    Changes(Vec<Change>),
-    Full { table: Arc<TableInfo>, segment: Arc<Segment> },
-    Checkpoint { commit: Commit, counters: Counters, tables: Vec<(Arc<TableInfo>, Lists)> },
-    Close,
-}
-
-/// The segments of a table and those of its history.
-type Lists = (Segments, Segments);
-
-/// What the store has made and the committer is to put in place.
-enum Made {
-    Stored { table: TableId, memory: Arc<Segment>, stored: Arc<Segment> },
-    Merged(Replacement),
-}
 
 /// The store, as the one writer of the live tables sees it.
 pub struct Store {
@@ -68,26 +56,6 @@ pub enum Cleaning {
     Needs,
 }
 
-/// The segment files that this process has written.
-pub struct SegmentFiles {
-    dir: PathBuf,
-    next: AtomicU64,
-    /// By name; without a segment while it is being written.
-    written: Mutex<HashMap<String, Option<Weak<Segment>>>>,
-}
-
-#[derive(Default)]
-struct State {
-    due: AtomicBool,
-    failed: AtomicBool,
-    /// How many changes have been handed over and not logged.
-    waiting: AtomicUsize,
-    /// How many checkpoints have been completed.
-    completed: AtomicU64,
-    /// Whether the last of them left files that it did not name, since somebody was reading them.
-    left: AtomicBool,
-}
-
 /// What an opened folder holds.
 pub struct Opened {
     /// The stored tables that can be used, by name.
@@ -98,7 +66,10 @@ pub struct Opened {
     pub counters: Counters,
     /// The number of the next table.
     pub next_table: u32,
+    folder: Folder,
     manifest: Manifest,
+    /// The number of the next log file.
+    next_log: u64,
     /// Whether nothing of what is on disk is used.
     anew: bool,
     tuning: Tuning,
@@ -121,9 +92,9 @@ impl Default for Tuning {
 
 /// Opens the folder: maps the stored tables among `wanted` (name, fingerprint, schema). A damaged file takes its table with
 /// it; a damaged manifest all of them. They are rebuilt from the journal.
-pub fn open(dir: &Path, wanted: &[(String, String, Arc<TableSchema>)], tuning: Tuning) -> io::Result<Opened> {
-    std::fs::create_dir_all(dir)?;
-    let manifest = Manifest::read(dir).unwrap_or_else(|damaged| {
+pub(crate) fn open(folder: Folder, wanted: &[(String, String, Arc<TableSchema>)], tuning: Tuning) -> io::Result<Opened> {
+    std::fs::create_dir_all(folder.path())?;
+    let manifest = Manifest::read(&folder).unwrap_or_else(|damaged| {
         tracing::error!(%damaged, "the live tables are rebuilt from the journal");
         None
     });
@@ -133,7 +104,7 @@ pub fn open(dir: &Path, wanted: &[(String, String, Arc<TableSchema>)], tuning: T
     for stored in &manifest.tables {
         let fits = wanted.iter().find(|(name, fingerprint, _)| *name == stored.name && *fingerprint == stored.fingerprint);
         let Some((_, _, schema)) = fits else { continue };
-        match load(dir, stored, schema, tuning) {
+        match load(&folder, stored, schema, tuning) {
             Ok(table) => tables.push(table),
             Err(damaged) => tracing::error!(table = stored.name, %damaged, "the table is rebuilt from the journal"),
         }
@@ -143,18 +114,20 @@ pub fn open(dir: &Path, wanted: &[(String, String, Arc<TableSchema>)], tuning: T
         commit: manifest.commit,
         counters: manifest.counters.clone(),
         next_table: manifest.next_table,
+        folder,
+        next_log: manifest.log,
         manifest,
         anew,
         tuning,
     })
 }
 
-fn load(dir: &Path, stored: &StoredTable, schema: &Arc<TableSchema>, tuning: Tuning) -> Result<LiveTable, Damaged> {
+fn load(folder: &Folder, stored: &StoredTable, schema: &Arc<TableSchema>, tuning: Tuning) -> Result<LiveTable, Damaged> {
     let segments = |names: &[String]| -> Result<Vec<Arc<Segment>>, Damaged> {
         let one = |name: &String| {
-            let file = file::open(&dir.join(name), schema)?;
+            let file = file::open(&folder.at(name), schema)?;
             let ends = Ends::none(file.len());
-            ends::read(&dir.join(name), &ends)?;
+            ends::read(folder, name, &ends)?;
             Ok(Arc::new(Segment::stored(file, Arc::new(ends))))
         };
         names.iter().map(one).collect()
@@ -174,44 +147,33 @@ impl Opened {
     }
 
     /// Hands out what the log holds after [`Opened::commit`], group by group; the last commit of it.
-    pub fn replay(&mut self, dir: &Path, apply: &mut dyn FnMut(Vec<Change>)) -> io::Result<Commit> {
+    pub(crate) fn replay(&mut self, apply: &mut dyn FnMut(Vec<Change>)) -> io::Result<Commit> {
         if self.anew {
             return Ok(self.commit);
         }
-        let (last, next) = log::replay(dir, self.manifest.log, self.commit, apply)?;
-        self.manifest.log = next; // where the store goes on; the manifest on disk still names the first
+        let (last, next) = log::replay(&self.folder, self.manifest.log, self.commit, apply)?;
+        self.next_log = next;
         Ok(last)
     }
 
     /// Starts the store of `tables`: from here on the folder is its own.
-    pub fn start(mut self, dir: &Path, tables: &[LiveTable]) -> io::Result<Store> {
+    pub(crate) fn start(mut self, tables: &[LiveTable]) -> io::Result<Store> {
+        // A manifest that was found may not be durable yet. What it makes superfluous must not go before it is.
+        self.folder.sync()?;
         if self.anew {
-            // Rows in the log name tables by number, so that the manifest must be there before the first of them.
-            log::remove_all(dir)?;
-            let empty = |table: &LiveTable| StoredTable {
-                id: table.info().id,
-                name: table.schema().name.clone(),
-                fingerprint: table.info().fingerprint.clone(),
-                segments: Vec::new(),
-                history: Vec::new(),
-            };
-            self.next_table = tables.iter().map(|t| t.info().id.0 + 1).fold(self.next_table, u32::max);
-            let (next_file, next_table) = (self.manifest.next_file, self.next_table);
-            self.manifest = Manifest { format: FORMAT, log: 1, next_file, next_table, ..Manifest::default() };
-            self.manifest.tables = tables.iter().map(empty).collect();
-            self.manifest.write(dir)?;
+            self.begin_anew(tables)?;
         }
-        let next_log = self.manifest.log;
-        let log = LogWriter::create(&log::path(dir, next_log))?;
-        let files = SegmentFiles { dir: dir.to_owned(), next: AtomicU64::new(self.manifest.next_file), written: Mutex::default() };
-        let files = Arc::new(files);
-        remove_unnamed(dir, &self.manifest.files().map(str::to_owned).collect())?;
+        let log = LogWriter::create(&self.folder, self.next_log)?;
+        remove_unnamed(&self.folder, &self.manifest.files().map(str::to_owned).collect())?;
+        log::remove(&self.folder, |number| number < self.manifest.log)?;
+        self.folder.sync()?; // what a power cut has brought back may have been erased
+        let files = Arc::new(SegmentFiles::new(self.folder, self.manifest.next_file));
         let (queue, work) = channel();
         let (made, state) = (Arc::new(Mutex::default()), Arc::new(State::default()));
         let keeper = Keeper {
             files: Arc::clone(&files),
             log,
-            next_log: next_log + 1,
+            next_log: self.next_log + 1,
             checkpoint_log_bytes: self.tuning.checkpoint_log_bytes,
             next_table: self.next_table,
             made: Arc::clone(&made),
@@ -222,12 +184,30 @@ impl Opened {
         let thread = std::thread::Builder::new().name("live-store".to_owned()).spawn(move || keeper.run(&work))?;
         Ok(Store { queue, made, state, thread: Some(thread), files, begun: AtomicU64::new(0) })
     }
+
+    /// A manifest that names no file. Rows in the log name tables by number, so that it must be there before the first of them; and
+    /// no log of before is read with it, whatever a power cut leaves: the first has a number that none has had.
+    fn begin_anew(&mut self, tables: &[LiveTable]) -> io::Result<()> {
+        self.next_log = log::next(&self.folder)?;
+        let empty = |table: &LiveTable| StoredTable {
+            id: table.info().id,
+            name: table.schema().name.clone(),
+            fingerprint: table.info().fingerprint.clone(),
+            segments: Vec::new(),
+            history: Vec::new(),
+        };
+        self.next_table = tables.iter().map(|t| t.info().id.0 + 1).fold(self.next_table, u32::max);
+        let (log, next_file, next_table) = (self.next_log, self.manifest.next_file, self.next_table);
+        self.manifest = Manifest { format: FORMAT, log, next_file, next_table, ..Manifest::default() };
+        self.manifest.tables = tables.iter().map(empty).collect();
+        self.manifest.write(&self.folder)
+    }
 }
 
 impl Store {
     /// Hands over what a group has changed, for the log.
     pub fn changed(&self, changes: Vec<Change>) {
-        while self.state.waiting.load(Ordering::Relaxed) > WAITING && !self.state.failed.load(Ordering::Relaxed) {
+        while self.state.waiting.load(Ordering::Relaxed) > WAITING && self.is_running() {
             std::thread::sleep(Duration::from_millis(1));
         }
         self.state.waiting.fetch_add(changes.len(), Ordering::Relaxed);
@@ -264,7 +244,7 @@ impl Store {
     /// Whether the files have lost the rows that were erased. `clean`: the number of a checkpoint that was begun when no table
     /// held such rows any more ([`Store::begun`]), if there was one.
     pub fn cleaning(&self, tables: &[LiveTable], clean: Option<u64>) -> Cleaning {
-        if self.state.failed.load(Ordering::Relaxed) || self.begun() > self.state.completed.load(Ordering::Acquire) {
+        if !self.is_running() || self.begun() > self.state.ended.load(Ordering::Acquire) {
             return Cleaning::Waits;
         }
         let cleaned = clean.is_some() && !tables.iter().any(LiveTable::holds_erased);
@@ -299,230 +279,22 @@ impl Store {
         Arc::clone(&self.files)
     }
 
+    fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     fn send(&self, work: Work) {
-        if !self.state.failed.load(Ordering::Relaxed) {
-            // An error means that the thread has ended; it has said why.
-            drop(self.queue.send(work));
-        }
+        drop(self.queue.send(work)); // fails if the thread has ended, in a panic
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        drop(self.queue.send(Work::Close)); // also if it has failed: it waits for this
+        self.send(Work::Close);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
             tracing::error!("the store of the live tables ended in a panic; they are rebuilt from the journal");
         }
-    }
-}
-
-impl SegmentFiles {
-    /// Stores the full segments of a table that is being built, here and now, so that it does not grow in memory.
-    pub fn store_now(&self, table: &mut LiveTable) -> Result<(), String> {
-        for segment in table.take_full() {
-            let stored = self.store(table.schema(), &segment).map_err(|e| e.to_string())?;
-            table.replace_stored(&segment, stored);
-        }
-        Ok(())
-    }
-
-    /// Writes a segment to a file of its own.
-    fn store(&self, schema: &TableSchema, segment: &Segment) -> io::Result<Arc<Segment>> {
-        let contents = segment.contents(schema).map_err(|e| io::Error::other(e.to_string()))?;
-        self.write(schema, &contents, Arc::clone(segment.ends()))
-    }
-
-    fn write(&self, schema: &TableSchema, contents: &Contents, ends: Arc<Ends>) -> io::Result<Arc<Segment>> {
-        let name = format!("{:010}.segment", self.next.fetch_add(1, Ordering::Relaxed));
-        let known = |segment| self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), segment);
-        known(None); // before it is there, so that nobody takes it for one that is left over
-        let file = file::write(&self.dir.join(&name), schema, contents)?;
-        let segment = Arc::new(Segment::stored(file, ends));
-        known(Some(Arc::downgrade(&segment)));
-        Ok(segment)
-    }
-
-    /// Those that are in use: being built or merged, or read by somebody.
-    fn in_use(&self) -> Vec<String> {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.retain(|_, segment| segment.as_ref().is_none_or(|s| s.strong_count() > 0));
-        written.keys().cloned().collect()
-    }
-}
-
-/// Removes the segment files that are not among `named`, and what an interrupted manifest has left.
-fn remove_unnamed(dir: &Path, named: &HashSet<String>) -> io::Result<()> {
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let segment = name.strip_suffix(".ends").unwrap_or(&name);
-        let ours = segment.ends_with(".segment") || name.ends_with(".new");
-        if ours && !named.contains(segment) {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// The thread's state.
-struct Keeper {
-    files: Arc<SegmentFiles>,
-    log: LogWriter,
-    next_log: u64,
-    checkpoint_log_bytes: u64,
-    next_table: u32,
-    made: Arc<Mutex<Vec<Made>>>,
-    state: Arc<State>,
-    /// Segments in memory and their stored forms, until no list of a checkpoint can name the one in memory any more.
-    twins: Vec<(Arc<Segment>, Arc<Segment>)>,
-    /// How many ends of each file have been written.
-    ended: HashMap<String, u32>,
-}
-
-impl Keeper {
-    fn run(mut self, queue: &Receiver<Work>) {
-        while let Ok(work) = queue.recv() {
-            if matches!(work, Work::Close) {
-                return;
-            }
-            if let Err(error) = self.work(work) {
-                tracing::error!(%error, "live tables can no longer be stored; they stay in memory, and the next start reads the journal");
-                self.state.failed.store(true, Ordering::Relaxed);
-                while !matches!(queue.recv(), Err(_) | Ok(Work::Close)) {} // nobody waits for a full queue
-                return;
-            }
-        }
-    }
-
-    fn work(&mut self, work: Work) -> io::Result<()> {
-        match work {
-            Work::Changes(changes) => {
-                self.log.append(&changes)?;
-                self.state.waiting.fetch_sub(changes.len(), Ordering::Relaxed);
-                if self.log.bytes() >= self.checkpoint_log_bytes {
-                    self.state.due.store(true, Ordering::Relaxed);
-                }
-                Ok(())
-            }
-            Work::Full { table, segment } => {
-                let stored = self.files.store(&table.schema, &segment)?;
-                self.twins.push((Arc::clone(&segment), Arc::clone(&stored)));
-                self.give(Made::Stored { table: table.id, memory: segment, stored });
-                Ok(())
-            }
-            Work::Checkpoint { commit, counters, tables } => self.checkpoint(commit, counters, &tables),
-            Work::Close => Ok(()),
-        }
-    }
-
-    fn give(&self, made: Made) {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(made);
-    }
-
-    fn checkpoint(&mut self, commit: Commit, counters: Counters, tables: &[(Arc<TableInfo>, Lists)]) -> io::Result<()> {
-        let log = self.next_log;
-        self.log = LogWriter::create(&log::path(&self.files.dir, log))?;
-        self.next_log += 1;
-        let mut stored = Vec::with_capacity(tables.len());
-        let mut lists = Vec::with_capacity(tables.len());
-        for (table, (segments, history)) in tables {
-            let (segments, history) = (self.in_files(segments)?, self.in_files(history)?);
-            for segment in segments.iter().chain(&history) {
-                self.write_ends(segment)?;
-            }
-            let names = |list: &[Arc<Segment>]| list.iter().filter_map(|s| s.file_name().map(str::to_owned)).collect();
-            self.next_table = self.next_table.max(table.id.0 + 1);
-            stored.push(StoredTable {
-                id: table.id,
-                name: table.schema.name.clone(),
-                fingerprint: table.fingerprint.clone(),
-                segments: names(&segments),
-                history: names(&history),
-            });
-            lists.push((table, segments, history));
-        }
-        self.twins.retain(|(memory, _)| Arc::strong_count(memory) > 1); // in place, and no list names the other any more
-        sync_dir(&self.files.dir)?;
-        let manifest = Manifest {
-            format: FORMAT,
-            commit,
-            log,
-            next_file: self.files.next.load(Ordering::Relaxed),
-            next_table: self.next_table,
-            tables: stored,
-            counters,
-        };
-        manifest.write(&self.files.dir)?;
-        let named: HashSet<String> = manifest.files().map(str::to_owned).collect();
-        let left = self.files.in_use().into_iter().filter(|name| !named.contains(name)).collect::<Vec<_>>();
-        let keep: HashSet<String> = named.into_iter().chain(left.iter().cloned()).collect();
-        self.ended.retain(|name, _| keep.contains(name));
-        remove_unnamed(&self.files.dir, &keep)?;
-        log::remove_before(&self.files.dir, log)?;
-        self.state.left.store(!left.is_empty(), Ordering::Relaxed);
-        for (table, segments, history) in lists {
-            self.merge(table, segments, history)?;
-        }
-        self.state.completed.fetch_add(1, Ordering::Release);
-        Ok(())
-    }
-
-    /// The same list with the stored forms of what was in memory when the list was made.
-    fn in_files(&self, list: &[Arc<Segment>]) -> io::Result<Vec<Arc<Segment>>> {
-        let twin = |segment: &Arc<Segment>| self.twins.iter().find(|(memory, _)| Arc::ptr_eq(memory, segment)).map(|(_, stored)| stored);
-        let in_file = |segment: &Arc<Segment>| match twin(segment).unwrap_or(segment) {
-            stored if stored.file_name().is_some() => Ok(Arc::clone(stored)),
-            _ => Err(io::Error::other("a segment of a checkpoint has not been stored")),
-        };
-        list.iter().map(in_file).collect()
-    }
-
-    fn write_ends(&mut self, segment: &Segment) -> io::Result<()> {
-        let (Some(name), ended) = (segment.file_name(), segment.ends().ended()) else { return Ok(()) };
-        if self.ended.get(name).copied().unwrap_or_default() != ended {
-            ends::write(&self.files.dir.join(name), segment.ends())?;
-            self.ended.insert(name.to_owned(), ended);
-        }
-        Ok(())
-    }
-
-    /// Merges what is worth it. The files are named by the next checkpoint; until then the old ones are.
-    fn merge(&mut self, table: &Arc<TableInfo>, mut segments: Vec<Arc<Segment>>, mut history: Vec<Arc<Segment>>) -> io::Result<()> {
-        while let Some(range) = merge::candidates(&segments, table.segment_rows) {
-            let Some(replacement) = self.merged(table, segments.get(range.clone()).unwrap_or_default())? else { return Ok(()) };
-            segments.splice(range, replacement.new.clone());
-            self.give(Made::Merged(replacement));
-        }
-        while let Some(at) = merge::with_erased(&history) {
-            let Some(replacement) = self.merged(table, history.get(at..=at).unwrap_or_default())? else { return Ok(()) };
-            history.splice(at..=at, replacement.history.clone());
-            self.give(Made::Merged(replacement));
-        }
-        if let Some(range) = merge::history_candidates(&history, table.segment_rows)
-            && let Some(replacement) = self.merged(table, history.get(range).unwrap_or_default())?
-        {
-            self.give(Made::Merged(replacement));
-        }
-        Ok(())
-    }
-
-    fn merged(&self, table: &Arc<TableInfo>, old: &[Arc<Segment>]) -> io::Result<Option<Replacement>> {
-        let merged = match merge::merge(&table.schema, old) {
-            Ok(merged) => merged,
-            Err(damaged) => {
-                tracing::error!(table = table.schema.name, %damaged, "segments are not merged");
-                return Ok(None);
-            }
-        };
-        let write = |contents: Contents, ends: Ends| self.files.write(&table.schema, &contents, Arc::new(ends));
-        let new = merged.standing.map(|contents| {
-            let none = Ends::none(contents.begins.len());
-            write(contents, none)
-        });
-        let new = new.transpose()?;
-        let history = merged.history.map(|(contents, ends)| write(contents, ends)).transpose()?;
-        Ok(Some(Replacement { table: table.id, old: old.to_vec(), new, history, moved: merged.moved, erased: merged.erased }))
     }
 }

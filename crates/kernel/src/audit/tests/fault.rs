@@ -1,9 +1,10 @@
 //! Each write and sync is made to fail, twice: "and it did not persist", "and it did". Then the log is opened again: every
 //! acknowledged entry is there under its index, and what follows them are whole entries that had been sent.
 
-use super::super::disk::{Disk, RealDisk, UNFINISHED};
+use super::super::disk::{ENTRIES, UNFINISHED};
 use super::super::{AuditError, verify};
 use super::{copy_folder, entry, log_of, open, open_with, options, verifier};
+use crate::disk::{Disk, RealDisk};
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -64,36 +65,35 @@ fn failure() -> io::Error {
 }
 
 impl Disk for FaultyDisk {
-    fn append(&self, entries: &File, bytes: &[u8]) -> io::Result<()> {
-        match self.fault {
-            Fault::Append(kept) if self.fails_now() => {
-                RealDisk.append(entries, &bytes[..kept.min(bytes.len())])?;
-                Err(failure())
-            }
-            _ => RealDisk.append(entries, bytes),
-        }
+    fn append(&self, path: &Path, file: &File, bytes: &[u8]) -> io::Result<()> {
+        let kept = match self.fault {
+            Fault::Append(kept) if path.ends_with(ENTRIES) && self.fails_now() => kept.min(bytes.len()),
+            Fault::ReplaceLost if path.ends_with(UNFINISHED) && self.fails_now() => bytes.len() / 2,
+            _ => return RealDisk.append(path, file, bytes),
+        };
+        RealDisk.append(path, file, &bytes[..kept])?;
+        Err(failure())
     }
 
-    fn sync(&self, entries: &File) -> io::Result<()> {
+    fn sync(&self, path: &Path, file: &File) -> io::Result<()> {
+        if !path.ends_with(ENTRIES) {
+            return RealDisk.sync(path, file);
+        }
         let fails = matches!(self.fault, Fault::SyncLost | Fault::SyncKept) && self.fails_now();
         let mut state = self.state.lock().unwrap();
         if !fails {
-            state.synced = entries.metadata()?.len();
-            return RealDisk.sync(entries);
+            state.synced = file.metadata()?.len();
+            return RealDisk.sync(path, file);
         }
         if self.fault == Fault::SyncLost {
-            entries.set_len(state.synced)?;
+            file.set_len(state.synced)?;
         }
         Err(failure())
     }
 
-    fn replace(&self, dir: &Path, path: &str, bytes: &[u8]) -> io::Result<()> {
-        let fails = matches!(self.fault, Fault::ReplaceLost | Fault::ReplaceKept) && self.fails_now();
-        match self.fault {
-            Fault::ReplaceLost if fails => fs::write(dir.join(UNFINISHED), &bytes[..bytes.len() / 2])?,
-            _ => RealDisk.replace(dir, path, bytes)?,
-        }
-        if fails { Err(failure()) } else { Ok(()) }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)?;
+        if self.fault == Fault::ReplaceKept && self.fails_now() { Err(failure()) } else { Ok(()) }
     }
 }
 

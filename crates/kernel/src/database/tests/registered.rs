@@ -133,3 +133,51 @@ fn a_patient_has_a_patient_key_whatever_column_mentions_it_first() {
     let key = |table| rows(&bench.database.snapshot(), table, &["patient_key"])[0].column(0).null_count();
     assert_eq!((key("patient"), key("condition")), (0, 0));
 }
+
+/// A view was registered under another name, and under a third while the second was being built: the first table stayed, with the
+/// rows of a definition that nobody had any more. And a view that was taken away while its table of another name was being built
+/// left the one that it had.
+#[test]
+fn no_table_of_an_earlier_name_stays() {
+    let bench = small();
+    bench.put(&observation(1, "a")).unwrap();
+    let named = |name: &str| CODES.replace("\"codes\"", &format!("\"{name}\""));
+    let tables = || -> Vec<String> {
+        let snapshot = bench.database.snapshot();
+        let names = snapshot.tables().iter().map(|t| t.schema().name.clone());
+        names.filter(|name| ["first", "second", "third"].contains(&name.as_str())).collect()
+    };
+    bench.database.register_view("v1", &named("first")).unwrap();
+    wait_until("the first", || is_live(&bench, "v1"));
+    let nobody_builds = bench.database.shared.building.lock().unwrap();
+    bench.database.register_view("v1", &named("second")).unwrap();
+    bench.database.register_view("v1", &named("third")).unwrap();
+    assert_eq!(tables(), ["first"], "it goes on until the new one is there");
+    drop(nobody_builds);
+    wait_until("the third", || is_live(&bench, "v1"));
+    assert_eq!(tables(), ["third"]);
+
+    let nobody_builds = bench.database.shared.building.lock().unwrap();
+    bench.database.register_view("v1", &named("first")).unwrap();
+    bench.database.register_view("v2", &named("third")).unwrap();
+    drop(nobody_builds);
+    wait_until("both", || is_live(&bench, "v1") && is_live(&bench, "v2"));
+    assert_eq!(tables().len(), 2, "another view may have the name that one had before: {:?}", tables());
+
+    let nobody_builds = bench.database.shared.building.lock().unwrap();
+    bench.database.register_view("v1", &named("second")).unwrap();
+    bench.database.remove_view("v1").unwrap();
+    assert_eq!(tables(), ["third"]);
+    drop(nobody_builds);
+}
+
+#[test]
+fn a_difference_names_the_table_that_only_one_side_has() {
+    let (with, without) = (small(), small());
+    with.database.register_view("v1", CODES).unwrap();
+    without.database.put_document("study", "s", "{}").unwrap();
+    wait_until("the view", || is_live(&with, "v1"));
+    let (with, without) = (with.database.snapshot(), without.database.snapshot());
+    assert_eq!(with.first_difference(&without).unwrap(), "codes: only the first has this table");
+    assert_eq!(without.first_difference(&with).unwrap(), "codes: only the second has this table");
+}

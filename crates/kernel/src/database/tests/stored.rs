@@ -1,7 +1,7 @@
 //! Live tables on disk: whatever is sealed, stored, merged, damaged or read again, the rows are those of the journal.
 
 use super::*;
-use crate::live::{Damaged, Tuning};
+use crate::live::{Damaged, TableSnapshot, Tuning};
 use proptest::prelude::*;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,8 +9,12 @@ use std::time::{Duration, Instant};
 /// Segments and logs so small that a few dozen writes make many of them.
 const SMALL: Tuning = Tuning { segment_rows: 16, checkpoint_log_bytes: 1_500 };
 
+pub(super) fn real_disk() -> Arc<dyn Disk> {
+    Arc::new(RealDisk)
+}
+
 pub(super) fn open_small(dir: &Path, clock: &Arc<ManualClock>) -> Database {
-    Database::open_tuned(dir, Arc::clone(clock) as Arc<dyn Clock>, SMALL, &mut |_, _| {}).expect("the database opens")
+    Database::open_tuned(dir, Arc::clone(clock) as Arc<dyn Clock>, SMALL, &real_disk(), &mut |_, _| {}).expect("the database opens")
 }
 
 pub(super) fn small() -> Bench {
@@ -194,6 +198,102 @@ fn a_flipped_bit_in_any_file_is_found_named_and_mended_from_the_journal() {
     bench.database = open_small(bench.dir.path(), &bench.clock);
 }
 
+/// A disk that has no room for the files of the live tables while it is told so.
+#[derive(Default)]
+struct FullDisk(AtomicBool);
+
+impl Disk for FullDisk {
+    fn append(&self, path: &Path, file: &File, bytes: &[u8]) -> std::io::Result<()> {
+        let full = self.0.load(Ordering::Relaxed);
+        RealDisk.append(path, file, if full { &bytes[..bytes.len() / 2] } else { bytes })?;
+        if full { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_full_disk_stops_no_write_and_when_it_has_room_again_the_next_checkpoint_stores_everything() {
+    let (mut bench, memory) = (small(), bench());
+    bench.database.close();
+    let full = Arc::new(FullDisk::default());
+    let (clock, disk) = (Arc::clone(&bench.clock) as Arc<dyn Clock>, Arc::clone(&full) as Arc<dyn Disk>);
+    bench.database = Database::open_tuned(bench.dir.path(), clock, SMALL, &disk, &mut |_, _| {}).unwrap();
+    let written = std::cell::Cell::new(0);
+    let write = |count: usize| {
+        for n in written.get()..written.get() + count {
+            [&bench, &memory].iter().for_each(|b| drop(b.put(&observation(n % 50, n)).unwrap()));
+        }
+        written.set(written.get() + count);
+    };
+    let stored = || live::store::open(Folder::new(&bench.dir.path().join("live"), &real_disk()), &[], SMALL).unwrap().commit;
+    write(60);
+    full.0.store(true, Ordering::Relaxed);
+    write(200);
+    assert_eq!(bench.database.snapshot().first_difference(&memory.database.snapshot()), None);
+    let commit = bench.database.snapshot().commit();
+    assert!(stored() < commit);
+    full.0.store(false, Ordering::Relaxed);
+    wait_until("a checkpoint", || {
+        write(1);
+        stored() > commit
+    });
+    // What is on disk is whole: it is opened without the journal's help up to there.
+    let wanted: Vec<_> = Wanted::builtin().iter().map(Wanted::named).collect();
+    bench.database.close();
+    let opened = live::store::open(Folder::new(&bench.dir.path().join("live"), &real_disk()), &wanted, SMALL).unwrap();
+    let alone = Snapshot::new(opened.commit, Timestamp::UNIX_EPOCH, opened.tables.iter().map(|t| t.snapshot(opened.commit)));
+    assert_eq!(alone.first_difference(&memory.database.snapshot()), None);
+    assert!(files(&bench, ".new").is_empty() && files(&bench, ".log").len() == 1, "nothing is left over");
+}
+
+/// What the folder of the live tables has of `healthy`: which tables, and whether they are the same but for what names the damaged
+/// file.
+fn look_at(bench: &Bench, file: &str, healthy: &Snapshot) -> Result<Vec<String>, String> {
+    let wanted: Vec<_> = Wanted::builtin().iter().map(Wanted::named).collect();
+    let opened = live::store::open(Folder::new(&bench.dir.path().join("live"), &real_disk()), &wanted, SMALL).unwrap();
+    let alone = |table: TableSnapshot| Snapshot::new(healthy.commit(), healthy.time(), [table]);
+    for table in &opened.tables {
+        let same = alone(healthy.table(&table.schema().name).unwrap().clone());
+        match alone(table.snapshot(opened.commit)).first_difference(&same) {
+            Some(difference) if !difference.contains(file) => return Err(difference),
+            _ => {}
+        }
+    }
+    Ok(opened.tables.iter().map(|t| t.schema().name.clone()).collect())
+}
+
+#[test]
+fn a_file_that_is_cut_or_changed_anywhere_is_the_same_or_named() {
+    let bench = small();
+    for round in 0..4 {
+        (0..5).for_each(|id| drop(bench.put(&observation(id, round)).unwrap()));
+    }
+    bench.put(&patient("p1", "female")).unwrap();
+    bench.database.close();
+    let healthy = bench.database.snapshot();
+    let all = look_at(&bench, "no file", &healthy).unwrap().len();
+    for file in [files(&bench, ".segment"), files(&bench, ".ends"), files(&bench, "manifest")].concat() {
+        let (bytes, name) = (std::fs::read(&file).unwrap(), file.file_name().unwrap().to_string_lossy().into_owned());
+        let look = |other: &[u8], what: &str| {
+            std::fs::remove_file(&file).unwrap(); // the one that is there may be mapped
+            std::fs::write(&file, other).unwrap();
+            look_at(&bench, &name, &healthy).unwrap_or_else(|difference| panic!("{name} {what}: {difference}"))
+        };
+        let every = bytes.len().div_ceil(1_500);
+        for length in (0..bytes.len()).step_by(every) {
+            let found = look(&bytes[..length], &format!("cut to {length} bytes")).len();
+            // The last column's values may be all that is lacking; that shows when they are read.
+            assert!(found < all || name.ends_with(".segment"), "{name} cut to {length} bytes is taken");
+        }
+        for (at, bit) in (0..bytes.len()).step_by(every).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut other = bytes.clone();
+            other[at] ^= 1 << bit;
+            let found = look(&other, &format!("with bit {bit} of byte {at} changed")).len();
+            assert!(found < all || name.ends_with(".segment"), "{name} with bit {bit} of byte {at} changed is taken");
+        }
+        assert_eq!(look(&bytes, "as it was").len(), all);
+    }
+}
+
 fn copy_folder(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -219,6 +319,6 @@ fn an_older_journal_beside_newer_tables_is_refused() {
     bench.database.close();
     std::fs::copy(older.path().join("journal.sqlite"), bench.dir.path().join("journal.sqlite")).unwrap();
     let clock = Arc::clone(&bench.clock) as Arc<dyn Clock>;
-    let refused = Database::open_tuned(bench.dir.path(), clock, SMALL, &mut |_, _| {}).err().expect("it is refused");
+    let refused = Database::open_tuned(bench.dir.path(), clock, SMALL, &real_disk(), &mut |_, _| {}).err().expect("it is refused");
     assert!(refused.to_string().contains("the journal is an older one"), "{refused}");
 }

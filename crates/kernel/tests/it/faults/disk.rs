@@ -5,32 +5,51 @@
 //! SQLite assumes of disks ("powersafe overwrite"), a write that is torn leaves bytes outside of it alone. A sync that failed
 //! says nothing about what it was to sync, and a later one that succeeds does not make up for it: Linux has by then forgotten
 //! which pages it lost ("Can Applications Recover from fsync Failures?", Rebello et al., USENIX ATC 2020).
+//!
+//! Names are lost apart from contents: a file that was made, renamed or removed is so for certain when its folder was synced,
+//! and until then may be or may not be, each for itself. (A file system that keeps a journal forgets none of them when a sync of
+//! a folder fails: it tries again, or takes no more writes.) SQLite syncs the folder of its log itself, so that the names of the
+//! journal's files are certain when they or the log are synced.
 
+use crate::simulation::run::contents;
+use dugnad_kernel::disk::{Disk as Door, RealDisk};
 use rand::{Rng, RngExt};
 use rusqlite::ffi;
 use std::collections::BTreeMap;
 use std::ffi::c_int;
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const SECTOR: usize = 512;
 
-/// What happens to a file.
+/// What happens to a file, or to a folder (`SyncFolder`).
 #[derive(Clone)]
 pub enum Change {
-    Write { offset: usize, bytes: Vec<u8> },
+    Create,
+    Write {
+        offset: usize,
+        bytes: Vec<u8>,
+    },
     Truncate(usize),
     Sync,
+    /// To this name.
+    Rename(String),
     Delete,
+    SyncFolder,
 }
 
 impl std::fmt::Debug for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Create => f.write_str("create"),
             Self::Write { offset, bytes } => write!(f, "write of {} bytes at {offset}", bytes.len()),
             Self::Truncate(size) => write!(f, "truncate to {size}"),
             Self::Sync => f.write_str("sync"),
+            Self::Rename(to) => write!(f, "rename to {to}"),
             Self::Delete => f.write_str("delete"),
+            Self::SyncFolder => f.write_str("sync of the folder"),
         }
     }
 }
@@ -38,7 +57,7 @@ impl std::fmt::Debug for Change {
 /// An event of the disk's life, in order.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A change of a file, and whether it succeeded.
+    /// A change of a file, by its path in the database's folder, and whether it succeeded.
     Changed { file: String, change: Change, succeeded: bool },
     /// Something was acknowledged: so much had been, in the words of whoever watches.
     Acknowledged(usize),
@@ -55,7 +74,12 @@ pub enum Fault {
     DoneButFailed,
 }
 
-/// Which changes fail: by their number from 0, their file and what they are.
+/// Whether a file is one of the journal's, which SQLite writes.
+pub fn is_journal(file: &str) -> bool {
+    file.starts_with("journal.sqlite")
+}
+
+/// Which changes fail: by their number from 0, among those of the journal or among all others, their file and what they are.
 pub type Rule = Box<dyn Fn(usize, &str, &Change) -> Option<Fault> + Send>;
 
 #[derive(Default)]
@@ -63,8 +87,11 @@ pub struct Disk(Mutex<State>);
 
 #[derive(Default)]
 struct State {
+    /// What was there before what `log` tells.
+    before: Files,
     log: Vec<Event>,
-    changes: usize,
+    /// How many changes there were of the journal's files, and of others.
+    changes: [usize; 2],
     life: u32,
     rule: Option<Rule>,
     failed: usize,
@@ -90,6 +117,11 @@ impl Disk {
         self.state().failed
     }
 
+    /// How many changes there were of the journal's files, and of others.
+    pub fn changes(&self) -> [usize; 2] {
+        self.state().changes
+    }
+
     pub fn acknowledged(&self, so_far: usize) {
         self.state().log.push(Event::Acknowledged(so_far));
     }
@@ -108,33 +140,56 @@ impl Disk {
         self.state().life
     }
 
-    /// Makes a change, or fails it, for a process of that life. `real` does it to the real file, wholly or (a write) by half.
-    pub fn change(&self, life: u32, file: &str, change: Change, real: impl Fn(bool) -> c_int) -> c_int {
+    /// Power is lost after all that has happened: writes what is left into `folder`, which is the disk from now on.
+    pub fn lose_power(&self, loss: Loss, rng: &mut impl Rng, folder: &Path) {
+        let mut state = self.state();
+        let mut files = std::mem::take(&mut state.before);
+        state.log.drain(..).for_each(|event| files.after(&event));
+        files.lose_power(loss, rng, folder);
+        state.before = Files::in_folder(folder);
+    }
+
+    /// From now on the disk has what is in this folder, for certain.
+    pub fn begin_with(&self, folder: &Path) {
+        let mut state = self.state();
+        (state.before, state.log) = (Files::in_folder(folder), Vec::new());
+    }
+
+    /// The way of a process that is begun now to the files beside the journal in a folder.
+    pub fn door(self: &Arc<Self>, folder: &Path) -> Arc<dyn Door> {
+        Arc::new(Doorway { life: self.life(), disk: Arc::clone(self), folder: folder.to_owned() })
+    }
+
+    /// Makes a change, or fails it, for a process of that life. `real` does it to the real file, wholly or (a write) by half;
+    /// `error` is what its failure looks like: a fault, or that the process has been killed.
+    pub fn change<T, E>(
+        &self,
+        life: u32,
+        file: &str,
+        change: Change,
+        real: impl Fn(bool) -> Result<T, E>,
+        error: impl FnOnce(&Change, Option<Fault>) -> E,
+    ) -> Result<T, E> {
         let mut state = self.state();
         if state.life != life {
-            return real(true); // to files that nobody looks at any more
+            return Err(error(&change, None));
         }
-        let number = state.changes;
-        state.changes += 1;
+        let of = usize::from(!is_journal(file));
+        let number = state.changes[of];
+        state.changes[of] += 1;
         let fault = state.rule.as_ref().and_then(|rule| rule(number, file, &change));
         let Some(fault) = fault else {
-            let code = real(true);
-            state.log.push(Event::Changed { file: file.to_owned(), change, succeeded: code == ffi::SQLITE_OK });
-            return code;
+            let done = real(true);
+            state.log.push(Event::Changed { file: file.to_owned(), change, succeeded: done.is_ok() });
+            return done;
         };
         state.failed += 1;
-        let code = match (&change, fault) {
-            (Change::Write { .. }, Fault::Full) => ffi::SQLITE_FULL,
-            (Change::Write { .. }, _) => ffi::SQLITE_IOERR_WRITE,
-            (Change::Truncate(_), _) => ffi::SQLITE_IOERR_TRUNCATE,
-            (Change::Sync, _) => ffi::SQLITE_IOERR_FSYNC,
-            (Change::Delete, _) => ffi::SQLITE_IOERR_DELETE,
-        };
+        let error = error(&change, Some(fault));
         let done = match (change, fault) {
-            (change, Fault::DoneButFailed) => (real(true) == ffi::SQLITE_OK).then_some(change),
+            (change, Fault::DoneButFailed) => real(true).is_ok().then_some(change),
             (Change::Write { offset, mut bytes }, Fault::Full) => {
                 bytes.truncate(bytes.len() / 2);
-                (real(false) == ffi::SQLITE_OK).then_some(Change::Write { offset, bytes })
+                real(false).is_ok().then_some(Change::Write { offset, bytes })
             }
             (Change::Sync, _) => Some(Change::Sync),
             _ => None,
@@ -143,7 +198,71 @@ impl Disk {
             let succeeded = !matches!(change, Change::Sync);
             state.log.push(Event::Changed { file: file.to_owned(), change, succeeded });
         }
-        code
+        Err(error)
+    }
+}
+
+/// See [`Disk::door`]. Nothing is synced really: what would be left is the disk's to say.
+struct Doorway {
+    disk: Arc<Disk>,
+    life: u32,
+    folder: PathBuf,
+}
+
+impl Doorway {
+    fn name(&self, path: &Path) -> String {
+        path.strip_prefix(&self.folder).unwrap().to_str().unwrap().to_owned()
+    }
+
+    fn change<T>(&self, path: &Path, change: Change, real: impl Fn(bool) -> io::Result<T>) -> io::Result<T> {
+        self.disk.change(self.life, &self.name(path), change, real, |change, fault| match fault {
+            Some(Fault::Full) => io::Error::new(io::ErrorKind::StorageFull, format!("a test's full disk: {change:?}")),
+            Some(_) => io::Error::other(format!("a test's fault: {change:?}")),
+            None => io::Error::other("the process has been killed"),
+        })
+    }
+}
+
+impl Door for Doorway {
+    fn create(&self, path: &Path, options: &OpenOptions) -> io::Result<File> {
+        self.change(path, Change::Create, |_| RealDisk.create(path, options))
+    }
+
+    fn append(&self, path: &Path, file: &File, bytes: &[u8]) -> io::Result<()> {
+        let offset = usize::try_from(file.metadata()?.len()).expect("a length");
+        let part = |whole| if whole { bytes } else { &bytes[..bytes.len() / 2] };
+        self.change(path, Change::Write { offset, bytes: bytes.to_vec() }, |whole| RealDisk.append(path, file, part(whole)))
+    }
+
+    fn cut(&self, path: &Path, len: u64) -> io::Result<()> {
+        self.change(path, Change::Truncate(usize::try_from(len).expect("a length")), |_| RealDisk.cut(path, len))
+    }
+
+    fn sync(&self, path: &Path, _: &File) -> io::Result<()> {
+        self.change(path, Change::Sync, |_| Ok(()))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change(from, Change::Rename(self.name(to)), |_| RealDisk.rename(from, to))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.change(path, Change::Delete, |_| RealDisk.remove(path))
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        self.change(path, Change::SyncFolder, |_| Ok(()))
+    }
+}
+
+/// What SQLite is told when a change fails.
+pub fn sqlite_error(change: &Change, fault: Option<Fault>) -> c_int {
+    match (change, fault) {
+        (Change::Write { .. }, Some(Fault::Full)) => ffi::SQLITE_FULL,
+        (Change::Write { .. }, _) => ffi::SQLITE_IOERR_WRITE,
+        (Change::Truncate(_), _) => ffi::SQLITE_IOERR_TRUNCATE,
+        (Change::Sync, _) => ffi::SQLITE_IOERR_FSYNC,
+        _ => ffi::SQLITE_IOERR_DELETE,
     }
 }
 
@@ -158,11 +277,10 @@ pub enum Loss {
     Some,
 }
 
-/// A file on the disk: what is certain, and what came after that, with whether it is lost for later syncs too.
+/// What is in a file on the disk for certain, and what came after that, with whether it is lost for later syncs too.
 #[derive(Clone, Debug, Default)]
-struct OnDisk {
-    /// `None`: it does not exist.
-    certain: Option<Vec<u8>>,
+struct Content {
+    certain: Vec<u8>,
     uncertain: Vec<(Change, Synced)>,
 }
 
@@ -174,37 +292,126 @@ enum Synced {
     Yes,
 }
 
+/// What has become of a name. Contents are named by their numbers.
+#[derive(Clone, Debug)]
+enum Named {
+    Made(String, usize),
+    Renamed { from: String, to: String, content: usize },
+    Gone(String),
+}
+
 /// The files of a disk as they are on it, event by event.
 #[derive(Clone, Debug, Default)]
-pub struct Files(BTreeMap<String, OnDisk>);
+pub struct Files {
+    contents: Vec<Content>,
+    /// What running processes see.
+    seen: BTreeMap<String, usize>,
+    /// What the folders have for certain, and what has become of names since.
+    certain: BTreeMap<String, usize>,
+    uncertain: Vec<Named>,
+}
 
 impl Files {
+    /// Those that are in a folder, all of it certain.
+    pub fn in_folder(folder: &Path) -> Self {
+        let mut files = Self::default();
+        for (path, bytes) in contents(folder).expect("nobody writes to it") {
+            files.certain.insert(path.to_str().unwrap().to_owned(), files.contents.len());
+            files.contents.push(Content { certain: bytes, uncertain: Vec::new() });
+        }
+        Self { seen: files.certain.clone(), ..files }
+    }
+
     pub fn after(&mut self, event: &Event) {
         let Event::Changed { file: name, change, succeeded } = event else { return };
-        if matches!(change, Change::Sync) && *succeeded && name.contains('-') {
-            // The first sync of a log or a rollback journal syncs the folder: what had been deleted there is.
-            self.0.values_mut().for_each(OnDisk::folder_synced);
+        match change {
+            Change::SyncFolder if *succeeded => self.folder_synced(|other| folder_of(other) == name),
+            Change::Create if *succeeded => drop(self.make(name)),
+            Change::Rename(to) if *succeeded => {
+                let Some(content) = self.seen.remove(name) else { return };
+                self.seen.insert(to.clone(), content);
+                self.uncertain.push(Named::Renamed { from: name.clone(), to: to.clone(), content });
+            }
+            Change::Delete if *succeeded => {
+                self.seen.remove(name);
+                self.uncertain.push(Named::Gone(name.clone()));
+            }
+            Change::Sync => {
+                let content = self.content(name);
+                self.contents[content].synced(if *succeeded { Synced::Yes } else { Synced::Never });
+                if *succeeded && is_journal(name) {
+                    self.folder_synced(|other| other == name || (name.contains('-') && is_journal(other)));
+                }
+            }
+            change if *succeeded => {
+                let content = self.content(name);
+                self.contents[content].uncertain.push((change.clone(), Synced::NotYet));
+            }
+            _ => {}
         }
-        let file = self.0.entry(name.clone()).or_default();
-        match (change, succeeded) {
-            (Change::Sync, true) => file.synced(Synced::Yes),
-            (Change::Sync, false) => file.synced(Synced::Never),
-            (change, true) => file.uncertain.push((change.clone(), Synced::NotYet)),
-            (_, false) => {}
-        }
+    }
+
+    fn make(&mut self, name: &str) -> usize {
+        let content = self.contents.len();
+        self.contents.push(Content::default());
+        self.seen.insert(name.to_owned(), content);
+        self.uncertain.push(Named::Made(name.to_owned(), content));
+        content
+    }
+
+    /// The content of a file. SQLite does not say that it makes one.
+    fn content(&mut self, name: &str) -> usize {
+        self.seen.get(name).copied().unwrap_or_else(|| self.make(name))
+    }
+
+    fn folder_synced(&mut self, which: impl Fn(&str) -> bool) {
+        let (firm, rest) = std::mem::take(&mut self.uncertain).into_iter().partition::<Vec<_>, _>(|named| which(named.name()));
+        firm.iter().for_each(|named| named.apply(&mut self.certain));
+        self.uncertain = rest;
     }
 
     /// Writes into `folder` what is left when power is lost now.
     pub fn lose_power(&self, loss: Loss, rng: &mut impl Rng, folder: &Path) {
-        for (name, file) in &self.0 {
-            if let Some(bytes) = file.left(loss, rng) {
-                std::fs::write(folder.join(name), bytes).unwrap();
+        let mut names = self.certain.clone();
+        for named in &self.uncertain {
+            if loss == Loss::Nothing || (loss == Loss::Some && rng.random()) {
+                named.apply(&mut names);
             }
+        }
+        for (name, content) in names {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, self.contents[content].left(loss, rng)).unwrap();
         }
     }
 }
 
-impl OnDisk {
+fn folder_of(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+impl Named {
+    fn name(&self) -> &str {
+        match self {
+            Self::Made(name, _) | Self::Renamed { to: name, .. } | Self::Gone(name) => name,
+        }
+    }
+
+    fn apply(&self, names: &mut BTreeMap<String, usize>) {
+        match self {
+            Self::Made(name, content) => drop(names.insert(name.clone(), *content)),
+            Self::Renamed { from, to, content } => {
+                if names.get(from) == Some(content) {
+                    names.remove(from);
+                }
+                names.insert(to.clone(), *content);
+            }
+            Self::Gone(name) => drop(names.remove(name)),
+        }
+    }
+}
+
+impl Content {
     fn synced(&mut self, how: Synced) {
         for (_, synced) in self.uncertain.iter_mut().filter(|(_, s)| *s == Synced::NotYet) {
             *synced = how;
@@ -214,18 +421,9 @@ impl OnDisk {
         for (change, _) in self.uncertain.drain(..firm) {
             apply(&mut self.certain, &change);
         }
-        self.certain.get_or_insert_default();
     }
 
-    /// A file that was deleted is gone, whatever was written to it before.
-    fn folder_synced(&mut self) {
-        if let Some(last) = self.uncertain.iter().rposition(|(change, _)| matches!(change, Change::Delete)) {
-            self.uncertain.drain(..=last);
-            self.certain = None;
-        }
-    }
-
-    fn left(&self, loss: Loss, rng: &mut impl Rng) -> Option<Vec<u8>> {
+    fn left(&self, loss: Loss, rng: &mut impl Rng) -> Vec<u8> {
         let mut left = self.certain.clone();
         for (change, synced) in &self.uncertain {
             match (synced, loss, change) {
@@ -240,23 +438,21 @@ impl OnDisk {
     }
 }
 
-fn apply(file: &mut Option<Vec<u8>>, change: &Change) {
+fn apply(file: &mut Vec<u8>, change: &Change) {
     match change {
         Change::Write { offset, bytes } => put(file, *offset, bytes),
-        Change::Truncate(size) => file.get_or_insert_default().resize(*size, 0),
-        Change::Delete => *file = None,
-        Change::Sync => {}
+        Change::Truncate(size) => file.resize(*size, 0),
+        _ => {}
     }
 }
 
-fn put(file: &mut Option<Vec<u8>>, offset: usize, bytes: &[u8]) {
-    let file = file.get_or_insert_default();
+fn put(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
     file.resize(file.len().max(offset + bytes.len()), 0);
     file[offset..offset + bytes.len()].copy_from_slice(bytes);
 }
 
 /// Writes some sectors, not others, and of some the beginning.
-fn apply_some(file: &mut Option<Vec<u8>>, offset: usize, bytes: &[u8], rng: &mut impl Rng) {
+fn apply_some(file: &mut Vec<u8>, offset: usize, bytes: &[u8], rng: &mut impl Rng) {
     let mut at = 0;
     while at < bytes.len() {
         let end = bytes.len().min(at + SECTOR - (offset + at) % SECTOR);

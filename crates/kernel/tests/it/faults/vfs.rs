@@ -4,7 +4,7 @@
 //! The file system that SQLite uses by default is replaced once per process by a copy of itself whose `xOpen` and `xDelete`
 //! know the folders that are watched. A file in one of them keeps its own methods but for those four. All others are as before.
 
-use super::disk::{Change, Disk};
+use super::disk::{Change, Disk, sqlite_error};
 use rusqlite::ffi;
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -130,6 +130,15 @@ fn file_at(file: *mut ffi::sqlite3_file) -> File {
     lock(&OPEN).as_ref().and_then(|open| open.get(&(file as usize))).cloned().expect("only watched files have these methods")
 }
 
+/// SQLite's code as a result, and back.
+fn told(code: c_int) -> Result<(), c_int> {
+    if code == ffi::SQLITE_OK { Ok(()) } else { Err(code) }
+}
+
+fn tell(result: Result<(), c_int>) -> c_int {
+    result.err().unwrap_or(ffi::SQLITE_OK)
+}
+
 unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, data: *const c_void, length: c_int, offset: i64) -> c_int {
     let File { disk, life, name, methods, .. } = file_at(file);
     let real = methods.xWrite.expect("SQLite's own has it");
@@ -137,7 +146,13 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, data: *const c_void, le
     unsafe {
         let bytes = std::slice::from_raw_parts(data.cast::<u8>(), usize::try_from(length).expect("a length"));
         let change = Change::Write { offset: usize::try_from(offset).expect("an offset"), bytes: bytes.to_vec() };
-        disk.change(life, &name, change, |whole| real(file, data, if whole { length } else { length / 2 }, offset))
+        tell(disk.change(
+            life,
+            &name,
+            change,
+            |whole| told(real(file, data, if whole { length } else { length / 2 }, offset)),
+            sqlite_error,
+        ))
     }
 }
 
@@ -145,13 +160,15 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> c_int 
     let File { disk, life, name, methods, .. } = file_at(file);
     let change = Change::Truncate(usize::try_from(size).expect("a size"));
     // SAFETY: the method is called with the file that it belongs to.
-    disk.change(life, &name, change, |_| unsafe { methods.xTruncate.expect("SQLite's own has it")(file, size) })
+    let real = |_| told(unsafe { methods.xTruncate.expect("SQLite's own has it")(file, size) });
+    tell(disk.change(life, &name, change, real, sqlite_error))
 }
 
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     let File { disk, life, name, methods, .. } = file_at(file);
     // SAFETY: the method is called with the file that it belongs to.
-    disk.change(life, &name, Change::Sync, |_| unsafe { methods.xSync.expect("SQLite's own has it")(file, flags) })
+    let real = |_| told(unsafe { methods.xSync.expect("SQLite's own has it")(file, flags) });
+    tell(disk.change(life, &name, Change::Sync, real, sqlite_error))
 }
 
 unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
@@ -170,5 +187,5 @@ unsafe extern "C" fn delete(_: *mut ffi::sqlite3_vfs, path: *const c_char, sync_
     // What is deleted is not open, but the database that it belongs to is.
     let folder = path.with_file_name("");
     let life = lock(&OPEN).get_or_insert_default().values().find(|f| f.folder == folder).map(|f| f.life);
-    disk.change(life.unwrap_or(disk.life()), &name, Change::Delete, |_| real())
+    tell(disk.change(life.unwrap_or(disk.life()), &name, Change::Delete, |_| told(real()), sqlite_error))
 }

@@ -127,7 +127,8 @@ fn the_database_says_what_the_model_says() {
             }
         }
     };
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    // More than processors: a story waits for its own threads, and for the disk.
+    let threads = 2 * std::thread::available_parallelism().map_or(1, |n| n.get());
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     let stories = stories.into_inner().unwrap();
     assert!(stories.is_empty(), "{}", stories.join("\n\n"));

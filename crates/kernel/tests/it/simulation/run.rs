@@ -7,17 +7,21 @@ use super::request::{MARK, Request};
 use super::rows::{self, Names};
 use super::story::{Id, Operation, Step, Write};
 use super::together;
+use crate::faults::disk::{Disk, Fault, Loss, is_journal};
 use dugnad_kernel::clock::{Clock, ManualClock};
 use dugnad_kernel::database::{
     Database, ERASURE_LIST, EntryOutcome, EraseError, JOURNAL, Outcome, StoredVersion, ViewRefused, ViewState, WriteError, copy_journal,
     start_timeline,
 };
+use dugnad_kernel::disk::{Disk as Door, RealDisk};
 use dugnad_kernel::ids::{Commit, HolderId};
 use dugnad_kernel::live::Tuning;
 use jiff::{SignedDuration, Timestamp};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,6 +83,12 @@ pub struct Run {
     compared: u64,
     /// The copy of the journal, and what was in it.
     backup: Option<(PathBuf, Model)>,
+    /// Where the files beside the journal are.
+    pub disk: Arc<Disk>,
+    /// Who is on the erasure list for certain.
+    pub listed: BTreeSet<String>,
+    /// What is in no file any more.
+    pub gone: BTreeSet<String>,
 }
 
 /// A folder for a database: in memory where the system has such a place, since what is tested here is not the disk.
@@ -92,18 +102,26 @@ const TUNING: Tuning = Tuning { segment_rows: 6, checkpoint_log_bytes: 1_500 };
 
 /// Opens a database.
 pub fn open(dir: &Path, clock: &Arc<ManualClock>) -> Result<Database, String> {
-    Database::open_tuned(dir, Arc::clone(clock) as Arc<dyn Clock>, TUNING, &mut |_, _| {}).map_err(|e| e.to_string())
+    open_on(&(Arc::new(RealDisk) as Arc<dyn Door>), dir, clock)
 }
 
-/// Waits until the tables of all registered views are built.
+fn open_on(disk: &Arc<dyn Door>, dir: &Path, clock: &Arc<ManualClock>) -> Result<Database, String> {
+    Database::open_tuned(dir, Arc::clone(clock) as Arc<dyn Clock>, TUNING, disk, &mut |_, _| {}).map_err(|e| e.to_string())
+}
+
+/// Waits until the tables of all registered views are built. One whose segments could not be stored is built again.
 pub fn wait_for_views(database: &Database) -> Result<(), String> {
     for _ in 0..10_000 {
         let views = database.views();
         if views.iter().all(|v| matches!(v.state, ViewState::Live { .. })) {
             return Ok(());
         }
-        if let Some(view) = views.iter().find(|v| matches!(v.state, ViewState::Failed { .. })) {
-            return Err(format!("the view {} has failed: {:?}", view.id, view.state));
+        for view in &views {
+            let ViewState::Failed { reason } = &view.state else { continue };
+            if !reason.contains("a test's") {
+                return Err(format!("the view {} has failed: {reason}", view.id));
+            }
+            database.rebuild_view(&view.id);
         }
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -113,6 +131,14 @@ pub fn wait_for_views(database: &Database) -> Result<(), String> {
 /// Copies what a process that is killed leaves behind. Threads in the background may still be writing: what is copied is what
 /// is there twice in a row, so that it has been there at one moment.
 pub fn copy(from: &Path, to: &Path) {
+    copy_those(from, to, |_| true);
+}
+
+fn copy_those(from: &Path, to: &Path, wanted: impl Fn(&str) -> bool) {
+    let contents = |folder: &Path| {
+        let found = contents(folder)?;
+        Some(found.into_iter().filter(|(path, _)| wanted(&path.to_string_lossy())).collect::<BTreeMap<_, _>>())
+    };
     let mut files = contents(from);
     loop {
         let again = contents(from);
@@ -128,17 +154,30 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Cuts the logs of the live tables, which nobody syncs, each elsewhere.
-fn cut_logs(live: &Path, left: u8) {
-    let logs = contents(live).into_iter().flatten().filter(|(path, _)| path.extension().is_some_and(|e| e == "log"));
-    for ((path, bytes), share) in logs.zip((0..).map(|n: u8| left.wrapping_add(n.wrapping_mul(101)))) {
-        std::fs::write(live.join(path), &bytes[..bytes.len() * usize::from(share) / 256]).unwrap();
+/// What is left beside the journal when power was lost: all who are `listed` are on the erasure list, and nothing of what is
+/// `gone` is there again.
+pub fn check_beside(dir: &Path, listed: &BTreeSet<String>, gone: &BTreeSet<String>) -> Result<(), String> {
+    let mut files = contents(dir).unwrap();
+    let list = files.remove(Path::new(ERASURE_LIST)).unwrap_or_default();
+    if let Some(missing) = listed.iter().find(|person| memchr::memmem::find(&list, person.as_bytes()).is_none()) {
+        return Err(format!("{missing} is not on the erasure list: {}", String::from_utf8_lossy(&list)));
     }
+    are_gone(gone, files)
+}
+
+fn are_gone(gone: &BTreeSet<String>, files: BTreeMap<PathBuf, Vec<u8>>) -> Result<(), String> {
+    for (path, bytes) in files {
+        let found = memchr::memmem::find_iter(&bytes, MARK).filter_map(|at| std::str::from_utf8(bytes.get(at..at + MARK.len() + 8)?).ok());
+        if let Some(mark) = found.filter(|mark| gone.contains(*mark)).last() {
+            return Err(format!("{} has {mark}, which was erased", path.display()));
+        }
+    }
+    Ok(())
 }
 
 /// The files in a folder and those in it, by their paths in it; `None` if one is removed meanwhile. SQLite's index of its log
 /// is shared memory, and is not one of them.
-fn contents(folder: &Path) -> Option<BTreeMap<PathBuf, Vec<u8>>> {
+pub fn contents(folder: &Path) -> Option<BTreeMap<PathBuf, Vec<u8>>> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(folder).ok()? {
         let entry = entry.ok()?;
@@ -166,8 +205,13 @@ pub fn run(story: &[Step]) -> Result<(), Failure> {
 impl Run {
     /// Makes a database in the folder `0` of `folder`.
     pub fn begin(folder: &Path) -> Result<Self, Trouble> {
+        Self::begin_on(&Arc::default(), folder)
+    }
+
+    /// The same, with the files beside the journal on this disk.
+    pub fn begin_on(disk: &Arc<Disk>, folder: &Path) -> Result<Self, Trouble> {
         let start: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
-        let mut run = Self::resume(folder, |_| Model::new(start))?;
+        let mut run = Self::resume_on(disk, folder, |_| Model::new(start))?;
         run.register(0)?;
         run.register(1)?;
         Ok(run)
@@ -175,12 +219,29 @@ impl Run {
 
     /// Opens the database in the folder `0` of `folder`, of which the model is made.
     pub fn resume(folder: &Path, model: impl FnOnce(&Database) -> Model) -> Result<Self, Trouble> {
-        let clock = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
-        let database = open(&folder.join("0"), &clock).map_err(Trouble::Stopped)?;
+        Self::resume_on(&Arc::default(), folder, model)
+    }
+
+    fn resume_on(disk: &Arc<Disk>, folder: &Path, model: impl FnOnce(&Database) -> Model) -> Result<Self, Trouble> {
+        let (clock, dir) = (Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)), folder.join("0"));
+        let database = open_on(&disk.door(&dir), &dir, &clock).map_err(Trouble::Stopped)?;
         let model = model(&database);
         clock.set(model.clock);
         let (folder, names) = (folder.to_owned(), Names::default());
-        Ok(Self { folder, lives: 0, clock, database, model, unanswered: None, names, compared: 0, backup: None })
+        Ok(Self {
+            folder,
+            lives: 0,
+            clock,
+            database,
+            model,
+            unanswered: None,
+            names,
+            compared: 0,
+            backup: None,
+            disk: Arc::clone(disk),
+            listed: BTreeSet::new(),
+            gone: BTreeSet::new(),
+        })
     }
 
     /// The database's folder.
@@ -200,6 +261,8 @@ impl Run {
                 self.restart(&step.operation)?;
                 self.compare_all()?;
             }
+            Operation::Fault { after, count, kind } => self.fault(*after, *count, *kind),
+            Operation::Mended => self.disk.mend(),
             Operation::Checkpoint(mode) => self.checkpoint(mode)?,
             Operation::View { id, definition } => self.register_view(*id, *definition)?,
             Operation::WithoutView { id } => self.remove_view(*id)?,
@@ -221,6 +284,7 @@ impl Run {
 
     /// Closes it, opens it and compares every commit.
     pub fn end(&mut self) -> Result<(), Trouble> {
+        self.disk.mend();
         wait_for_views(&self.database)?;
         self.restart(&Operation::Close)?;
         wait_for_views(&self.database)?;
@@ -282,9 +346,17 @@ impl Run {
             after.erase(std::slice::from_ref(&person));
         }
         match self.database.erase(holder, &id, "asked for") {
-            Ok(erasure) => equal("the erasure's commit", &erasure.commit.0, &after.erased[&person])?,
-            // Hidden all the same; on the list when the database is opened again.
-            Err(EraseError::List(_)) => {}
+            Ok(erasure) => {
+                equal("the erasure's commit", &erasure.commit.0, &after.erased[&person])?;
+                self.listed.insert(erasure.person);
+            }
+            // Hidden all the same; on the list when the disk is mended and the database opened again.
+            Err(EraseError::List(_)) => {
+                self.model = after;
+                self.compare_all()?;
+                self.disk.mend();
+                return self.restart(&Operation::Close);
+            }
             // One whom a reference has mentioned can be erased too.
             Err(EraseError::Unknown) if !self.model.resources.contains_key(&(holder.0, "Patient".to_owned(), id.clone())) => return Ok(()),
             Err(EraseError::Write(error)) => {
@@ -301,8 +373,17 @@ impl Run {
         self.database.erasures().iter().all(|e| e.purged_at.is_some())
     }
 
+    /// From so many changes of files beside the journal on, they fail.
+    fn fault(&self, after: u8, count: u8, kind: u8) {
+        let first = self.disk.changes()[1] + usize::from(after);
+        let failing = first..if count == 0 { usize::MAX } else { first + usize::from(count) };
+        let fault = [Fault::InputOutput, Fault::Full, Fault::DoneButFailed][usize::from(kind % 3)];
+        self.disk.fail(move |n, file, _| (!is_journal(file) && failing.contains(&n)).then_some(fault));
+    }
+
     /// Waits for the purge; then no file has what was erased.
     pub fn purged(&mut self) -> Result<(), Trouble> {
+        self.disk.mend();
         let patience = (0..20_000).find(|_| {
             std::thread::sleep(Duration::from_millis(1));
             self.is_purged()
@@ -310,13 +391,8 @@ impl Run {
         patience.ok_or_else(|| "the purge does not end".to_owned())?;
         let gone = erasure::marks_gone(&self.model);
         let files = if gone.is_empty() { None } else { (0..100).find_map(|_| contents(&self.dir())) };
-        for (path, bytes) in files.unwrap_or_default() {
-            let found =
-                memchr::memmem::find_iter(&bytes, MARK).filter_map(|at| std::str::from_utf8(bytes.get(at..at + MARK.len() + 8)?).ok());
-            if let Some(mark) = found.filter(|mark| gone.contains(*mark)).last() {
-                return Err(Trouble::Differs(format!("{} has {mark}, which was erased", path.display())));
-            }
-        }
+        are_gone(&gone, files.unwrap_or_default())?;
+        self.gone = gone;
         Ok(self.compare_all()?)
     }
 
@@ -347,6 +423,7 @@ impl Run {
         self.database.close();
         let old = self.dir();
         self.lives += 1;
+        self.gone.clear();
         std::fs::create_dir(self.dir()).unwrap();
         std::fs::copy(copy, self.dir().join(JOURNAL)).unwrap();
         if old.join(ERASURE_LIST).exists() {
@@ -360,7 +437,8 @@ impl Run {
         if !again.is_empty() {
             self.model.erase(&again);
         }
-        self.database = open(&self.dir(), &self.clock).map_err(Trouble::Stopped)?;
+        self.disk.begin_with(&self.dir());
+        self.open()?;
         if self.database.timeline() == before {
             return Err(Trouble::Differs("a restored database has the timeline of the one before".to_owned()));
         }
@@ -375,9 +453,7 @@ impl Run {
         std::fs::remove_dir_all(dir.join("live")).unwrap();
         let rebuilt = open(&dir, &self.clock).map_err(Trouble::Stopped)?;
         wait_for_views(&rebuilt)?;
-        let named = |database: &Database| -> Vec<String> { database.snapshot().tables().iter().map(|t| t.schema().name.clone()).collect() };
-        let same = named(&self.database) == named(&rebuilt); // the tables of views come in the order in which they are built
-        for commit in (0..=self.model.newest()).filter(|_| same) {
+        for commit in 0..=self.model.newest() {
             let at = |database: &Database| database.snapshot_at(Commit(commit)).unwrap().unwrap();
             if let Some(difference) = at(&self.database).first_difference(&at(&rebuilt)) {
                 return Err(Trouble::Differs(format!("a rebuild, at commit {commit} of {}: {difference}", self.model.newest())));
@@ -469,15 +545,33 @@ impl Run {
     fn reopen(&mut self, how: &Operation) -> Result<(), Trouble> {
         if matches!(how, Operation::Close) {
             self.database.close();
+            return self.open();
+        }
+        self.disk.kill();
+        let old = self.dir();
+        self.lives += 1;
+        if let Operation::PowerLoss { seed } = how {
+            copy_those(&old, &self.dir(), is_journal);
+            self.disk.lose_power(Loss::Some, &mut ChaCha8Rng::seed_from_u64(u64::from(*seed)), &self.dir());
+            check_beside(&self.dir(), &self.listed, &(&self.gone & &erasure::marks_gone(&self.model)))?;
         } else {
-            let old = self.dir();
-            self.lives += 1;
             copy(&old, &self.dir());
         }
-        if let Operation::PowerLoss { left } = how {
-            cut_logs(&self.dir().join("live"), *left);
-        }
-        self.database = open(&self.dir(), &self.clock).map_err(Trouble::Stopped)?;
+        self.open()
+    }
+
+    /// Opens the database. With a disk that fails it may refuse; then it opens when that is mended.
+    fn open(&mut self) -> Result<(), Trouble> {
+        let dir = self.dir();
+        let open = || open_on(&self.disk.door(&dir), &dir, &self.clock);
+        self.database = open().or_else(|why| {
+            if !why.contains("a test's") || !why.contains(dir.to_str().unwrap()) {
+                return Err(Trouble::Stopped(why));
+            }
+            self.disk.mend();
+            open().map_err(Trouble::Stopped)
+        })?;
+        self.listed = self.database.erasures().into_iter().map(|e| e.person).collect();
         Ok(())
     }
 

@@ -24,7 +24,7 @@ pub struct Plot {
     pub views: bool,
     /// Whether persons are erased.
     pub erasures: bool,
-    /// Whether the process may be gone and its files be moved.
+    /// Whether the process or power may be gone, files be moved, and the disk fail for the files beside the journal.
     pub crashes: bool,
 }
 
@@ -51,8 +51,12 @@ pub enum Operation {
     Close,
     /// The process is gone; its files are as they were.
     Crash,
-    /// Power is gone, and with it what is not synced: the ends of the logs of the live tables, each from a share of 256 on.
-    PowerLoss { left: u8 },
+    /// Power is gone, and with it some of what is not synced of the files beside the journal; which is drawn from this seed.
+    PowerLoss { seed: u32 },
+    /// The disk fails for the files beside the journal: `after` changes from now, for so many changes (0: until it is mended).
+    Fault { after: u8, count: u8, kind: u8 },
+    /// And no longer.
+    Mended,
     /// The clock jumps by so many seconds.
     Clock(i32),
     /// SQLite's write-ahead log is moved into its file: as far as that goes, wholly, or wholly and emptied.
@@ -193,9 +197,13 @@ impl Operation {
                 _ => Self::Restore,
             },
             90 | 91 if plot.crashes => Self::Crash,
-            92 if plot.crashes => Self::PowerLoss { left: rng.random() },
+            92 if plot.crashes => Self::PowerLoss { seed: rng.random() },
             93..96 => Self::Checkpoint(["PASSIVE", "RESTART", "TRUNCATE"][rng.random_range(0..3)]),
             96 | 97 if plot.erasures => Self::Erase { holder: rng.random_range(0..3), id: Id::any(rng, plot) },
+            98 if plot.crashes => match rng.random_range(0..3) {
+                0 => Self::Mended,
+                _ => Self::Fault { after: rng.random_range(0..30), count: rng.random_range(0..6), kind: rng.random_range(0..3) },
+            },
             _ => Self::Clock(rng.random_range(-100_000..200_000)),
         }
     }
