@@ -140,7 +140,8 @@ impl Disk {
         self.state().life
     }
 
-    /// Power is lost after all that has happened: writes what is left into `folder`, which is the disk from now on.
+    /// Power is lost after all that has happened: writes what is left into `folder`, which is the disk from now on. Not of the
+    /// journal: where that is not watched, nothing is known of it.
     pub fn lose_power(&self, loss: Loss, rng: &mut impl Rng, folder: &Path) {
         let mut state = self.state();
         let mut files = std::mem::take(&mut state.before);
@@ -149,7 +150,7 @@ impl Disk {
         state.before = Files::in_folder(folder);
     }
 
-    /// From now on the disk has what is in this folder, for certain.
+    /// From now on the disk has what is in this folder beside the journal, for certain.
     pub fn begin_with(&self, folder: &Path) {
         let mut state = self.state();
         (state.before, state.log) = (Files::in_folder(folder), Vec::new());
@@ -312,11 +313,15 @@ pub struct Files {
 }
 
 impl Files {
-    /// Those that are in a folder, all of it certain.
-    pub fn in_folder(folder: &Path) -> Self {
+    /// Those that are in a folder beside the journal, all of it certain.
+    fn in_folder(folder: &Path) -> Self {
         let mut files = Self::default();
         for (path, bytes) in contents(folder).expect("nobody writes to it") {
-            files.certain.insert(path.to_str().unwrap().to_owned(), files.contents.len());
+            let name = path.to_str().unwrap();
+            if is_journal(name) {
+                continue;
+            }
+            files.certain.insert(name.to_owned(), files.contents.len());
             files.contents.push(Content { certain: bytes, uncertain: Vec::new() });
         }
         Self { seen: files.certain.clone(), ..files }

@@ -151,7 +151,7 @@ const LOSSES: [Loss; 3] = [Loss::All, Loss::Some, Loss::Nothing];
 #[test]
 fn power_is_lost_after_each_change_of_any_file() {
     for seed in seeds(POWER_STORIES) {
-        let (told, _) = told(&story_with_erasure(seed, 17));
+        let (told, _) = told(&story_with_erasure(seed, 12));
         let checked = told.without_power(seed, |n, _| Some(LOSSES[n % LOSSES.len()]));
         checked.unwrap_or_else(|what| panic!("DUGNAD_SEED={seed}: {what}"));
         println!("seed {seed}: {} events, {} commits", told.log.len(), told.model.newest());
@@ -248,14 +248,14 @@ fn with_fault_beside(steps: &[Step], plan: &Plan, seed: u64) -> Result<bool, Str
     drop(watch);
     let told = Told { log: disk.log(), model: run.model, states };
     let end = told.log.len() - 1;
-    told.without_power(seed, |n, _| (n == end || n >= plan.at && n % 97 == plan.at % 97).then_some(LOSSES[(n + plan.at) % 2]))?;
+    told.without_power(seed, |n, _| (n == end || n == end / 2 + plan.at % 50).then_some(LOSSES[(n + plan.at) % 2]))?;
     Ok(failed)
 }
 
 #[test]
 fn any_change_of_the_live_tables_and_the_erasure_list_may_fail() {
     for seed in seeds(FAULT_STORIES) {
-        let steps = story_with_erasure(seed, 12);
+        let steps = story_with_erasure(seed, 8);
         let [_, changes] = told(&steps).1.changes();
         let mut met = 0;
         for plan in (0..changes).map(Plan::of) {
