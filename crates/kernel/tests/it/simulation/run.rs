@@ -106,7 +106,19 @@ pub fn open(dir: &Path, clock: &Arc<ManualClock>) -> Result<Database, String> {
 }
 
 fn open_on(disk: &Arc<dyn Door>, dir: &Path, clock: &Arc<ManualClock>) -> Result<Database, String> {
-    Database::open_tuned(dir, Arc::clone(clock) as Arc<dyn Clock>, TUNING, disk, &mut |_, _| {}).map_err(|e| e.to_string())
+    let stored = stored(dir);
+    let database = Database::open_tuned(dir, Arc::clone(clock) as Arc<dyn Clock>, TUNING, disk, &mut |_, _| {}).map_err(|e| e.to_string())?;
+    let now = self::stored(dir);
+    if now < stored {
+        return Err(format!("the live tables, stored up to commit {stored:?}, were built anew: {now:?}"));
+    }
+    Ok(database)
+}
+
+/// The commit up to which the live tables are stored, as their manifest says. Whatever happens to a disk, it names whole files.
+fn stored(dir: &Path) -> Option<u64> {
+    let manifest = std::fs::read(dir.join("live/manifest")).ok()?;
+    serde_json::from_slice::<Value>(manifest.get(9..)?).ok()?["commit"].as_u64()
 }
 
 /// Waits until the tables of all registered views are built. One whose segments could not be stored is built again.
