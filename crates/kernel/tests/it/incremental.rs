@@ -2,8 +2,9 @@
 //! with the built-in views and with registered ones that are drawn.
 
 use crate::simulation::definition::definition;
+use crate::simulation::folder;
 use crate::simulation::rows::{Names, of_snapshot};
-use crate::simulation::run::{self, Run, Trouble, wait_for_views};
+use crate::simulation::run::{Run, Trouble, wait_for_views};
 use crate::simulation::story::{Plot, story};
 use dugnad_kernel::clock::ManualClock;
 use dugnad_kernel::database::{Database, Handling, Interaction, WriteRequest};
@@ -48,7 +49,7 @@ fn rows(database: &Database) -> Vec<BTreeMap<String, Vec<String>>> {
 fn rebuilt(dir: &Path, database: &Database) -> Database {
     database.close();
     std::fs::remove_dir_all(dir.join("live")).unwrap();
-    let database = run::open(dir, &Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))).unwrap();
+    let database = folder::open(dir, &Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))).unwrap();
     wait_for_views(&database).unwrap();
     database
 }
@@ -72,7 +73,7 @@ proptest! {
 
     #[test]
     fn the_tables_of_a_story_equal_a_rebuild(seed: u64) {
-        let folder = run::folder();
+        let folder = folder::folder();
         let mut told = Run::begin(folder.path()).map_err(Trouble::what).unwrap();
         for step in story(&mut ChaCha8Rng::seed_from_u64(seed), PLOT) {
             told.step(&step).map_err(Trouble::what).unwrap();
@@ -88,8 +89,8 @@ proptest! {
         views in vec((any::<u32>(), any::<Index>()), 0..3),
     ) {
         prop_assume!(!EXAMPLES.is_empty());
-        let folder = run::folder();
-        let database = run::open(folder.path(), &Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))).unwrap();
+        let folder = folder::folder();
+        let database = folder::open(folder.path(), &Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH))).unwrap();
         for (at, (which, id, deletion)) in writes.iter().enumerate() {
             for (i, (seed, _)) in views.iter().enumerate().filter(|(_, (_, when))| when.index(writes.len()) == at) {
                 let name = format!("view_{i}");

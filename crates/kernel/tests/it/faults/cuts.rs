@@ -2,8 +2,9 @@
 //! boundary, or says why it does not.
 
 use super::{Acknowledged, check_left, story_of};
+use crate::simulation::folder;
 use crate::simulation::model::Model;
-use crate::simulation::run::{self, Run, Trouble};
+use crate::simulation::run::{Run, Trouble};
 use dugnad_kernel::clock::{ManualClock, SystemClock};
 use dugnad_kernel::database::{Database, Handling, Interaction, OpenError, WriteRequest};
 use rusqlite::Connection;
@@ -23,7 +24,7 @@ struct Cut {
 
 impl Cut {
     fn of(seed: u64) -> Self {
-        let folder = run::folder();
+        let folder = folder::folder();
         let mut run = Run::begin(folder.path()).map_err(Trouble::what).unwrap();
         let steps = story_of(seed, 24);
         let (first, second) = steps.split_at(12);
@@ -39,7 +40,7 @@ impl Cut {
 
     /// Opens the two files; `Ok(false)` if the database refuses, and says why.
     fn open(&self, journal: &[u8], log: &[u8], least: &Acknowledged) -> Result<bool, String> {
-        let folder = run::folder();
+        let folder = folder::folder();
         let dir = folder.path().join("0");
         std::fs::create_dir(&dir).unwrap();
         std::fs::write(dir.join("journal.sqlite"), journal).unwrap();
@@ -56,7 +57,7 @@ impl Cut {
 /// Why the database in a folder does not open.
 fn refusal(dir: &Path) -> Option<String> {
     let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
-    match run::open(dir, &clock) {
+    match folder::open(dir, &clock) {
         Ok(database) => {
             database.close();
             None
@@ -93,7 +94,7 @@ struct Large {
 impl Large {
     /// With `anew`, the log is begun anew before that write, of twelve that are in it.
     fn make(anew: Option<usize>) -> Self {
-        let folder = run::folder();
+        let folder = folder::folder();
         let database = open(folder.path());
         let holder = database.register_holder("Hospital").unwrap().id;
         let mut after = vec![BTreeMap::new()];
@@ -133,7 +134,7 @@ impl Large {
 
     /// Whether a database opens, and then is at a commit.
     fn check(&self, log: &[u8]) -> Result<bool, String> {
-        let folder = run::folder();
+        let folder = folder::folder();
         std::fs::write(folder.path().join("journal.sqlite"), &self.journal).unwrap();
         std::fs::write(folder.path().join("journal.sqlite-wal"), log).unwrap();
         let database = match Database::open(folder.path(), Arc::new(SystemClock), &mut |_, _| {}) {

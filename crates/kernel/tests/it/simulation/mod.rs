@@ -6,6 +6,7 @@
 
 pub mod definition;
 mod erasure;
+pub mod folder;
 pub mod model;
 mod request;
 pub mod rows;
@@ -32,7 +33,7 @@ fn from_environment(name: &str) -> Option<u64> {
 
 /// The stories that are asked for: the first seed and how many.
 fn seeds() -> (u64, u64) {
-    let in_memory = run::folder().path().starts_with("/dev/shm");
+    let in_memory = folder::folder().path().starts_with("/dev/shm");
     let usual = if in_memory { SEEDS.0 } else { SEEDS.1 };
     match (from_environment("DUGNAD_SEED"), from_environment("DUGNAD_SEEDS")) {
         (Some(seed), count) => (seed, count.unwrap_or(1)),

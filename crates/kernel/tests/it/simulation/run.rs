@@ -2,20 +2,20 @@
 
 use super::definition::definition;
 use super::erasure;
+use super::folder::{self, are_gone, check_beside, contents, copy, open, open_on};
 use super::model::{Expected, Model};
-use super::request::{MARK, Request};
+use super::request::Request;
 use super::rows::{self, Names};
 use super::story::{Id, Operation, Step, Write};
 use super::together;
-use crate::faults::disk::{Disk, Fault, Loss, is_journal};
-use dugnad_kernel::clock::{Clock, ManualClock};
+use crate::faults::disk::{Disk, Fault, is_journal};
+use crate::faults::files::Loss;
+use dugnad_kernel::clock::ManualClock;
 use dugnad_kernel::database::{
     Database, ERASURE_LIST, EntryOutcome, EraseError, JOURNAL, Outcome, StoredVersion, ViewRefused, ViewState, WriteError, copy_journal,
     start_timeline,
 };
-use dugnad_kernel::disk::{Disk as Door, RealDisk};
 use dugnad_kernel::ids::{Commit, HolderId};
-use dugnad_kernel::live::Tuning;
 use jiff::{SignedDuration, Timestamp};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -25,7 +25,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// The kinds of the documents of the stories.
 const DOCUMENTS: [&str; 2] = ["permit", "study"];
@@ -91,36 +90,6 @@ pub struct Run {
     pub gone: BTreeSet<String>,
 }
 
-/// A folder for a database: in memory where the system has such a place, since what is tested here is not the disk.
-pub fn folder() -> TempDir {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
-}
-
-/// Small, so that a story has full segments, files of them, merges and histories.
-const TUNING: Tuning = Tuning { segment_rows: 6, checkpoint_log_bytes: 1_500 };
-
-/// Opens a database.
-pub fn open(dir: &Path, clock: &Arc<ManualClock>) -> Result<Database, String> {
-    open_on(&(Arc::new(RealDisk) as Arc<dyn Door>), dir, clock)
-}
-
-fn open_on(disk: &Arc<dyn Door>, dir: &Path, clock: &Arc<ManualClock>) -> Result<Database, String> {
-    let stored = stored(dir);
-    let database = Database::open_tuned(dir, Arc::clone(clock) as Arc<dyn Clock>, TUNING, disk, &mut |_, _| {}).map_err(|e| e.to_string())?;
-    let now = self::stored(dir);
-    if now < stored {
-        return Err(format!("the live tables, stored up to commit {stored:?}, were built anew: {now:?}"));
-    }
-    Ok(database)
-}
-
-/// The commit up to which the live tables are stored, as their manifest says. Whatever happens to a disk, it names whole files.
-fn stored(dir: &Path) -> Option<u64> {
-    let manifest = std::fs::read(dir.join("live/manifest")).ok()?;
-    serde_json::from_slice::<Value>(manifest.get(9..)?).ok()?["commit"].as_u64()
-}
-
 /// Waits until the tables of all registered views are built. One whose segments could not be stored is built again.
 pub fn wait_for_views(database: &Database) -> Result<(), String> {
     for _ in 0..10_000 {
@@ -140,73 +109,10 @@ pub fn wait_for_views(database: &Database) -> Result<(), String> {
     Err(format!("the views are not built: {:?}", database.views()))
 }
 
-/// Copies what a process that is killed leaves behind. Threads in the background may still be writing: what is copied is what
-/// is there twice in a row, so that it has been there at one moment.
-pub fn copy(from: &Path, to: &Path) {
-    copy_those(from, to, |_| true);
-}
-
-fn copy_those(from: &Path, to: &Path, wanted: impl Fn(&str) -> bool) {
-    let contents = |folder: &Path| {
-        let found = contents(folder)?;
-        Some(found.into_iter().filter(|(path, _)| wanted(&path.to_string_lossy())).collect::<BTreeMap<_, _>>())
-    };
-    let mut files = contents(from);
-    loop {
-        let again = contents(from);
-        if again.is_some() && again == files {
-            break;
-        }
-        files = again;
-    }
-    for (path, bytes) in files.unwrap() {
-        let target = to.join(path);
-        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-        std::fs::write(target, bytes).unwrap();
-    }
-}
-
-/// What is left beside the journal when power was lost: all who are `listed` are on the erasure list, and nothing of what is
-/// `gone` is there again.
-pub fn check_beside(dir: &Path, listed: &BTreeSet<String>, gone: &BTreeSet<String>) -> Result<(), String> {
-    let mut files = contents(dir).unwrap();
-    let list = files.remove(Path::new(ERASURE_LIST)).unwrap_or_default();
-    if let Some(missing) = listed.iter().find(|person| memchr::memmem::find(&list, person.as_bytes()).is_none()) {
-        return Err(format!("{missing} is not on the erasure list: {}", String::from_utf8_lossy(&list)));
-    }
-    are_gone(gone, files)
-}
-
-fn are_gone(gone: &BTreeSet<String>, files: BTreeMap<PathBuf, Vec<u8>>) -> Result<(), String> {
-    for (path, bytes) in files {
-        let found = memchr::memmem::find_iter(&bytes, MARK).filter_map(|at| std::str::from_utf8(bytes.get(at..at + MARK.len() + 8)?).ok());
-        if let Some(mark) = found.filter(|mark| gone.contains(*mark)).last() {
-            return Err(format!("{} has {mark}, which was erased", path.display()));
-        }
-    }
-    Ok(())
-}
-
-/// The files in a folder and those in it, by their paths in it; `None` if one is removed meanwhile. SQLite's index of its log
-/// is shared memory, and is not one of them.
-pub fn contents(folder: &Path) -> Option<BTreeMap<PathBuf, Vec<u8>>> {
-    let mut files = BTreeMap::new();
-    for entry in std::fs::read_dir(folder).ok()? {
-        let entry = entry.ok()?;
-        let name = PathBuf::from(entry.file_name());
-        if entry.file_type().ok()?.is_dir() {
-            files.extend(contents(&entry.path())?.into_iter().map(|(path, bytes)| (name.join(path), bytes)));
-        } else if !name.to_string_lossy().ends_with("-shm") {
-            files.insert(name, std::fs::read(entry.path()).ok()?);
-        }
-    }
-    Some(files)
-}
-
 /// The whole story: `Ok`, or the first step after which database and model differ.
 pub fn run(story: &[Step]) -> Result<(), Failure> {
     let failed = |step: usize| move |trouble: Trouble| Failure { step, what: trouble.what() };
-    let folder = folder();
+    let folder = folder::folder();
     let mut run = Run::begin(folder.path()).map_err(failed(0))?;
     for (i, step) in story.iter().enumerate() {
         run.step(step).map_err(failed(i + 1))?;
@@ -393,11 +299,14 @@ impl Run {
         self.disk.fail(move |n, file, _| (!is_journal(file) && failing.contains(&n)).then_some(fault));
     }
 
-    /// Waits for the purge; then no file has what was erased.
+    /// Waits for the purge; then no file has what was erased. A disk that goes on failing is mended after a while: files have to be
+    /// written anew.
     pub fn purged(&mut self) -> Result<(), Trouble> {
-        self.disk.mend();
-        let patience = (0..20_000).find(|_| {
+        let patience = (0..20_000).find(|waited| {
             std::thread::sleep(Duration::from_millis(1));
+            if *waited == 40 {
+                self.disk.mend();
+            }
             self.is_purged()
         });
         patience.ok_or_else(|| "the purge does not end".to_owned())?;
@@ -563,7 +472,7 @@ impl Run {
         let old = self.dir();
         self.lives += 1;
         if let Operation::PowerLoss { seed } = how {
-            copy_those(&old, &self.dir(), is_journal);
+            folder::copy_journal(&old, &self.dir());
             self.disk.lose_power(Loss::Some, &mut ChaCha8Rng::seed_from_u64(u64::from(*seed)), &self.dir());
             check_beside(&self.dir(), &self.listed, &(&self.gone & &erasure::marks_gone(&self.model)))?;
         } else {
