@@ -10,14 +10,18 @@
 
 mod copy;
 mod disk;
+mod earlier;
 mod entry;
 mod folder;
+mod glance;
 mod log;
 mod newest;
 mod note;
+mod persons;
 mod publish;
 mod record;
 mod recover;
+mod resume;
 mod tile;
 mod tree;
 mod verify;
@@ -27,11 +31,12 @@ mod writer;
 mod tests;
 
 pub use copy::copy;
-pub use entry::{Act, Entry, SALT_BYTES, commitment};
+pub use entry::{ASSUMED, Act, Entry, SALT_BYTES, commitment};
 pub use folder::{Folder, Proof, ProofFailure};
-pub use log::{Log, Options};
+pub use log::{Access, Log, Options, PersonAccess};
 pub use newest::Newest;
 pub use note::{Checkpoint, NoteError, VerifierKey};
+pub use persons::{Bytes, Names, Nonce, Persons};
 pub use recover::Recovery;
 pub use tile::{Tile, TileKind};
 pub use tree::{

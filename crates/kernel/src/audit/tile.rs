@@ -156,6 +156,16 @@ pub(crate) struct Growth {
 }
 
 impl Growth {
+    /// The tree with this edge, whose last tile of leaves is full.
+    pub fn of(frontier: Frontier) -> Self {
+        Self { frontier, commitments: Vec::new() }
+    }
+
+    /// Its edge.
+    pub fn frontier(&self) -> &Frontier {
+        &self.frontier
+    }
+
     /// How many entries there are.
     pub fn size(&self) -> u64 {
         self.frontier.size()
