@@ -99,6 +99,7 @@ fn erase(app: &App, who: &Principal, request: &Request) -> Result<Erasure, ApiEr
     let holder = app.database().holder(&request.holder).ok_or_else(unknown)?;
     let erasure = app.database().erase(holder.id, &request.patient, &request.reason)?;
     app.exports().remove_all(); // they may hold the person
+    app.audit().forget(&app.database().erased_patients())?;
     app.append(&app.entry(Act::Decision, who, |entry| describe(entry, "erasures", &holder.name, &erasure)))?;
     Ok(erasure)
 }

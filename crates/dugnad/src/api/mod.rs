@@ -6,6 +6,7 @@
 
 mod answer;
 mod audit;
+mod audit_event;
 pub mod auth;
 mod batch;
 mod body;
@@ -19,6 +20,7 @@ mod metrics;
 mod openapi;
 mod ops;
 mod permits;
+pub(crate) mod persons;
 mod routes;
 mod serve;
 mod settings;
@@ -81,6 +83,7 @@ struct Inner {
     reads: work::Gate,
     metrics: metrics::Metrics,
     strangers: auth::StrangerBudget,
+    logins: auth::Logins,
     exports: views::Jobs,
     log_failed: AtomicBool,
 }
@@ -97,6 +100,7 @@ impl App {
             reads: work::Gate::new(limits::MAX_READS_RUNNING, limits::MAX_READS_WAITING),
             metrics: metrics::Metrics::default(),
             strangers: auth::StrangerBudget::default(),
+            logins: auth::Logins::default(),
             log_failed: AtomicBool::new(false),
         }))
     }
@@ -155,6 +159,10 @@ impl App {
         &self.0.strangers
     }
 
+    fn logins(&self) -> &auth::Logins {
+        &self.0.logins
+    }
+
     fn log_has_failed(&self) -> bool {
         self.0.log_failed.load(Ordering::Acquire)
     }
@@ -167,7 +175,7 @@ impl App {
 /// All routes of the API with their descriptions.
 fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
-    ops::add(erasures::add(audit::add(permits::add(sql::add(views::add(fhir::add(routes)))))))
+    ops::add(erasures::add(audit_event::add(persons::add(audit::add(permits::add(sql::add(views::add(fhir::add(routes)))))))))
 }
 
 /// The whole server: the API and, beside it, `pages` (the web pages, their state already in them).

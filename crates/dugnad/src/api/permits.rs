@@ -56,6 +56,7 @@ async fn put(
     let place = app.enter_writes().await?;
     let commit = app
         .on_thread(place, move |app| {
+            app.check_log()?;
             let commit = app.database().put_document(KIND, permit.id(), &json)?;
             let entry = app.entry(Act::Decision, &who, |e| {
                 e.interface = Some("permits".to_owned());

@@ -1,5 +1,6 @@
 //! From a question's permit to the world that it opens.
 
+use super::delivered::Delivered;
 use super::dictionary::Dictionary;
 use super::keys::Keys;
 use super::source::{Source, Sources, stored};
@@ -108,7 +109,7 @@ pub(super) fn world(database: &Database, permit: &Permit, master: &[u8; 32], sna
         grants: grants(permit, &snapshot),
         views: SQL_VIEWS.to_vec(),
         sources: Arc::new(snapshot),
-        lens: Lens { filter, keys, dictionary: Dictionary::default() },
+        lens: Lens { filter, keys, dictionary: Dictionary::default(), delivered: Delivered::default() },
         now,
     })
 }

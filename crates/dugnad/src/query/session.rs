@@ -1,6 +1,7 @@
 //! A session: DataFusion over the world of one permit, for one question.
 
 use super::catalog::{Catalog, Tables};
+use super::delivered::Delivered;
 use super::scan::PermitTable;
 use super::transform;
 use super::view;
@@ -22,6 +23,7 @@ use std::time::SystemTime;
 pub(super) struct Session {
     engine: Engine,
     tables: Vec<String>,
+    delivered: Delivered,
 }
 
 /// A question that is ready to run. Nothing has been read yet.
@@ -30,6 +32,8 @@ pub(super) struct Planned {
     engine: Engine,
     /// The permit's tables that it names, sorted.
     pub tables: Vec<String>,
+    /// Whose rows it has read.
+    pub delivered: Delivered,
     /// The columns of its answer.
     pub schema: SchemaRef,
 }
@@ -52,7 +56,7 @@ impl Session {
         let names = tables.keys().cloned().collect();
         let catalog = Catalog::new(Tables(tables), &descriptions).map_err(QueryError::running)?;
         let engine = Engine::new(Arc::new(catalog), SystemTime::from(world.now), ZONE)?;
-        Ok(Self { engine, tables: names })
+        Ok(Self { engine, tables: names, delivered: world.lens.delivered.clone() })
     }
 
     /// Guards and plans a question.
@@ -61,7 +65,7 @@ impl Session {
         let tables = self.named(&statement)?;
         let logical = self.logical(statement).await?;
         let plan = self.engine.physical(&logical).await?;
-        Ok(Planned { schema: plan.schema(), plan, engine: self.engine.clone(), tables })
+        Ok(Planned { schema: plan.schema(), plan, engine: self.engine.clone(), tables, delivered: self.delivered.clone() })
     }
 
     /// The logical plan of a statement that has been checked.

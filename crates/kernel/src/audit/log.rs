@@ -1,7 +1,7 @@
 //! The open log.
 
 use super::AuditError;
-use super::disk::{Disk, ENTRIES, RealDisk};
+use super::disk::{COSIGNED, Disk, ENTRIES, RealDisk};
 use super::earlier;
 use super::entry::{Act, Entry};
 use super::folder::{self, Proof, TileNodes};
@@ -11,6 +11,7 @@ use super::publish::{Published, Publisher};
 use super::recover::{Recovery, recover};
 use super::tile::Tile;
 use super::tree::{Hash, TILE_WIDTH, consistency};
+use super::witness::{CosignError, Cosigned, WitnessKey};
 use super::writer::{Done, Link, Message, Shared, State, Writer};
 use crate::clock::Clock;
 use crate::ids::PatientOrdinal;
@@ -62,7 +63,10 @@ impl Options {
 
 /// An access that is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access(u64);
+pub struct Access(
+    /// Its number, since the log was opened.
+    pub u64,
+);
 
 /// An access that delivered somebody's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +89,7 @@ pub struct Log {
     key: VerifierKey,
     queue: SyncSender<Message>,
     shared: Arc<Shared>,
+    disk: Arc<dyn Disk>,
     persons: Recorder,
     accesses: AtomicU64,
     recovery: Recovery,
@@ -111,7 +116,7 @@ impl Log {
         let state = State { growth, full_tiles, offsets, resume: None, closing: false };
         // What is published at first is replaced below, before anybody sees it; its size says which old tiles can go.
         let published = Published { size: recovered.signed.unwrap_or(0), note: String::new(), partials: Vec::new() };
-        let shared = Arc::new(Shared::new(state, published, recovered.who));
+        let shared = Arc::new(Shared::new(state, published, recovered.who, Cosigned::read(dir, &verifier)?));
         let publisher = Publisher {
             dir: dir.to_owned(),
             disk: Arc::clone(&disk),
@@ -127,17 +132,24 @@ impl Log {
         let (queue, receiver) = mpsc::sync_channel(AUDIT_QUEUE);
         let persons = Recorder::new(dir, Arc::clone(&disk), secrets);
         let under_way = recovered.under_way.keys().copied().collect();
-        let (begun, dir_of_writer) = (HashMap::new(), dir.to_owned());
-        let writer =
-            Writer { dir: dir_of_writer, entries, disk, salts, end, queue: receiver, shared: Arc::clone(&shared), begun, under_way };
-        let mut threads =
-            vec![spawn(dir, "audit-writer", move || writer.run())?, spawn(dir, "audit-publisher", move || publisher.run())?];
+        let writer = Writer {
+            dir: dir.to_owned(),
+            entries,
+            disk: Arc::clone(&disk),
+            salts,
+            end,
+            queue: receiver,
+            shared: Arc::clone(&shared),
+            begun: HashMap::new(),
+            under_way,
+        };
+        let mut threads = vec![spawn(dir, "audit-writer", move || writer.run())?, spawn(dir, "audit-publisher", move || publisher.run())?];
         if let Some(earlier) = recovered.earlier {
             let reader = earlier::Reader { dir: dir.to_owned(), earlier, shared: Arc::clone(&shared) };
             threads.push(spawn(dir, "audit-index", move || reader.run())?);
         }
         let (threads, accesses) = (Mutex::new(threads), AtomicU64::new(0));
-        let log = Self { dir: dir.to_owned(), key: verifier, queue, shared, persons, accesses, recovery, threads };
+        let log = Self { dir: dir.to_owned(), key: verifier, queue, shared, disk, persons, accesses, recovery, threads };
         log.assume(&recovered.under_way, clock.now())?;
         Ok(log)
     }
@@ -250,9 +262,28 @@ impl Log {
         self.shared.is_stopped()
     }
 
-    /// The newest signed checkpoint (C2SP signed note: origin, size, root hash, signature).
+    /// The newest signed checkpoint (C2SP signed note: origin, size, root hash, signature), with the cosignatures that it has.
     pub fn checkpoint(&self) -> String {
-        self.shared.published().note.clone()
+        let published = self.shared.published();
+        match self.shared.cosigned().as_ref() {
+            Some(cosigned) if cosigned.checkpoint.size == published.size => cosigned.note.clone(),
+            _ => published.note.clone(),
+        }
+    }
+
+    /// The newest checkpoint that a witness has cosigned.
+    pub fn cosigned(&self) -> Option<String> {
+        self.shared.cosigned().as_ref().map(|cosigned| cosigned.note.clone())
+    }
+
+    /// Takes cosignatures of `witnesses` on a checkpoint of this log; durable on return. Others are passed over.
+    pub fn cosign(&self, note: &str, witnesses: &[WitnessKey]) -> Result<(), CosignError> {
+        let _turn = self.shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (published, before) = (self.shared.published().size, self.shared.cosigned().clone());
+        let with = Cosigned::with(before.as_ref(), note, &self.key, witnesses, published)?;
+        self.disk.replace(&self.dir, COSIGNED, with.note.as_bytes()).map_err(|e| AuditError::io(&self.dir.join(COSIGNED), e))?;
+        *self.shared.cosigned() = Some(with);
+        Ok(())
     }
 
     /// A public file of the log, `checkpoint` or `tile/...`, as C2SP tlog-tiles names them; `None` for any other path, and
@@ -260,7 +291,7 @@ impl Log {
     pub fn public_file(&self, path: &str) -> Result<Option<Vec<u8>>, AuditError> {
         let published = self.shared.published();
         if path == super::disk::CHECKPOINT {
-            return Ok(Some(published.note.clone().into_bytes()));
+            return Ok(Some(self.checkpoint().into_bytes()));
         }
         match Tile::parse(path) {
             Some(tile) if tile.is_in(published.size) => self.nodes(&published).tile(tile).map(Some),

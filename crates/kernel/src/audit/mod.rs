@@ -25,6 +25,7 @@ mod resume;
 mod tile;
 mod tree;
 mod verify;
+mod witness;
 mod writer;
 
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use tree::{
     Hash, Nodes, ProofError, consistency, empty_root, inclusion, leaf_hash, node_hash, root, verify_consistency, verify_inclusion,
 };
 pub use verify::{Problem, Report, verify, verify_since};
+pub use witness::{CosignError, WitnessKey, cosign};
 
 use std::path::Path;
 

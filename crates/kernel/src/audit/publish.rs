@@ -108,6 +108,7 @@ impl Publisher {
     }
 
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<(), AuditError> {
+        let _turn = self.shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.disk.replace(&self.dir, path, bytes).map_err(|source| AuditError::io(&self.dir.join(path), source))
     }
 
@@ -132,7 +133,8 @@ impl Publisher {
     /// in a long log the folders beside the unfinished ones.
     pub fn remove_leftovers(&self, whole: bool) -> Result<(), AuditError> {
         let kept = self.shared.published();
-        let beside = |(tile, _): &(Tile, Vec<u8>)| [tile.index(), tile.index().saturating_sub(1)].map(|n| Tile::full(tile.kind(), n).path() + ".p");
+        let beside =
+            |(tile, _): &(Tile, Vec<u8>)| [tile.index(), tile.index().saturating_sub(1)].map(|n| Tile::full(tile.kind(), n).path() + ".p");
         let mut folders = if whole { vec!["tile".to_owned()] } else { kept.partials.iter().flat_map(beside).collect() };
         while let Some(folder) = folders.pop() {
             let path = self.dir.join(&folder);

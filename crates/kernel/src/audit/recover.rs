@@ -13,8 +13,8 @@ use super::persons::Who;
 use super::record::{self, FILE_HEADER, Flaw};
 use super::resume::{Begin, Resume};
 use super::tile::{Growth, Tile};
-use super::tree::TILE_WIDTH;
 use super::tree::Hash;
+use super::tree::TILE_WIDTH;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -149,12 +149,8 @@ struct Scan<'a> {
 impl<'a> Scan<'a> {
     fn new(dir: &'a Path, checkpoint: Option<&'a Checkpoint>, begin: Option<Begin>) -> Self {
         let earlier = begin.as_ref().map(|begin| Earlier { size: begin.growth.size(), root: begin.growth.root() });
-        let begin = begin.unwrap_or_else(|| Begin {
-            growth: Growth::default(),
-            end: FILE_HEADER.len() as u64,
-            under_way: 0,
-            offsets: Vec::new(),
-        });
+        let begin =
+            begin.unwrap_or_else(|| Begin { growth: Growth::default(), end: FILE_HEADER.len() as u64, under_way: 0, offsets: Vec::new() });
         Self {
             dir,
             checkpoint,

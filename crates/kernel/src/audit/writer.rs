@@ -10,6 +10,7 @@ use super::record;
 use super::resume::Resume;
 use super::tile::{Growth, Tile};
 use super::tree::{Hash, TILE_WIDTH};
+use super::witness::Cosigned;
 use crate::limits::{AUDIT_INTENT_SYNC_MS, AUDIT_RESUME_ENTRIES, MAX_AUDIT_GROUP, MAX_AUDIT_GROUP_BYTES};
 use rand::CryptoRng;
 use std::collections::{BTreeSet, HashMap};
@@ -96,13 +97,25 @@ pub(super) struct Shared {
     published: Mutex<Arc<Published>>,
     /// Who read whose data.
     pub who: Who,
+    cosigned: Mutex<Option<Cosigned>>,
+    /// Held by whoever makes a file.
+    pub turn: Mutex<()>,
 }
 
 impl Shared {
-    pub fn new(state: State, published: Published, who: Who) -> Self {
+    pub fn new(state: State, published: Published, who: Who, cosigned: Option<Cosigned>) -> Self {
         let size = AtomicU64::new(state.growth.size());
         let published = Mutex::new(Arc::new(published));
-        Self { state: Mutex::new(state), news: Condvar::new(), size, stopped: AtomicBool::new(false), published, who }
+        Self {
+            state: Mutex::new(state),
+            news: Condvar::new(),
+            size,
+            stopped: AtomicBool::new(false),
+            published,
+            who,
+            cosigned: Mutex::new(cosigned),
+            turn: Mutex::new(()),
+        }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -111,6 +124,11 @@ impl Shared {
 
     pub fn published(&self) -> Arc<Published> {
         Arc::clone(&self.published.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The newest checkpoint that witnesses have cosigned.
+    pub fn cosigned(&self) -> MutexGuard<'_, Option<Cosigned>> {
+        self.cosigned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn set_published(&self, published: Published) {

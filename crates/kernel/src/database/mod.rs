@@ -522,6 +522,61 @@ impl Database {
         self.shared.look(|lookup| ordinals.iter().map(|o| lookup.patient_name(*o)).collect())
     }
 
+    /// The Patient of a holder; `None` if there is none of that id, or it was erased.
+    pub fn patient(&self, holder: HolderId, id: &str) -> Result<Option<PatientOrdinal>, ReadError> {
+        if self.shared.erased_of(holder).about("Patient", id, None) != About::Others {
+            return Ok(None);
+        }
+        self.shared.look(|lookup| patient(lookup, holder, id))
+    }
+
+    /// All Patients that are one person with this one now, this one among them.
+    pub fn same_person(&self, patient: PatientOrdinal) -> Result<Vec<PatientOrdinal>, ReadError> {
+        let Some((_, highest, _)) = self.shared.look(|lookup| lookup.highest().map(Some))? else { return Ok(vec![patient]) };
+        let persons = self.shared.persons.load_full();
+        let person = persons.person(patient);
+        let mut all: Vec<PatientOrdinal> = if persons.is_identity() {
+            Vec::new()
+        } else {
+            (0..=highest).map(PatientOrdinal).filter(|other| persons.person(*other) == person).collect()
+        };
+        if !all.contains(&patient) {
+            all.push(patient);
+        }
+        Ok(all)
+    }
+
+    /// The Patients that versions of a resource are about: those that they name.
+    pub fn patients_named<'v>(
+        &self,
+        holder: HolderId,
+        resource_type: &str,
+        id: &str,
+        versions: impl IntoIterator<Item = &'v [u8]>,
+    ) -> Result<Vec<PatientOrdinal>, ReadError> {
+        let mut ids: BTreeSet<&str> = versions.into_iter().flat_map(erased::patients).collect();
+        if resource_type == "Patient" {
+            ids.insert(id);
+        }
+        self.shared.look(|lookup| {
+            let mut found = Vec::with_capacity(ids.len());
+            for id in &ids {
+                found.extend(patient(lookup, holder, id)?);
+            }
+            Ok(found)
+        })
+    }
+
+    /// The highest patient ordinal that was given.
+    pub fn highest_patient(&self) -> Result<PatientOrdinal, ReadError> {
+        self.shared.look(|lookup| Ok(PatientOrdinal(lookup.highest()?.1)))
+    }
+
+    /// The Patients who were erased and are known here.
+    pub fn erased_patients(&self) -> Vec<PatientOrdinal> {
+        self.shared.erasures.load().rows().filter_map(|row| row.patient).collect()
+    }
+
     /// The ordinal of a resource that has been mentioned: what `study_key` and the like hold.
     pub fn resource_ordinal(&self, holder: HolderId, resource_type: &str, id: &str) -> Result<Option<ResourceOrdinal>, ReadError> {
         let head = self.shared.look(|l| l.kind(resource_type)?.map_or(Ok(None), |k| l.head(holder, k, id)))?;
@@ -560,6 +615,15 @@ impl Database {
 
 fn stored(row: StoredRow) -> StoredVersion {
     StoredVersion { version: row.number, commit: row.commit, last_updated: timestamp(row.time_us), json: row.json }
+}
+
+/// The ordinal of a holder's Patient.
+fn patient(lookup: &Lookup<'_>, holder: HolderId, id: &str) -> Result<Option<PatientOrdinal>, JournalError> {
+    let head = match lookup.kind("Patient")? {
+        Some(kind) => lookup.head(holder, kind, id)?,
+        None => None,
+    };
+    head.map_or(Ok(None), |head| lookup.patient(head.ordinal))
 }
 
 fn document(kind: &str, id: &str, version: StoredVersion) -> Option<Document> {

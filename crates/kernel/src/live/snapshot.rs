@@ -289,6 +289,12 @@ impl Part {
         Ok(persons.map_or(column, |persons| Arc::new(persons)))
     }
 
+    /// The Patients that each row names, a column for each of its references: as they were written, whatever persons they are.
+    pub fn patients(&self) -> Result<Vec<ArrayRef>, Damaged> {
+        let positions = self.schema.patient_column().into_iter().chain(self.schema.other_patient_columns());
+        positions.map(|position| self.segment.column(position, self.len)).collect()
+    }
+
     /// The visible rows that pass `filter`, with the columns at `projection` (positions in
     /// [`TableSchema::columns`]) in that order, typed as [`super::schema::Storage::arrow`] says.
     pub fn scan(&self, projection: &[usize], filter: &RowFilter) -> Result<RecordBatch, Damaged> {

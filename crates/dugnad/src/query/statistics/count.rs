@@ -39,7 +39,7 @@ fn world(basis: &Basis) -> World {
         grants: READ.iter().map(|t| ((*t).to_owned(), whole((*t).to_owned()))).collect(),
         views: basis.views.clone(),
         sources: basis.sources.clone(),
-        lens: Lens { filter: RowFilter::default(), keys: Keys::Ordinals, dictionary: Dictionary::default() },
+        lens: Lens { filter: RowFilter::default(), keys: Keys::Ordinals, dictionary: Dictionary::default(), delivered: Delivered::default() },
         now: basis.epoch.start,
     }
 }

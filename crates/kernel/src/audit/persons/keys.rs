@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 pub(in crate::audit) const KEYS: &str = "persons.keys";
 
 /// Its first bytes.
-pub(in crate::audit) const HEADER: &[u8; 24] = b"dugnad audit persons v1\n";
+const HEADER: &[u8; 24] = b"dugnad audit persons v1\n";
 
 /// A Patient's key. All zeros: destroyed.
 pub(super) type Key = [u8; 16];
@@ -143,4 +143,9 @@ fn keys(bytes: &[u8]) -> Option<Vec<Key>> {
     let mut keys = bytes.strip_prefix(HEADER.as_slice())?.as_chunks().0.to_vec();
     keys.truncate(keys.len() - keys.len() % AUDIT_KEYS_AT_ONCE);
     Some(keys)
+}
+
+/// Whether a file's content is of the form of keys.
+pub(in crate::audit) fn is_keys(bytes: &[u8]) -> bool {
+    keys(bytes).is_some()
 }

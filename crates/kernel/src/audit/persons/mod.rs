@@ -16,9 +16,9 @@ mod recorder;
 mod tests;
 mod who;
 
-pub(super) use keys::KEYS;
+pub(super) use keys::{KEYS, is_keys};
 pub(super) use recorder::Recorder;
-pub(super) use who::{Found, Who};
+pub(super) use who::Who;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -36,6 +36,8 @@ pub(in crate::audit) struct Described {
     /// Entries that stand before it.
     pub before: Vec<Persons>,
     remember: Option<Recent>,
+    /// The set that it is a difference of.
+    base: Option<Nonce>,
 }
 
 impl Recorder {
@@ -53,15 +55,15 @@ impl Recorder {
         let (count, nonce) = (set.len(), Nonce(self.keys.random()));
         let Some(highest) = set.max() else {
             let persons = Persons::Named { count, nonce, names: Names(Vec::new()) };
-            return Ok(Described { persons, before: Vec::new(), remember: None });
+            return Ok(Described { persons, before: Vec::new(), remember: None, base: None });
         };
         if count <= MAX_AUDIT_NAMED {
             let names = self.keys.with(highest, |keys| self.names(keys, set, nonce))?;
-            return Ok(Described { persons: Persons::Named { count, nonce, names }, before: Vec::new(), remember: None });
+            return Ok(Described { persons: Persons::Named { count, nonce, names }, before: Vec::new(), remember: None, base: None });
         }
         let recent: Vec<Recent> = self.recent().iter().cloned().collect();
         if let Some(same) = recent.iter().find(|recent| recent.set == *set) {
-            return Ok(Described { persons: Persons::Set { count, set: same.nonce }, before: Vec::new(), remember: None });
+            return Ok(Described { persons: Persons::Set { count, set: same.nonce }, before: Vec::new(), remember: None, base: None });
         }
         // What a vector takes, in bits: everybody who has a key has a bit.
         let vector = u64::from(highest) + 1;
@@ -69,6 +71,7 @@ impl Recorder {
         let nearest = bases.min_by_key(|(_, difference)| difference.len());
         let affordable = |named: u64| named <= MAX_AUDIT_NAMES && named * NAME_BITS < vector;
         let changed = nearest.filter(|(_, difference)| 2 * difference.len() < count && affordable(difference.len()));
+        let base = changed.as_ref().map(|(base, _)| base.nonce);
         let (before, is_base) = match changed {
             Some((base, difference)) => {
                 let highest = difference.max().unwrap_or_default();
@@ -82,13 +85,19 @@ impl Recorder {
             None => (self.keys.with(highest, |keys| self.bits(keys, set, nonce))?, true),
         };
         let remember = Some(Recent { nonce, set: Arc::clone(set), is_base });
-        Ok(Described { persons: Persons::Set { count, set: nonce }, before, remember })
+        Ok(Described { persons: Persons::Set { count, set: nonce }, before, remember, base })
     }
 
     /// Others may refer to the set from now on: its entries are in the queue.
     pub fn remember(&self, described: Described) {
         let Some(set) = described.remember else { return };
         let mut recent = self.recent();
+        // A base that is used stays.
+        if let Some(at) = recent.iter().position(|recent| Some(recent.nonce) == described.base)
+            && let Some(base) = recent.remove(at)
+        {
+            recent.push_front(base);
+        }
         recent.push_front(set);
         recent.truncate(AUDIT_RECENT_SETS);
     }

@@ -1,8 +1,6 @@
 //! The index of persons while the log runs: what stands before the note that opening began at is read behind it, by a thread.
 
-pub(in crate::audit) use super::index::Found;
-
-use super::index::Index;
+use super::index::{Found, Index};
 use super::recorder::Recorder;
 use crate::audit::AuditError;
 use crate::audit::disk::ENTRIES;
