@@ -12,33 +12,33 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::Method;
 use dugnad_kernel::audit::{ASSUMED, Entry, Log, PersonAccess};
 use dugnad_kernel::fhir::issue::IssueType;
-use dugnad_kernel::ids::PatientOrdinal;
+use dugnad_kernel::ids::{HolderId, PatientOrdinal};
 use serde_json::{Value, json};
 
-const PARAMETERS: &[Parameter] = &[
-    Parameter { place: "query", name: "before", description: "Only accesses whose entry has a lower number; to go on from `next`." },
-    Parameter { place: "query", name: "count", description: "How many, at most 100, the newest first." },
-    Parameter { place: "query", name: "proofs", description: "`true`: with the proof of each entry, checked with the log's public key alone." },
-];
+const BEFORE: Parameter =
+    Parameter { place: "query", name: "before", description: "Only accesses whose entry has a lower number; to go on from `next`." };
+const COUNT: Parameter = Parameter { place: "query", name: "count", description: "How many, at most 100, the newest first." };
+const PROOFS: Parameter = Parameter {
+    place: "query",
+    name: "proofs",
+    description: "`true`: with the proof of each entry, checked with the log's public key alone.",
+};
+const OF_HOLDER: Parameter =
+    Parameter { place: "query", name: "holder", description: "For the centre: the hospital whose Patient it is." };
 
 /// Adds the routes.
 pub fn add(routes: Routes) -> Routes {
     let mine = Doc {
         description: "Each access that delivered data about the patient whose token it is: who, when, for which purpose, which tables. Exact: from what was delivered, not from what could have been. `certain: false` marks an access that a crash cut off, which is taken to have delivered everybody whom it could.",
         caller: routes::Caller::Known,
-        parameters: PARAMETERS,
+        parameters: &[BEFORE, COUNT, PROOFS],
         answer: &["application/json"],
         statuses: &[(200, "The accesses, the newest first"), (404, "The token is of no Patient who is known here")],
         ..Doc::new("Audit", "personMe", "Who read my data?")
     };
     let one = Doc {
         description: "For a hospital: about its own Patient of this id. For the centre: about the Patient of the hospital in `holder`, with all Patients that are one person with it.",
-        parameters: &[
-            PARAMETERS[0],
-            PARAMETERS[1],
-            PARAMETERS[2],
-            Parameter { place: "query", name: "holder", description: "For the centre: the hospital whose Patient it is." },
-        ],
+        parameters: &[BEFORE, COUNT, PROOFS, OF_HOLDER],
         ..mine
     };
     let one = Doc { id: "person", summary: "Who read this patient's data?", ..one };
@@ -135,7 +135,7 @@ pub fn asked(app: &App, who: &Principal, id: Option<&str>, holder: Option<&str>)
     let patients = app.database().same_person(patient)?;
     let names = app.database().patient_names(&patients)?;
     let all = app.database().holders();
-    let name = |of: &Option<_>| of.as_ref().and_then(|(id, _)| all.iter().find(|h| h.id == *id)).map(|h| h.name.clone());
+    let name = |of: &Option<(HolderId, String)>| of.as_ref().and_then(|(id, _)| all.iter().find(|h| h.id == *id)).map(|h| h.name.clone());
     let holders = names.iter().filter_map(name).collect();
     Ok(Some(Asked { patients, holders }))
 }

@@ -36,7 +36,7 @@ use prepare::{Operation, Prepared, Preparer, Unprepared};
 use purge::Eraser;
 use rand::RngExt;
 use stamp::Stamped;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -532,18 +532,11 @@ impl Database {
 
     /// All Patients that are one person with this one now, this one among them.
     pub fn same_person(&self, patient: PatientOrdinal) -> Result<Vec<PatientOrdinal>, ReadError> {
-        let Some((_, highest, _)) = self.shared.look(|lookup| lookup.highest().map(Some))? else { return Ok(vec![patient]) };
-        let persons = self.shared.persons.load_full();
+        let snapshot = self.shared.snapshot.load();
+        let Some(persons) = snapshot.persons().filter(|persons| !persons.is_identity()) else { return Ok(vec![patient]) };
         let person = persons.person(patient);
-        let mut all: Vec<PatientOrdinal> = if persons.is_identity() {
-            Vec::new()
-        } else {
-            (0..=highest).map(PatientOrdinal).filter(|other| persons.person(*other) == person).collect()
-        };
-        if !all.contains(&patient) {
-            all.push(patient);
-        }
-        Ok(all)
+        let (_, highest, _) = self.shared.look(|lookup| lookup.highest())?;
+        Ok((0..=highest).map(PatientOrdinal).filter(|other| persons.person(*other) == person).collect())
     }
 
     /// The Patients that versions of a resource are about: those that they name.
@@ -554,7 +547,10 @@ impl Database {
         id: &str,
         versions: impl IntoIterator<Item = &'v [u8]>,
     ) -> Result<Vec<PatientOrdinal>, ReadError> {
-        let mut ids: BTreeSet<&str> = versions.into_iter().flat_map(erased::patients).collect();
+        let mut ids: BTreeSet<&str> = BTreeSet::new();
+        for version in versions {
+            ids.extend(erased::patients(version));
+        }
         if resource_type == "Patient" {
             ids.insert(id);
         }

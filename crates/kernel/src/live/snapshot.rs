@@ -108,6 +108,11 @@ impl Snapshot {
         Self { commit: at, time, tables: self.tables.iter().map(|t| TableSnapshot { at, ..t.clone() }).collect() }
     }
 
+    /// Which Patients are one person at this commit.
+    pub fn persons(&self) -> Option<&PersonMap> {
+        self.tables.first().map(|table| table.persons.as_ref())
+    }
+
     /// The commit that is seen.
     pub fn commit(&self) -> Commit {
         self.commit

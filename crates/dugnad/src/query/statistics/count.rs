@@ -1,6 +1,7 @@
 //! Counting the persons of a statistics table: one pass over the rows of an epoch, one bitmap per category.
 
 use super::{Basis, By, Table};
+use crate::query::delivered::Delivered;
 use crate::query::dictionary::Dictionary;
 use crate::query::keys::Keys;
 use crate::query::session::Session;
