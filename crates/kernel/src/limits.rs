@@ -56,6 +56,9 @@ pub const MAX_VIEW_COLUMNS: usize = 1_000;
 /// How many Patients one person may have. More share an identifier or a link by mistake: they are left apart.
 pub const MAX_PERSON_PATIENTS: usize = 100;
 
+/// Of how many past commits it is remembered who was one person then: analysts ask again and again as of the same few.
+pub const PAST_COMMITS_KEPT: usize = 16;
+
 /// How many views may be registered: each is evaluated on every resource of its type that is written.
 pub const MAX_VIEWS: usize = 200;
 

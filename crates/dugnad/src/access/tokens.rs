@@ -113,7 +113,8 @@ impl Tokens {
 
     /// Says which Patient the user of role `patient` is: what they may read about themselves.
     pub fn bind(&self, user: &str, holder: &str, patient: &str) -> Result<(), AccessError> {
-        self.store().execute("INSERT OR REPLACE INTO subject (user, holder, patient) VALUES (?1, ?2, ?3)", params![user, holder, patient])?;
+        self.store()
+            .execute("INSERT OR REPLACE INTO subject (user, holder, patient) VALUES (?1, ?2, ?3)", params![user, holder, patient])?;
         Ok(())
     }
 
@@ -175,7 +176,8 @@ impl Tokens {
         let now = self.clock.now().as_microsecond();
         let store = self.store();
         let transaction = store.unchecked_transaction()?;
-        let revoked = transaction.execute("UPDATE token SET revoked_us = ?1 WHERE user = ?2 AND revoked_us IS NULL AND expires_us > ?1", params![now, user])?;
+        let revoked = transaction
+            .execute("UPDATE token SET revoked_us = ?1 WHERE user = ?2 AND revoked_us IS NULL AND expires_us > ?1", params![now, user])?;
         spool(&transaction, &self.done(format!("revocation of {revoked} token(s) of {user}")))?;
         transaction.commit()?;
         Ok(revoked as u64)

@@ -62,7 +62,11 @@ pub fn add(routes: Routes) -> Routes {
         description: "The checkpoint as this server signed it, with the witness's signature line after the server's own. Cosignatures of witnesses that are not in the settings are passed over.",
         body: Some("text/plain"),
         answer: &["text/plain"],
-        statuses: &[(200, "Taken: the checkpoint with all its cosignatures"), (400, "Not a checkpoint of this log, or not cosigned by a witness that it knows"), (409, "A newer checkpoint has been cosigned already, or this one has not been published")],
+        statuses: &[
+            (200, "Taken: the checkpoint with all its cosignatures"),
+            (400, "Not a checkpoint of this log, or not cosigned by a witness that it knows"),
+            (409, "A newer checkpoint has been cosigned already, or this one has not been published"),
+        ],
         ..Doc::new("Audit", "cosign", "Hand in a witness's cosignature on a checkpoint")
     };
     routes

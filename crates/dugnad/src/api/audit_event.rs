@@ -37,7 +37,11 @@ pub fn add(routes: Routes) -> Routes {
             Parameter { place: "query", name: "patient", description: "The logical id of a Patient; for the centre with `holder`." },
             Parameter { place: "query", name: "holder", description: "For the centre: the hospital whose Patient it is." },
             Parameter { place: "query", name: "agent", description: "The user's name." },
-            Parameter { place: "query", name: "date", description: "When it was recorded: `ge`, `gt`, `le` or `lt` with an instant or a date; may be given twice." },
+            Parameter {
+                place: "query",
+                name: "date",
+                description: "When it was recorded: `ge`, `gt`, `le` or `lt` with an instant or a date; may be given twice.",
+            },
             Parameter { place: "query", name: "_count", description: "How many, at most 1,000, the newest first." },
             Parameter { place: "query", name: "_before", description: "Only entries of a lower number; the link `next` has it." },
         ],
@@ -47,12 +51,20 @@ pub fn add(routes: Routes) -> Routes {
         ..Doc::new("FHIR", "auditEvents", "Search the audit log as AuditEvents")
     };
     let write = Doc { caller: routes::Caller::Hospital, body: Some(FHIR), answer: &[FHIR], ..Doc::new("FHIR", "", "") };
-    let create = Doc { id: "createAuditEvent", summary: "Create a hospital's own AuditEvent, a resource like others", statuses: &[(201, "Created")], ..write };
-    let update = Doc { id: "updateMatchingAuditEvent", summary: "Update the hospital's one AuditEvent that matches, or create it", ..write };
-    routes
-        .add(Method::GET, "/fhir/AuditEvent", search, events)
-        .add(Method::POST, "/fhir/AuditEvent", create, create_own)
-        .add(Method::PUT, "/fhir/AuditEvent", update, update_own)
+    let create = Doc {
+        id: "createAuditEvent",
+        summary: "Create a hospital's own AuditEvent, a resource like others",
+        statuses: &[(201, "Created")],
+        ..write
+    };
+    let update =
+        Doc { id: "updateMatchingAuditEvent", summary: "Update the hospital's one AuditEvent that matches, or create it", ..write };
+    routes.add(Method::GET, "/fhir/AuditEvent", search, events).add(Method::POST, "/fhir/AuditEvent", create, create_own).add(
+        Method::PUT,
+        "/fhir/AuditEvent",
+        update,
+        update_own,
+    )
 }
 
 async fn create_own(
@@ -310,7 +322,8 @@ fn entities(entry: &Entry, patient: Option<&str>) -> Vec<Value> {
         .then(|| json!({"type": kind("2", "System Object"), "role": role("4", "Domain Resource"), "name": entry.tables.join(", ")}));
     // What was asked may name others: where the event is about one patient it is left out.
     let query = entry.request.as_ref().filter(|_| patient.is_none());
-    let query = query.map(|query| json!({"type": kind("2", "System Object"), "role": role("24", "Query"), "query": STANDARD.encode(query)}));
+    let query =
+        query.map(|query| json!({"type": kind("2", "System Object"), "role": role("24", "Query"), "query": STANDARD.encode(query)}));
     person.into_iter().chain(tables).chain(query).collect()
 }
 

@@ -23,8 +23,7 @@ const PROOFS: Parameter = Parameter {
     name: "proofs",
     description: "`true`: with the proof of each entry, checked with the log's public key alone.",
 };
-const OF_HOLDER: Parameter =
-    Parameter { place: "query", name: "holder", description: "For the centre: the hospital whose Patient it is." };
+const OF_HOLDER: Parameter = Parameter { place: "query", name: "holder", description: "For the centre: the hospital whose Patient it is." };
 
 /// Adds the routes.
 pub fn add(routes: Routes) -> Routes {
@@ -103,7 +102,9 @@ pub fn told(app: &App, who: &Principal, id: Option<&str>, holder: Option<&str>, 
 
 /// What is not there and what is another's look the same.
 fn absent() -> ApiError {
-    ApiError::not_found("there is no such Patient whose accesses you may see; a patient's token must be bound to a Patient (dugnad token issue --patient)")
+    ApiError::not_found(
+        "there is no such Patient whose accesses you may see; a patient's token must be bound to a Patient (dugnad token issue --patient)",
+    )
 }
 
 /// Whom a question is about.

@@ -145,7 +145,7 @@ impl App {
 
     /// One read of a small answer, on the record. Blocks.
     ///
-    /// Order: the intent is in the log's file, then it is read, then intent and completion are durable, with one fsync for both if it
+    /// Order: the intent is given to the log, which writes it to its file at once; then it is read; then intent and completion are durable, with one fsync for both if it
     /// was quick; then the caller gets its first byte.
     pub fn read_about<T>(&self, access: &Access, read: impl FnOnce(Commit) -> Result<Read<T>, ApiError>) -> Result<T, ApiError> {
         self.check_log()?;

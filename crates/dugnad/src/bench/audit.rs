@@ -135,7 +135,11 @@ fn who(options: &Options, dir: &Path, figures: &mut Figures) -> Result<(), CliEr
     let local = Local::open(dir, None)?;
     for number in 0..options.entries / 2 {
         let entry = |act| Entry::new(local.clock.now(), act, HOLDER, "hospital");
-        let read = |act| Entry { request: Some("GET /fhir/Observation/0123456789abcdef".to_owned()), tables: vec!["Observation".to_owned()], ..entry(act) };
+        let read = |act| Entry {
+            request: Some("GET /fhir/Observation/0123456789abcdef".to_owned()),
+            tables: vec!["Observation".to_owned()],
+            ..entry(act)
+        };
         let access = local.audit.begin_then(&read(Act::Intent), Box::new(drop));
         let person: RoaringBitmap = [u32::try_from(number % PERSONS).unwrap_or_default()].into_iter().collect();
         local.audit.complete_then(access, &entry(Act::Completion), Some(&Arc::new(person)), Box::new(drop));

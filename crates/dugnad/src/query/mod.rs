@@ -11,8 +11,10 @@ mod dictionary;
 pub mod format;
 mod keys;
 mod lens;
+pub mod library;
 mod permit;
 mod pruning;
+pub mod published;
 mod reading;
 mod record;
 mod run;
@@ -40,19 +42,15 @@ use dugnad_kernel::database::Database;
 use dugnad_kernel::disclosure::{Calendar, Epoch, Method};
 use dugnad_kernel::ids::Commit;
 use dugnad_kernel::permit::Permit;
-use dugnad_kernel::views::builtin::TREATMENT;
 use jiff::SignedDuration;
 use record::{Record, Recorded};
 use run::{Deadline, Gate, Message, Place, Threads};
 use session::{Planned, Session};
 use statistics::{Cache, Request};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use world::SqlView;
-
-/// The views over live tables that permits may name.
-const SQL_VIEWS: [SqlView; 1] = [TREATMENT];
 
 /// Answers questions under permits.
 #[derive(Clone)]
@@ -71,6 +69,8 @@ struct Shared {
     threads: Threads,
     gate: Gate,
     statistics: Mutex<Cache>,
+    /// The views over live tables that permits may name.
+    views: RwLock<Arc<[SqlView]>>,
 }
 
 /// A question.
@@ -144,8 +144,11 @@ impl QueryService {
             threads: Threads::new(),
             gate: Gate::new(),
             statistics: Mutex::default(),
+            views: RwLock::new(Arc::default()),
         };
-        Self { shared: Arc::new(shared) }
+        let service = Self { shared: Arc::new(shared) };
+        service.find_views();
+        service
     }
 
     /// What statistics permits can ask for now: a function of the calendar and of published lists, so anyone may see it.
@@ -230,7 +233,7 @@ impl Shared {
     async fn prepare_rows(&self, question: &Question, permit: &Permit, now: jiff::Timestamp) -> Result<Prepared, QueryError> {
         let snapshot = permit::snapshot(&self.database, permit, question, now)?;
         let commit = snapshot.commit();
-        let world = permit::world(&self.database, permit, &self.pseudonym_key, snapshot)?;
+        let world = permit::world(&self.database, permit, &self.pseudonym_key, snapshot, self.views().to_vec())?;
         let planned = Session::open(&world.for_question(&question.sql)).await?.plan(&question.sql).await?;
         Ok(Prepared::Rows { planned: Box::new(planned), commit })
     }
@@ -262,7 +265,7 @@ impl Shared {
         let commit = self.database.commit_at(epoch.start).map_err(|e| QueryError::Internal(e.to_string()))?;
         let snapshot = self.database.snapshot_at(commit).map_err(|e| QueryError::Internal(e.to_string()))?;
         let snapshot = snapshot.ok_or_else(|| QueryError::Internal("the epoch's commit is not there".to_owned()))?;
-        let basis = statistics::Basis { epoch, lists, method: self.method, sources: Arc::new(snapshot), views: SQL_VIEWS.to_vec() };
+        let basis = statistics::Basis { epoch, lists, method: self.method, sources: Arc::new(snapshot), views: self.views().to_vec() };
         let table = cache.table(request, &basis).await?;
         request.answer(&table)
     }

@@ -1,5 +1,5 @@
-//! The record of a question: its intent is in the log's file before anything is read and durable before anything is handed out, its
-//! completion durable before its last batch is. If the log cannot be written, nothing is read, and what was read is not handed out.
+//! The record of a question: its intent is given to the log before anything is read, which writes it to its file at once, and is
+//! durable before anything is handed out; its completion is durable before its last batch is. If the log cannot be written, nothing is read, and what was read is not handed out.
 //!
 //! The intent is not waited for until there is something to hand out: the disk syncs it while the question runs, and for an answer of
 //! one batch together with the completion.

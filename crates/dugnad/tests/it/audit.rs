@@ -143,7 +143,8 @@ async fn an_erasure_takes_a_person_out_of_the_log() {
     let (kari, centre) = (scene.by(Role::Patient, "kari"), scene.by(Role::Centre, "centre"));
     scene.by(Role::Hospital, "Haukeland").get("/fhir/Patient/kari").await.expect(200);
     assert_eq!(users(&kari.get("/audit/persons/me").await.expect(200)), ["Haukeland"]);
-    let ordinal = scene.server.local.database.patient(scene.server.local.database.holder("Haukeland").unwrap().id, "kari").unwrap().unwrap();
+    let ordinal =
+        scene.server.local.database.patient(scene.server.local.database.holder("Haukeland").unwrap().id, "kari").unwrap().unwrap();
     let erase = json!({"holder": "Haukeland", "patient": "kari", "reason": "a test"}).to_string();
     centre.send("POST", "/erasures", &[("Content-Type", "application/json")], erase).await.expect(200);
     kari.get("/audit/persons/me").await.expect(404);

@@ -9,6 +9,7 @@ mod commands;
 mod crash;
 mod freshness;
 mod hostile;
+mod libraries;
 mod limits;
 mod permits;
 mod process;

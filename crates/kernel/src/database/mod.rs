@@ -83,6 +83,7 @@ struct Shared {
     tables: ArcSwap<Tables>,
     readers: Readers,
     snapshot: ArcSwap<Snapshot>,
+    past: persons::Past,
     holders: RwLock<Vec<Holder>>,
     counters: Mutex<live::Counters>,
     timeline: Timeline,
@@ -303,9 +304,12 @@ impl Database {
         if commit >= newest.commit() {
             return Ok((commit == newest.commit()).then_some(newest));
         }
-        let time_us = self.shared.look(|l| l.time_us(commit))?.unwrap_or_default();
-        let changes = self.shared.look(|l| l.person_changes(commit))?;
-        Ok(Some(newest.as_of(commit, timestamp(time_us)).with_persons(&Arc::new(persons::map_of(changes)))))
+        let (time, persons) = self.shared.past.at(commit, || {
+            let time_us = self.shared.look(|l| l.time_us(commit))?.unwrap_or_default();
+            let changes = self.shared.look(|l| l.person_changes(commit))?;
+            Ok::<_, ReadError>((timestamp(time_us), Arc::new(persons::map_of(changes))))
+        })?;
+        Ok(Some(newest.as_of(commit, time).with_persons(&persons)))
     }
 
     /// The newest commit whose time is at or before `at` (0 if there is none): an epoch of a calendar is
@@ -455,6 +459,15 @@ impl Database {
     /// Writes a document of the centre as one commit.
     pub fn put_document(&self, kind: &str, id: &str, json: &str) -> Result<Commit, WriteError> {
         self.write_document(kind, id, Some(json))
+    }
+
+    /// Deletes a document of the centre as one commit; `None` if there is none.
+    pub fn remove_document(&self, kind: &str, id: &str) -> Result<Option<Commit>, WriteError> {
+        match self.document(kind, id) {
+            Ok(Some(_)) => self.write_document(kind, id, None).map(Some),
+            Ok(None) => Ok(None),
+            Err(error) => Err(WriteError::Stopped(error.to_string())),
+        }
     }
 
     /// A new version of a document, or its deletion.
@@ -685,6 +698,7 @@ fn recovered(
         tables: ArcSwap::from_pointee(Tables::new(1, live_views)),
         readers: Readers::new(path),
         snapshot: ArcSwap::from_pointee(Snapshot::new(Commit(0), Timestamp::UNIX_EPOCH, Arc::new([]))),
+        past: persons::Past::default(),
         holders: RwLock::new(holders),
         counters: Mutex::new(opened.counters.clone()),
         timeline,

@@ -98,7 +98,8 @@ fn check(client: &Client, checkpoint: &Checkpoint, seen: Option<&Seen>, key: &Ve
 }
 
 fn hand_in(client: &Client, note: &str) -> Result<(), CliError> {
-    let mut response = client.send_patiently(&Method::POST, "/audit/checkpoint", &[("Content-Type", "text/plain")], Some(note.as_bytes()))?;
+    let mut response =
+        client.send_patiently(&Method::POST, "/audit/checkpoint", &[("Content-Type", "text/plain")], Some(note.as_bytes()))?;
     let (status, text) = (response.status(), client::text(&mut response));
     if status.is_success() {
         return Ok(());
@@ -150,6 +151,7 @@ fn secret(path: &Path) -> Result<SigningKey, CliError> {
         }
         bytes => bytes.map_err(failed)?,
     };
-    let bytes: [u8; 32] = bytes.try_into().map_err(|_| CliError::Failed(format!("{} is no key: it does not have 32 bytes", path.display())))?;
+    let bytes: [u8; 32] =
+        bytes.try_into().map_err(|_| CliError::Failed(format!("{} is no key: it does not have 32 bytes", path.display())))?;
     Ok(SigningKey::from_bytes(&bytes))
 }

@@ -73,7 +73,9 @@ pub fn log(client: &Client, first: Option<u64>, count: usize) -> Result<(), CliE
 /// The accesses that delivered a person's data, one a line.
 pub fn who(client: &Client, holder: Option<&str>, patient: Option<&str>, proofs: bool) -> Result<(), CliError> {
     let encoded = |text: &str| -> String {
-        text.bytes().map(|b| if b.is_ascii_alphanumeric() || b"-._".contains(&b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+        text.bytes()
+            .map(|b| if b.is_ascii_alphanumeric() || b"-._".contains(&b) { char::from(b).to_string() } else { format!("%{b:02X}") })
+            .collect()
     };
     let holder = holder.map_or(String::new(), |holder| format!("&holder={}", encoded(holder)));
     let path = patient.map_or("me".to_owned(), encoded);
@@ -111,7 +113,8 @@ impl<'c> Tiles<'c> {
         // Where the partial tile is gone, the full one has come (C2SP tlog-tiles).
         let bytes = match get(self.client, &format!("/audit/{}", tile.path()))? {
             Some(bytes) => bytes,
-            None => get(self.client, &format!("/audit/{}", full.path()))?.ok_or_else(|| CliError::Failed(format!("{} is not there", tile.path())))?,
+            None => get(self.client, &format!("/audit/{}", full.path()))?
+                .ok_or_else(|| CliError::Failed(format!("{} is not there", tile.path())))?,
         };
         self.fetched.borrow_mut().insert(tile, bytes.clone());
         Ok(bytes)

@@ -40,7 +40,12 @@ fn world(basis: &Basis) -> World {
         grants: READ.iter().map(|t| ((*t).to_owned(), whole((*t).to_owned()))).collect(),
         views: basis.views.clone(),
         sources: basis.sources.clone(),
-        lens: Lens { filter: RowFilter::default(), keys: Keys::Ordinals, dictionary: Dictionary::default(), delivered: Delivered::default() },
+        lens: Lens {
+            filter: RowFilter::default(),
+            keys: Keys::Ordinals,
+            dictionary: Dictionary::default(),
+            delivered: Delivered::default(),
+        },
         now: basis.epoch.start,
     }
 }
