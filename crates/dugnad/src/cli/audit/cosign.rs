@@ -48,13 +48,17 @@ impl Cosign {
         let given = self.log_key.as_deref().or(seen.as_ref().map(|seen| seen.key.as_str())).map(str::to_owned);
         let text = given.map_or_else(|| get_text(&client, "/audit/key").map(|text| text.trim_end().to_owned()), Ok)?;
         let key = VerifierKey::parse(&text).map_err(|e| CliError::Failed(format!("the log's key: {e}")))?;
+        let mut gone = None;
         for _ in 0..TRIES {
             let note = get_text(&client, "/audit/checkpoint")?;
             let checkpoint = Checkpoint::open(&note, &key).map_err(|e| CliError::Failed(format!("the checkpoint: {e}")))?;
             match check(&client, &checkpoint, seen.as_ref(), &key) {
                 Ok(()) => {}
                 // The tiles of a checkpoint go when the next one comes.
-                Err(Refused::Gone(_)) => continue,
+                Err(Refused::Gone(why)) => {
+                    gone = Some(why);
+                    continue;
+                }
                 Err(Refused::Wrong(what)) => return Err(CliError::Failed(what)),
             }
             Seen { key: text, note: note.clone() }.write(&self.seen)?;
@@ -64,7 +68,8 @@ impl Cosign {
             println!("{} entries of {} cosigned", checkpoint.size, checkpoint.origin);
             return Ok(());
         }
-        Err(CliError::Failed("the log grew faster than its tiles could be fetched; try again".to_owned()))
+        let grew = || CliError::Failed("the log grew faster than its tiles could be fetched; try again".to_owned());
+        Err(gone.unwrap_or_else(grew))
     }
 }
 

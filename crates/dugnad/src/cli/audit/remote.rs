@@ -126,7 +126,7 @@ impl Nodes for Tiles<'_> {
 
     fn node(&self, height: u32, index: u64) -> Result<Hash, CliError> {
         let level = u8::try_from(height / TILE_HEIGHT).unwrap_or(u8::MAX);
-        if height % TILE_HEIGHT == 0 {
+        if height.is_multiple_of(TILE_HEIGHT) {
             let bytes = self.tile(TileKind::Hashes(level), index / TILE_LEAVES)?;
             let at = usize::try_from(index % TILE_LEAVES).unwrap_or(0) * HASH_BYTES;
             let hash: Option<[u8; HASH_BYTES]> = bytes.get(at..at + HASH_BYTES).and_then(|hash| hash.try_into().ok());
