@@ -232,7 +232,7 @@ impl Log {
         };
         for persons in &described.before {
             let entry = Entry { persons: Some(persons.clone()), ..Entry::new(completion.at, Act::Persons, "dugnad", "system") };
-            self.send(&entry, Link::None, Done::new(Box::new(drop)));
+            self.send(&entry, Link::Precedes, Done::new(Box::new(drop)));
         }
         let entry = Entry { persons: Some(described.persons.clone()), ..completion.clone() };
         self.persons.remember(described);

@@ -69,6 +69,8 @@ pub(super) enum Link {
     None,
     /// It begins the access of this number. Nobody waits for it yet.
     Begins(u64),
+    /// It belongs to the completion that comes next: nobody waits for it by itself.
+    Precedes,
     /// It ends it: the writer puts in the index of its intent.
     Ends(u64),
 }
@@ -243,7 +245,7 @@ impl Writer {
         let first = self.shared.size();
         let index = first + group.entries.len() as u64;
         match link {
-            Link::None => {}
+            Link::None | Link::Precedes => {}
             Link::Begins(access) => _ = self.begun.insert(access, index),
             Link::Ends(access) => {
                 let Some(intent) = self.begun.remove(&access) else { return done.tell(Err(AuditError::Stopped)) };
@@ -255,7 +257,7 @@ impl Writer {
         let commitment = record::encode(&mut group.bytes, index, first, &salt, &json);
         let (length, glance) = (record::encoded_len(json.len()), Glance::at(&json));
         group.entries.push(Taken { commitment, length, glance, done });
-        group.awaited |= !matches!(link, Link::Begins(_));
+        group.awaited |= !matches!(link, Link::Begins(_) | Link::Precedes);
     }
 
     /// The commit point. The order: write the records; fdatasync; only then count them in the tree that checkpoints are
