@@ -7,6 +7,7 @@
 mod answer;
 mod applications;
 mod audit;
+mod audit_event;
 pub mod auth;
 mod batch;
 mod body;
@@ -22,6 +23,7 @@ mod openapi;
 mod ops;
 mod organisations;
 mod permits;
+pub(crate) mod persons;
 mod register;
 pub(crate) mod releases;
 mod routes;
@@ -90,6 +92,7 @@ struct Inner {
     reads: work::Gate,
     metrics: metrics::Metrics,
     strangers: auth::StrangerBudget,
+    logins: auth::Logins,
     exports: views::Jobs,
     desk: Mutex<()>,
     log_failed: AtomicBool,
@@ -108,6 +111,7 @@ impl App {
             metrics: metrics::Metrics::default(),
             strangers: auth::StrangerBudget::default(),
             desk: Mutex::default(),
+            logins: auth::Logins::default(),
             log_failed: AtomicBool::new(false),
         }))
     }
@@ -178,6 +182,10 @@ impl App {
         &self.0.strangers
     }
 
+    fn logins(&self) -> &auth::Logins {
+        &self.0.logins
+    }
+
     fn log_has_failed(&self) -> bool {
         self.0.log_failed.load(Ordering::Acquire)
     }
@@ -192,7 +200,7 @@ fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
     let routes = permits::add(sql::add(views::add(fhir::add(routes))));
     let routes = register::add(releases::add(applications::add(organisations::add(routes))));
-    ops::add(erasures::add(audit::add(routes)))
+    ops::add(erasures::add(audit_event::add(persons::add(audit::add(routes)))))
 }
 
 /// The whole server: the API and, beside it, `pages` (the web pages, their state already in them).

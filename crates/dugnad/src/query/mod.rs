@@ -2,10 +2,11 @@
 //!
 //! A question passes: a place ([`run::Gate`]); the permit, and with it the world that exists for it ([`permit`],
 //! [`world`]); a session over that world ([`session`], [`scan`], [`view`], [`catalog`]); the guard ([`dugnad_sql::guard`]); the
-//! record, durable before anything is read ([`record`]); the run, within its limits ([`run`]); and its bytes
+//! record, begun before anything is read ([`record`]); the run, within its limits ([`run`]); and its bytes
 //! ([`format`]). Statistics take another way after the permit ([`statistics`]): no session is opened to them.
 
 mod catalog;
+mod delivered;
 mod dictionary;
 pub mod format;
 mod keys;
@@ -27,6 +28,7 @@ mod transform;
 mod view;
 mod world;
 
+pub use delivered::Delivered;
 pub use dugnad_sql::QueryError;
 pub use statistics::{Catalogue, CatalogueDimension, CatalogueTable};
 
@@ -98,7 +100,8 @@ pub enum Basis {
     Epoch(String),
 }
 
-/// An answer whose intent is on the record; its completion is recorded before the last batch is handed out.
+/// An answer whose intent is in the log; it is durable before the first batch is handed out, and its completion
+/// before the last one is.
 ///
 /// Dropping it cancels the question. An error of the stream is a [`QueryError`] inside DataFusion's `External`;
 /// [`QueryError::of_stream`] takes it out.
@@ -109,6 +112,8 @@ pub struct Answer {
     pub schema: SchemaRef,
     /// Its rows.
     pub batches: SendableRecordBatchStream,
+    /// Whose rows have been read for it; none for statistics, which are of nobody.
+    pub delivered: Option<Delivered>,
 }
 
 /// On what a question rests.
@@ -181,8 +186,8 @@ impl QueryService {
         self.ask_as(question, Asked::Feasibility).await
     }
 
-    /// Answers a question, or says why not. Either way it is on the record; the intent of an answer is durable before
-    /// anything is read for it.
+    /// Answers a question, or says why not. Either way it is on the record; the intent of an answer is in the log before anything
+    /// is read for it, and durable before anything is handed out.
     pub async fn ask(&self, question: Question) -> Result<Answer, QueryError> {
         self.ask_as(question, Asked::UnderPermit).await
     }
@@ -210,15 +215,16 @@ impl QueryService {
         match prepared {
             Prepared::Rows { planned, commit } => {
                 let basis = Basis::Commit(commit);
-                let intended = recorded.intent(&basis, &planned.tables).await?;
+                let delivered = Some(planned.delivered.clone());
+                let intended = recorded.intent(&basis, &planned.tables, delivered.clone())?;
                 let schema = planned.schema.clone();
                 let produce = |sender| async move { run::pump(&planned, &sender).await };
                 let batches = run::start(&self.shared.threads, schema.clone(), produce, intended, place, deadline)?;
-                Ok(Answer { basis, schema, batches })
+                Ok(Answer { basis, schema, batches, delivered })
             }
             Prepared::Statistics { request, epoch, lists } => {
                 let basis = Basis::Epoch(epoch.cite());
-                let intended = recorded.intent(&basis, &[request.table_name()]).await?;
+                let intended = recorded.intent(&basis, &[request.table_name()], None)?;
                 let schema = request.schema();
                 let shared = self.shared.clone();
                 let produce = |sender: tokio::sync::mpsc::Sender<Message>| async move {
@@ -228,7 +234,7 @@ impl QueryService {
                     Ok(())
                 };
                 let batches = run::start(&self.shared.threads, schema.clone(), produce, intended, place, deadline)?;
-                Ok(Answer { basis, schema, batches })
+                Ok(Answer { basis, schema, batches, delivered: None })
             }
         }
     }

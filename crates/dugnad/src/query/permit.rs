@@ -1,6 +1,7 @@
 //! From a question's permit to the world that it opens.
 
 use super::Question;
+use super::delivered::Delivered;
 use super::dictionary::Dictionary;
 use super::keys::Keys;
 use super::source::{Source, Sources, stored};
@@ -114,7 +115,7 @@ pub(super) fn world(
         grants: grants(permit, &snapshot, &views),
         views,
         sources: Arc::new(snapshot),
-        lens: Lens { filter, keys, dictionary: Dictionary::default() },
+        lens: Lens { filter, keys, dictionary: Dictionary::default(), delivered: Delivered::default() },
         now,
     })
 }

@@ -1,5 +1,6 @@
 //! What a permit comes to for one question: tables, columns, persons and keys. Outside it nothing exists.
 
+use super::delivered::Delivered;
 use super::dictionary::Dictionary;
 use super::keys::Keys;
 use super::source::{Source, Sources};
@@ -21,6 +22,8 @@ pub(super) struct Lens {
     pub keys: Keys,
     /// The codes that the question has met.
     pub dictionary: Dictionary,
+    /// Whose rows it has read.
+    pub delivered: Delivered,
 }
 
 /// A column that a permit holds.

@@ -4,6 +4,7 @@
 
 mod api;
 mod applications;
+mod audit;
 mod backup;
 mod commands;
 mod crash;

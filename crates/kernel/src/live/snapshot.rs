@@ -108,6 +108,11 @@ impl Snapshot {
         Self { commit: at, time, tables: self.tables.iter().map(|t| TableSnapshot { at, ..t.clone() }).collect() }
     }
 
+    /// Which Patients are one person at this commit.
+    pub fn persons(&self) -> Option<&PersonMap> {
+        self.tables.first().map(|table| table.persons.as_ref())
+    }
+
     /// The commit that is seen.
     pub fn commit(&self) -> Commit {
         self.commit
@@ -284,6 +289,12 @@ impl Part {
         }
         let persons = column.as_primitive_opt::<UInt32Type>().and_then(|patients| self.persons.column(patients));
         Ok(persons.map_or(column, |persons| Arc::new(persons)))
+    }
+
+    /// The Patients that each row names, a column for each of its references: as they were written, whatever persons they are.
+    pub fn patients(&self) -> Result<Vec<ArrayRef>, Damaged> {
+        let positions = self.schema.patient_column().into_iter().chain(self.schema.other_patient_columns());
+        positions.map(|position| self.segment.column(position, self.len)).collect()
     }
 
     /// The visible rows that pass `filter`, with the columns at `projection` (positions in

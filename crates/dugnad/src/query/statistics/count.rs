@@ -1,6 +1,7 @@
 //! Counting the persons of a statistics table: one pass over the rows of an epoch, one bitmap per category.
 
 use super::{Basis, By, Table};
+use crate::query::delivered::Delivered;
 use crate::query::dictionary::Dictionary;
 use crate::query::keys::Keys;
 use crate::query::session::Session;
@@ -39,7 +40,12 @@ fn world(basis: &Basis) -> World {
         grants: READ.iter().map(|t| ((*t).to_owned(), whole((*t).to_owned()))).collect(),
         views: basis.views.clone(),
         sources: basis.sources.clone(),
-        lens: Lens { filter: RowFilter::default(), keys: Keys::Ordinals, dictionary: Dictionary::default() },
+        lens: Lens {
+            filter: RowFilter::default(),
+            keys: Keys::Ordinals,
+            dictionary: Dictionary::default(),
+            delivered: Delivered::default(),
+        },
         now: basis.epoch.start,
     }
 }

@@ -1,5 +1,6 @@
 //! A small hospital's live tables, made by hand.
 
+use crate::query::delivered::Delivered;
 use crate::query::dictionary::Dictionary;
 use crate::query::keys::{Keys, Names};
 use crate::query::source::{Source, Sources};
@@ -285,6 +286,7 @@ impl Hospital {
                 filter: RowFilter { patients: None, without_patient: true, holder: None },
                 keys: Keys::Pseudonyms(Arc::new(Pseudonyms::of_permit(&[3; 32], permit))),
                 dictionary: Dictionary::default(),
+                delivered: Delivered::default(),
             },
             now: "2026-11-21T19:31:00Z".parse().unwrap(),
         }
@@ -310,6 +312,7 @@ impl Hospital {
             filter: RowFilter { patients: None, without_patient: true, holder: Some(holder) },
             keys: Keys::Names(Arc::new(TestNames)),
             dictionary: Dictionary::default(),
+            delivered: Delivered::default(),
         };
         world
     }
