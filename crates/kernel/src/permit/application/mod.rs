@@ -340,7 +340,7 @@ fn must_belong(actor: &Actor, applicant: &Organisation) -> Result<(), ProcedureE
     if actor.by.organisation == applicant.id {
         return Ok(());
     }
-    Err(ProcedureError::person("this is for the people of the organisation that applies"))
+    Err(ProcedureError::person("only people of the organisation that applies can do this; ask one of them to"))
 }
 
 fn check_bounds(content: &Content) -> Result<(), ProcedureError> {
