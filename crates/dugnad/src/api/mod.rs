@@ -21,9 +21,11 @@ pub mod interaction;
 mod metrics;
 mod openapi;
 mod ops;
+mod opt_outs;
 mod organisations;
 mod permits;
 pub(crate) mod persons;
+mod queries;
 mod register;
 pub(crate) mod releases;
 mod routes;
@@ -31,6 +33,7 @@ mod serve;
 mod settings;
 mod sql;
 mod timeline;
+mod unblindings;
 mod views;
 pub mod work;
 
@@ -198,7 +201,8 @@ impl App {
 /// All routes of the API with their descriptions.
 fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
-    let routes = permits::add(sql::add(views::add(fhir::add(routes))));
+    let routes = queries::add(sql::add(views::add(fhir::add(routes))));
+    let routes = unblindings::add(opt_outs::add(permits::add(routes)));
     let routes = register::add(releases::add(applications::add(organisations::add(routes))));
     ops::add(erasures::add(audit_event::add(persons::add(audit::add(routes)))))
 }

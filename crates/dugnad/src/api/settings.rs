@@ -1,5 +1,6 @@
 //! What an operator chooses.
 
+use crate::query::OptOutCover;
 use dugnad_kernel::audit::WitnessKey;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -23,6 +24,9 @@ pub struct Settings {
     /// The public keys of the witnesses whose cosignatures on checkpoints are taken and served (`dugnad audit cosign` prints its own).
     #[serde(deserialize_with = "witnesses")]
     pub witnesses: Vec<WitnessKey>,
+    /// Which permits opt-outs cover: `later_permits` as Art. 71 of Regulation (EU) 2025/327 says, or `all_permits` where national
+    /// law goes further.
+    pub opt_outs: OptOutCover,
 }
 
 fn witnesses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<WitnessKey>, D::Error> {
@@ -42,7 +46,7 @@ pub enum SettingsError {
         source: std::io::Error,
     },
     /// It is not of the form.
-    #[error("{path}: {source}; known keys are listen, inside_spe, public_url, audit_origin and witnesses")]
+    #[error("{path}: {source}; known keys are listen, inside_spe, public_url, audit_origin, witnesses and opt_outs")]
     Form {
         /// The file.
         path: String,

@@ -1,11 +1,12 @@
 //! Which views read which resource type, and their rows as the committer takes them.
 
+use super::record::Record;
 use crate::fhir::definitions;
 use crate::fhir::json::Value;
 use crate::ids::TableId;
 use crate::live::schema::{Storage, TableSchema};
-use crate::live::{LiveCell, TableInfo, Tuning};
-use crate::views::builtin::{TREATMENT, builtin_views};
+use crate::live::{LiveCell, Marks, TableInfo, Tuning};
+use crate::views::builtin::{TREATMENT, builtin_views, internal_views};
 use crate::views::render::write_json;
 use crate::views::{Cell, View, ViewError, has_modifier_extension};
 use bumpalo::Bump;
@@ -16,14 +17,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The version of how rows are made of views. A change that gives other rows for the same resource raises it, and every stored
 /// table is then built anew.
-const ROWS: &str = "1";
+const ROWS: &str = "2";
 
 /// A view whose rows are kept in a live table.
 #[derive(Clone, Debug)]
 pub(super) struct LiveView {
     pub(super) info: Arc<TableInfo>,
     pub(super) view: Arc<View>,
-    /// Built-in views leave resources with an unknown `modifierExtension` out.
+    /// Built-in views leave resources with an unknown `modifierExtension` out ([`LiveView::leaves_out_modified`]).
     pub(super) builtin: bool,
     pub(super) failures: Arc<Failures>,
 }
@@ -72,9 +73,9 @@ impl Wanted {
         Self { schema: Arc::new(schema), fingerprint, view: Arc::new(view), builtin }
     }
 
-    /// The built-in ones.
+    /// The built-in ones, and those of the program's own.
     pub(super) fn builtin() -> Vec<Self> {
-        builtin_views().into_iter().map(|b| Self::of(b.table, b.description, b.view, b.definition, true)).collect()
+        builtin_views().into_iter().chain(internal_views()).map(|b| Self::of(b.table, b.description, b.view, b.definition, true)).collect()
     }
 
     /// Name, fingerprint and columns: what a stored table is recognised by.
@@ -107,6 +108,7 @@ pub(super) struct Tables {
 #[derive(Debug)]
 pub(super) struct PreparedRow {
     pub(super) table: TableId,
+    pub(super) marks: Marks,
     pub(super) cells: Vec<PreparedCell>,
 }
 
@@ -143,9 +145,10 @@ impl Tables {
         let mut rows = Vec::new();
         let mut views = self.of_type(resource_type).peekable();
         let modified = views.peek().is_some() && has_modifier_extension(&resource);
-        for view in views.filter(|v| !(modified && v.builtin)) {
+        let record = Record::of(resource_type, &resource, views.peek().is_some());
+        for view in views.filter(|v| !(modified && v.leaves_out_modified())) {
             let before = rows.len();
-            if let Err(error) = view.rows(resource, arena, &mut rows) {
+            if let Err(error) = view.rows(resource, &record, arena, &mut rows) {
                 // The resource stays readable as FHIR; the table's state says that it lacks it.
                 tracing::error!(table = view.info.schema.name, %error, "a view failed on a resource");
                 rows.truncate(before);
@@ -157,12 +160,24 @@ impl Tables {
 }
 
 impl LiveView {
+    /// Whether a resource with an unknown `modifierExtension` has no rows here. In the program's own tables it has: whoever says
+    /// no, or is to be protected, is so whatever else the resource says.
+    pub(super) fn leaves_out_modified(&self) -> bool {
+        self.builtin && !self.info.schema.is_internal()
+    }
+
     /// The rows of one resource.
-    pub(super) fn rows<'a>(&self, resource: Value<'a>, arena: &'a Bump, rows: &mut Vec<PreparedRow>) -> Result<(), ViewError> {
+    pub(super) fn rows<'a>(
+        &self,
+        resource: Value<'a>,
+        record: &Record<'_>,
+        arena: &'a Bump,
+        rows: &mut Vec<PreparedRow>,
+    ) -> Result<(), ViewError> {
         let columns = &self.info.schema.columns;
         self.view.run(resource, arena, &mut |cells| {
-            let cells = cells.iter().zip(columns).map(|(cell, column)| prepared_cell(cell, column.storage)).collect();
-            rows.push(PreparedRow { table: self.info.id, cells });
+            let cells: Vec<PreparedCell> = cells.iter().zip(columns).map(|(cell, column)| prepared_cell(cell, column.storage)).collect();
+            rows.push(PreparedRow { table: self.info.id, marks: record.marks(&cells), cells });
         })
     }
 }

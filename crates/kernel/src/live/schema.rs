@@ -110,6 +110,11 @@ impl TableSchema {
         Self { name: name.to_owned(), description: description.to_owned(), columns, about: view.about() }
     }
 
+    /// Whether it is one of the program's own, which no permit opens: their names begin with what no view's may begin with.
+    pub fn is_internal(&self) -> bool {
+        self.name.starts_with('_')
+    }
+
     /// The position of a column.
     pub fn index_of(&self, column: &str) -> Option<usize> {
         self.columns.iter().position(|c| c.name == column)
