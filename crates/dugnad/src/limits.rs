@@ -196,6 +196,10 @@ pub const MAX_ERASURE_BODY_BYTES: usize = 8 << 10;
 /// The largest body of `POST /permits/{id}/unblindings`, in bytes: three names and a reason.
 pub const MAX_UNBLINDING_BODY_BYTES: usize = 8 << 10;
 
+/// How many counters of live populations are kept: those of some dozen permits. Others are made anew at each question, which reads
+/// their tables once.
+pub const MAX_COUNTERS: usize = 256;
+
 /// The longest `backup.json`, in bytes. A full tile of the audit log stands for 256 entries: this has room for some hundred
 /// million.
 pub const MAX_MANIFEST_BYTES: u64 = 256 << 20;

@@ -225,10 +225,7 @@ fn of_person(app: &App, who: &Principal, search: &Search, asked: &Asked) -> Resu
     let log = app.audit();
     let found = log.who(&asked.patients)?;
     // Whoever asks knows the Patient by this id.
-    let subject = match who.role {
-        Role::Patient => app.tokens().subject(&who.user).ok().flatten().map(|(_, id)| id),
-        _ => search.patient.clone(),
-    };
+    let subject = persons::own(app, who)?.map_or_else(|| search.patient.clone(), |(_, id)| Some(id));
     let (mut events, mut next) = (Vec::new(), None);
     for access in found.iter().rev().filter(|access| access.entry < search.before) {
         if events.len() == search.count {

@@ -115,12 +115,19 @@ pub struct Asked {
     pub holders: Vec<String>,
 }
 
+/// The Patient that a patient's token is bound to: holder and logical id. Blocks.
+pub fn own(app: &App, who: &Principal) -> Result<Option<(String, String)>, ApiError> {
+    if who.role != Role::Patient {
+        return Ok(None);
+    }
+    app.tokens().subject(&who.user).map_err(|error| ApiError::internal(&error.to_string()))
+}
+
 /// The person that `who` may ask about. Blocks.
 pub fn asked(app: &App, who: &Principal, id: Option<&str>, holder: Option<&str>) -> Result<Option<Asked>, ApiError> {
-    let store = |e: crate::access::AccessError| ApiError::internal(&e.to_string());
     let (holder, id) = match (who.role, id) {
-        (Role::Patient, None) => match app.tokens().subject(&who.user).map_err(store)? {
-            Some(subject) => subject,
+        (Role::Patient, None) => match own(app, who)? {
+            Some(own) => own,
             None => return Ok(None),
         },
         (Role::Hospital, Some(id)) => (who.holder.clone().unwrap_or_default(), id.to_owned()),

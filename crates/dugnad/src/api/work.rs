@@ -122,13 +122,24 @@ impl App {
     /// the commit's number, so it cannot come first; a crash between the two leaves a commit whose own journal row names
     /// the holder and the time. Once the log has failed, nothing is written any more.
     pub fn write_recorded(&self, who: &Principal, request: WriteRequest, summary: &str) -> Result<Outcome, ApiError> {
+        self.write_as(Act::Write, who, request, |e| e.request = Some(summary.to_owned()))
+    }
+
+    /// The same, as another act; `describe` says more of it.
+    pub fn write_as(
+        &self,
+        act: Act,
+        who: &Principal,
+        request: WriteRequest,
+        describe: impl FnOnce(&mut Entry),
+    ) -> Result<Outcome, ApiError> {
         self.check_log()?;
         let outcome = self.database().write(request)?;
-        let entry = self.entry(Act::Write, who, |e| {
-            e.request = Some(summary.to_owned());
+        let entry = self.entry(act, who, |e| {
             e.commit = Some(outcome.commit.0);
             e.rows = Some(outcome.entries.len() as u64);
             e.outcome = Some(if outcome.replayed { "replayed" } else { "ok" }.to_owned());
+            describe(e);
         });
         // The commit is made whatever the log says: the answer names it.
         self.append(&entry).map_err(|e| e.with_header(DUGNAD_COMMIT, value(&outcome.commit.to_string())))?;
@@ -145,8 +156,8 @@ impl App {
 
     /// One read of a small answer, on the record. Blocks.
     ///
-    /// Order: the intent is given to the log, which writes it to its file at once; then it is read; then intent and completion are durable, with one fsync for both if it
-    /// was quick; then the caller gets its first byte.
+    /// Order: the intent is given to the log, which writes it to its file at once; then it is read; then intent and completion are
+    /// durable, with one fsync for both if it was quick; then the caller gets its first byte.
     pub fn read_about<T>(&self, access: &Access, read: impl FnOnce(Commit) -> Result<Read<T>, ApiError>) -> Result<T, ApiError> {
         self.check_log()?;
         let commit = self.database().snapshot().commit();

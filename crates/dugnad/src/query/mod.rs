@@ -209,9 +209,11 @@ impl QueryService {
 
     /// The permit of this id, if `who` may use it now from where they are.
     pub fn permit(&self, who: &Principal, id: &str) -> Result<Permit, QueryError> {
-        let (permit, sql) = (id.to_owned(), String::new());
-        let question = Question { who: who.clone(), interface: "", permit, sql, as_of: None, min_commit: None };
-        Ok(permit::find(&self.shared.database, &question, self.shared.clock.now())?.permit)
+        Ok(self.granted(who, id)?.permit)
+    }
+
+    fn granted(&self, who: &Principal, id: &str) -> Result<Granted, QueryError> {
+        permit::find(&self.shared.database, who, id, self.shared.clock.now())
     }
 
     /// Which permits opt-outs cover.
@@ -221,9 +223,7 @@ impl QueryService {
 
     /// What the permit of this id allows `who` now. Reads tables; call it from a thread that may block.
     pub fn standing(&self, who: &Principal, id: &str) -> Result<Standing, QueryError> {
-        let (permit, sql) = (id.to_owned(), String::new());
-        let question = Question { who: who.clone(), interface: "", permit, sql, as_of: None, min_commit: None };
-        let granted = permit::find(&self.shared.database, &question, self.shared.clock.now())?;
+        let granted = self.granted(who, id)?;
         let without = self.shared.policy.without(&self.shared.database, &granted)?;
         Ok(Standing { permit: granted.permit, without })
     }
@@ -344,7 +344,7 @@ impl Shared {
     /// the population of a study is looked up.
     async fn prepare(&self, question: &Question) -> (Option<String>, Result<Prepared, QueryError>) {
         let now = self.clock.now();
-        let granted = match permit::find(&self.database, question, now) {
+        let granted = match permit::find(&self.database, &question.who, &question.permit, now) {
             Ok(granted) => granted,
             Err(error) => return (None, Err(error)),
         };

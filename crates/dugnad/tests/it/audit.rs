@@ -277,7 +277,8 @@ async fn a_witness_cosigns_what_has_only_grown() {
     assert!(note.contains("\u{2014} witness.example/w1 "), "{note}");
     // One that the server does not know is not taken; its key was made, and what it saw is kept.
     let unknown = cosign("stranger.example", path("other"), path("other.seen")).await.unwrap();
-    assert!(!unknown.status.success() && String::from_utf8_lossy(&unknown.stderr).contains("no witness that this server knows"));
+    let said = String::from_utf8_lossy(&unknown.stderr);
+    assert!(!unknown.status.success() && said.contains("no witness that this server knows"), "{said}");
     // A log that does not go on from what was seen is not signed.
     let kept = std::fs::read_to_string(&seen).unwrap();
     let another = Server::open();

@@ -10,6 +10,7 @@ mod commands;
 mod crash;
 mod enforcement;
 mod freshness;
+mod grid;
 mod hostile;
 mod interference;
 mod libraries;

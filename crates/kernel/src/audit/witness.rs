@@ -141,19 +141,20 @@ impl Cosigned {
             Some(before) if before.checkpoint.size == size => Some(before),
             _ => None,
         };
-        let mut lines: Vec<&str> = Vec::new();
+        let (mut lines, mut known): (Vec<&str>, bool) = (Vec::new(), false);
         for witness in witnesses.iter().take(MAX_AUDIT_WITNESSES) {
             let mut newest: Option<(Timestamp, &str)> = None;
             for line in note::signature_lines(note) {
                 newest = newest.max(witness.check(&checkpoint, line)?.map(|at| (at, line)));
             }
+            known |= newest.is_some();
             let kept = same.iter().flat_map(|same| note::signature_lines(&same.note));
             let kept = kept.filter_map(|line| witness.check(&checkpoint, line).ok().flatten().map(|at| (at, line))).max();
             lines.extend(newest.max(kept).map(|(_, line)| line));
         }
         let own = note::signature_lines(note)
             .find(|line| note::parse_line(line).is_some_and(|(name, id, _)| name == key.name() && id == key.id()));
-        let (Some(own), false) = (own, lines.is_empty()) else { return Err(CosignError::Unknown) };
+        let (Some(own), true) = (own, known) else { return Err(CosignError::Unknown) };
         let note = [own].into_iter().chain(lines).fold(checkpoint.body() + "\n", |note, line| note + line + "\n");
         Ok(Self { checkpoint, note })
     }

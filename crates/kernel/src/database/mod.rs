@@ -605,14 +605,6 @@ impl Database {
         Ok(head.map(|h| h.ordinal))
     }
 
-    /// The ordinal of a Patient that has been mentioned.
-    pub fn patient_ordinal(&self, holder: HolderId, id: &str) -> Result<Option<PatientOrdinal>, ReadError> {
-        self.shared.look(|lookup| {
-            let head = lookup.kind("Patient")?.map_or(Ok(None), |kind| lookup.head(holder, kind, id))?;
-            head.map_or(Ok(None), |head| lookup.patient(head.ordinal))
-        })
-    }
-
     /// What is in it.
     pub fn counters(&self) -> Counters {
         let counters = self.shared.counted();

@@ -67,10 +67,14 @@ fn cosignatures_are_taken_kept_and_served() {
     log.cosign(&format!("{note}{other}"), &[key(), second.clone()]).unwrap();
     log.cosign(&format!("{note}{later}"), &[key(), second]).unwrap();
     assert_eq!(log.cosigned(), Some(format!("{note}{later}{other}")));
+    let unknown = cosign(&checkpoint, "w3", &SigningKey::from_bytes(&[8; 32]), at(3)).unwrap();
+    assert!(matches!(log.cosign(&format!("{note}{unknown}"), &[key()]), Err(CosignError::Unknown)), "though others have cosigned it");
     assert!(Checkpoint::open(&log.checkpoint(), &verifier()).is_ok());
     drop(log);
     let log = open(dir.path());
     assert_eq!(log.cosigned(), Some(format!("{note}{later}{other}")));
+    let unknown = cosign(&checkpoint, "w3", &SigningKey::from_bytes(&[8; 32]), at(3)).unwrap();
+    assert!(matches!(log.cosign(&format!("{note}{unknown}"), &[key()]), Err(CosignError::Unknown)), "though others have cosigned it");
     assert!(super::verify_ok(dir.path()));
     log.append(&entry(1)).unwrap();
     log.close();
