@@ -1,5 +1,6 @@
 //! Measures this program on the machine where it runs, through the interfaces that its users have.
 
+pub mod attacks;
 pub mod audit;
 mod figures;
 pub mod freshness;

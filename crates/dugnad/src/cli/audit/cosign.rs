@@ -64,7 +64,7 @@ impl Cosign {
             Seen { key: text, note: note.clone() }.write(&self.seen)?;
             let line = cosign(&checkpoint, &self.name, &secret, Timestamp::now()).map_err(CliError::failed)?;
             println!("witness {witness}");
-            hand_in(&client, &format!("{note}{line}"))?;
+            hand_in(&client, &note, &line)?;
             println!("{} entries of {} cosigned", checkpoint.size, checkpoint.origin);
             return Ok(());
         }
@@ -102,12 +102,16 @@ fn check(client: &Client, checkpoint: &Checkpoint, seen: Option<&Seen>, key: &Ve
     })
 }
 
-fn hand_in(client: &Client, note: &str) -> Result<(), CliError> {
+fn hand_in(client: &Client, note: &str, line: &str) -> Result<(), CliError> {
+    let note = format!("{note}{line}");
     let mut response =
         client.send_patiently(&Method::POST, "/audit/checkpoint", &[("Content-Type", "text/plain")], Some(note.as_bytes()))?;
     let (status, text) = (response.status(), client::text(&mut response));
     if status.is_success() {
-        return Ok(());
+        // The checkpoint may have had cosignatures of others: that it was taken does not say that this one was.
+        let taken = text.lines().any(|taken| taken == line.trim_end());
+        let unknown = "this is no witness that this server knows; its operator sets them (`witnesses` in the settings)";
+        return if taken { Ok(()) } else { Err(CliError::Failed(unknown.to_owned())) };
     }
     let said: Vec<String> = client::explain(status.as_u16(), &text).into_iter().map(|(_, what)| what).collect();
     Err(CliError::Failed(format!("the server did not take the cosignature: {}", said.join("; "))))
