@@ -11,4 +11,4 @@ pub mod reference;
 pub mod validate;
 
 #[cfg(test)]
-mod testdata;
+pub(crate) mod testdata;

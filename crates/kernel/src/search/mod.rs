@@ -1,6 +1,10 @@
 //! FHIR R4 search: what can be asked of resources, and which resources answer it.
 //!
 //! [`parameters`] has HL7's search parameters as a table. A search is a [`query::Search`]: values parsed, parameters looked up.
+//! [`values`] are what a resource has for each parameter.
 
+pub mod fold;
 pub mod parameters;
 pub mod query;
+pub mod ranges;
+pub mod values;
