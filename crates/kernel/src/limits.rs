@@ -97,3 +97,16 @@ pub const MAX_PURGE_LOOK: u32 = 65_536;
 
 /// The longest reason of an erasure, in bytes.
 pub const MAX_ERASURE_REASON_BYTES: usize = 1_024;
+
+/// How many bytes the search indexes of a database take in all. Ten million resources have one GiB of memory, and all else has
+/// to fit too; three indexes over a million resources take some 60 MB.
+pub const SEARCH_INDEX_BYTES: usize = 384 << 20;
+
+/// How many resources a chain or `_has` of a search may join at one step: they are held in memory, some 60 bytes each.
+pub const MAX_SEARCH_JOINED: usize = 1_000_000;
+
+/// How deep chains and `_has` of a search may nest: each level is a search of its own.
+pub const MAX_SEARCH_DEPTH: usize = 8;
+
+/// How many resources a page of a search has at most.
+pub const MAX_SEARCH_PAGE: usize = 10_000;

@@ -3,7 +3,10 @@
 //! [`parameters`] has HL7's search parameters as a table. A search is a [`query::Search`]: values parsed, parameters looked up.
 //! [`values`] are what a resource has for each parameter.
 
+pub mod execute;
 pub mod fold;
+pub mod index;
+pub mod matches;
 pub mod parameters;
 pub mod query;
 pub mod ranges;
