@@ -33,7 +33,11 @@ pub fn matches(criteria: &[Criterion], candidate: Candidate<'_>) -> bool {
 
 /// Whether a resource matches one.
 pub(super) fn holds(criterion: &Criterion, candidate: Candidate<'_>) -> bool {
-    let Criterion::Is { parameter, test } = criterion else { return false };
+    let (parameter, test) = match criterion {
+        Criterion::Is { parameter, test } => (parameter, test),
+        Criterion::Either(of) => return of.iter().any(|criterion| holds(criterion, candidate)),
+        Criterion::Chain { .. } | Criterion::Has { .. } => return false,
+    };
     if parameter.code == LAST_UPDATED {
         let value = Value::Date(Moments::instant(candidate.last_updated_us));
         return passes(test, || std::iter::once(value));

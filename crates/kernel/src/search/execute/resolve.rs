@@ -42,9 +42,18 @@ impl Reader<'_> {
                 Criterion::Has { resource_type: from, reference, criterion } => {
                     resolved.push(self.has(resource_type, from, reference, criterion, depth)?);
                 }
+                Criterion::Either(of) => resolved.push(self.either(resource_type, of, depth)?),
             }
         }
         Ok((resolved, begins))
+    }
+
+    fn either(&self, resource_type: &'static str, of: &[Criterion], depth: usize) -> Result<Criterion, SearchError> {
+        let (resolved, begins) = self.resolve(resource_type, of, depth + 1)?;
+        if !begins.is_empty() {
+            return Err(SearchError::TooCostly(format!("{LAST_UPDATED} cannot be one of several conditions; ask for each on its own")));
+        }
+        Ok(Criterion::Either(resolved))
     }
 
     fn chain(&self, parameter: &'static Parameter, of: &[(&'static str, Criterion)], depth: usize) -> Result<Criterion, SearchError> {

@@ -10,8 +10,8 @@ use std::ops::Bound;
 
 /// A criterion of which one value must be found, as look-ups.
 pub(in crate::search) struct Probe {
-    number: u16,
-    accesses: Vec<Access>,
+    /// By the number of the parameter.
+    accesses: Vec<(u16, Access)>,
     /// Whether every row that is found meets the criterion.
     exact: bool,
 }
@@ -37,15 +37,23 @@ impl Access {
 impl Probe {
     /// `None` if no index helps: then every row is looked at.
     pub(in crate::search) fn of(criterion: &Criterion) -> Option<Self> {
-        let Criterion::Is { parameter, test: Test::Any(operands) } = criterion else { return None };
+        let (parameter, operands) = match criterion {
+            Criterion::Is { parameter, test: Test::Any(operands) } => (parameter, operands),
+            Criterion::Either(of) => {
+                let probes = of.iter().map(Self::of).collect::<Option<Vec<_>>>()?;
+                let exact = probes.iter().all(|probe| probe.exact);
+                return Some(Self { accesses: probes.into_iter().flat_map(|probe| probe.accesses).collect(), exact });
+            }
+            _ => return None,
+        };
         let exact = operands.iter().all(|operand| match operand {
             Operand::Text(_) | Operand::Date(_) | Operand::Number(_) => true,
             Operand::String { how, .. } => *how != Match::Exact,
             Operand::Quantity { unit, .. } => *unit == Unit::Any,
             _ => false,
         });
-        let accesses = operands.iter().map(access).collect::<Option<Vec<_>>>()?;
-        Some(Self { number: parameter.number, accesses, exact })
+        let accesses = operands.iter().map(|operand| Some((parameter.number, access(operand)?))).collect::<Option<Vec<_>>>()?;
+        Some(Self { accesses, exact })
     }
 
     /// Whether the rows that are found need no second look.
@@ -56,9 +64,9 @@ impl Probe {
     /// How many rows of a part it finds at most, or about.
     pub(in crate::search) fn estimate(&self, indexes: &Indexes, part: &Part) -> Result<usize, Damaged> {
         let mut sum = 0_usize;
-        for access in &self.accesses {
+        for (number, access) in &self.accesses {
             sum = sum.saturating_add(match access {
-                Access::Keys(keys) => indexes.look(part, self.number, Use::Key, |content| match content {
+                Access::Keys(keys) => indexes.look(part, *number, Use::Key, |content| match content {
                     Content::Keys(index) => keys.iter().map(|key| index.count(*key)).sum::<usize>(),
                     _ => 0,
                 })?,
@@ -73,8 +81,8 @@ impl Probe {
     /// The rows of a part, in order and once each.
     pub(in crate::search) fn rows(&self, indexes: &Indexes, part: &Part) -> Result<Vec<u32>, Damaged> {
         let mut rows = Vec::new();
-        for access in &self.accesses {
-            indexes.look(part, self.number, access.of_index(), |content| collect(access, content, &mut rows))?;
+        for (number, access) in &self.accesses {
+            indexes.look(part, *number, access.of_index(), |content| collect(access, content, &mut rows))?;
         }
         rows.sort_unstable();
         rows.dedup();
