@@ -2,7 +2,9 @@
 
 use super::{AccessError, open_to_others, private_file};
 use ed25519_dalek::SigningKey;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use rand::{Rng as _, rngs::StdRng};
+use sha2::Sha256;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -17,6 +19,9 @@ pub struct Keys {
     pub audit: SigningKey,
     /// Every permit's pseudonyms derive from it.
     pub pseudonym: [u8; 32],
+    /// Signs releases. It derives from the log's key, so that there is no further secret to keep, and signs nothing else, so that
+    /// neither signature can be taken for the other.
+    pub release: SigningKey,
 }
 
 impl Keys {
@@ -27,8 +32,18 @@ impl Keys {
         if !folder.try_exists().map_err(|error| AccessError::key(&folder, error))? {
             make(dir, &folder)?;
         }
-        Ok(Self { audit: SigningKey::from_bytes(&read(&folder, AUDIT)?), pseudonym: read(&folder, PSEUDONYM)? })
+        let audit = read(&folder, AUDIT)?;
+        let pseudonym = read(&folder, PSEUDONYM)?;
+        let release = release_key(&audit).ok_or_else(|| AccessError::key(&folder, "no key can be derived from it"))?;
+        Ok(Self { audit: SigningKey::from_bytes(&audit), pseudonym, release })
     }
+}
+
+/// HMAC-SHA256 under the log's secret key.
+fn release_key(audit: &[u8; 32]) -> Option<SigningKey> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(audit).ok()?;
+    mac.update(b"dugnad/release/1");
+    Some(SigningKey::from_bytes(&mac.finalize().into_bytes().into()))
 }
 
 fn read(folder: &Path, name: &str) -> Result<[u8; 32], AccessError> {
