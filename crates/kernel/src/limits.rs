@@ -124,7 +124,7 @@ pub const MAX_RELEASE_BYTES: usize = 8 << 20;
 pub const MAX_FINDING_ROWS: usize = 20;
 
 /// How many bytes the search indexes of a database take in all. Ten million resources have one GiB of memory, and all else has
-/// to fit too; three indexes over a million resources take some 60 MB.
+/// to fit too; three indexes over a million resources take some 60 MB by reckoning (8 to 32 bytes a value).
 pub const SEARCH_INDEX_BYTES: usize = 384 << 20;
 
 /// How many resources a chain or `_has` of a search may join at one step: they are held in memory, some 60 bytes each.
