@@ -154,7 +154,8 @@ pub(super) fn interval(value: &Value<'_>) -> Option<(f64, f64)> {
 /// The same for numbers.
 pub(super) fn is_number(number: &Comparison<Number>, (from, to): (f64, f64)) -> bool {
     let Number { value, low, high } = number.value;
-    let within = low <= from && to < high;
+    // Of more digits than a 64-bit float has, the range is empty: the number itself is in it all the same.
+    let within = (low <= from && to < high) || (from == value && to == value);
     match number.prefix {
         Prefix::Equal => within,
         Prefix::NotEqual => !within,

@@ -137,6 +137,8 @@ fn numbers_and_quantities() {
         (EndsBefore, "5", "4", true),
         (Approximately, "5", "5.5", true),
         (Approximately, "5", "5.7", false),
+        // HL7's observation-decimal: it was not found by its own number.
+        (Equal, "1000000000000000000", "1000000000000000000", true),
     ] {
         assert_eq!(is(prefix, text, Unit::Any, &quantity(value)), wanted, "{prefix:?} {text} {value}");
     }
