@@ -136,6 +136,12 @@ pub const INGEST_ISSUES_SHOWN: usize = 10;
 /// place and a snapshot.
 pub const QUESTION_TIME: Duration = Duration::from_secs(60);
 
+/// How often an answer that waits for its next rows looks whether its permit still holds.
+pub const PERMIT_POLL: Duration = Duration::from_millis(250);
+
+/// How long an answer that ends early waits after the line that says why, so that a reader gets it before the connection breaks.
+pub const LAST_LINE_TIME: Duration = Duration::from_millis(250);
+
 /// How many questions run at once for each core: one computes while another waits for its client.
 pub const QUESTIONS_PER_CORE: usize = 2;
 
@@ -174,6 +180,9 @@ pub const MAX_RELEASES_WAITING: usize = 32;
 
 /// The largest body of `POST /erasures`, in bytes: two names and a reason.
 pub const MAX_ERASURE_BODY_BYTES: usize = 8 << 10;
+
+/// The largest body of `POST /permits/{id}/unblindings`, in bytes: three names and a reason.
+pub const MAX_UNBLINDING_BODY_BYTES: usize = 8 << 10;
 
 /// The longest `backup.json`, in bytes. A full tile of the audit log stands for 256 entries: this has room for some hundred
 /// million.

@@ -15,5 +15,6 @@ pub mod journal;
 pub mod limits;
 pub mod live;
 pub mod permit;
+pub mod population;
 pub mod search;
 pub mod views;

@@ -101,6 +101,14 @@ pub const MAX_PURGE_LOOK: u32 = 65_536;
 /// The longest reason of an erasure, in bytes.
 pub const MAX_ERASURE_REASON_BYTES: usize = 1_024;
 
+/// How many tables and conditions a live population may name: each table keeps counters.
+pub const MAX_CRITERIA: usize = 200;
+
+/// How deep a live population may nest: it is evaluated by recursion.
+pub const MAX_CRITERIA_DEPTH: usize = 16;
+
+/// How many versions of consent, and how many hidden columns and rows, a permit may name.
+pub const MAX_BLINDED: usize = 1_000;
 /// How many steps an application may take: it is handed in, completed and prolonged a few times; a loop of an applicant ends here.
 pub const MAX_APPLICATION_STEPS: usize = 100;
 

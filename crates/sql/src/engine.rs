@@ -17,6 +17,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateDefaults, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
@@ -30,6 +31,8 @@ use std::time::SystemTime;
 #[derive(Clone)]
 pub struct Engine {
     state: SessionState,
+    /// How many bytes the operators of a question may hold.
+    memory: usize,
 }
 
 impl Engine {
@@ -48,19 +51,21 @@ impl Engine {
             .with_optimizer_rules(optimizer_rules())
             .with_physical_optimizer_rule(Arc::new(Runs { count: cores() }))
             .build();
-        Self { state }
+        Self { state, memory: QUESTION_MEMORY }
     }
 
-    /// The same in which `catalog` is all that exists. `now` is what `now()` returns.
+    /// The same in which `catalog` is all that exists. `now` is what `now()` returns; `memory` is how many bytes a question's
+    /// operators may hold.
     #[must_use]
-    pub fn over(&self, catalog: Arc<dyn CatalogProviderList>, now: SystemTime) -> Self {
+    pub fn over(&self, catalog: Arc<dyn CatalogProviderList>, now: SystemTime, memory: usize) -> Self {
         let mut state = self.state.clone();
         state.register_catalog_list(catalog);
-        let options = state.config_options().clone();
-        let properties = state.execution_props_mut();
-        *properties = std::mem::take(properties).with_query_execution_start_time(now.into());
-        properties.config_options = Some(options);
-        Self { state }
+        // New ones, because they also number the names that planning makes up: a number that went on from question to question
+        // would tell in an EXPLAIN what others ask.
+        let mut properties = ExecutionProps::new().with_query_execution_start_time(now.into());
+        properties.config_options = Some(state.config_options().clone());
+        *state.execution_props_mut() = properties;
+        Self { state, memory }
     }
 
     /// The logical plan of a statement, as it is written.
@@ -86,7 +91,7 @@ impl Engine {
     /// Starts a plan, with memory of its own.
     pub fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream, DataFusionError> {
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(GreedyMemoryPool::new(QUESTION_MEMORY)))
+            .with_memory_pool(Arc::new(GreedyMemoryPool::new(self.memory)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()?;
         let context = TaskContext::default().with_session_config(self.state.config().clone()).with_runtime(runtime);

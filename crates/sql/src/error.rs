@@ -2,7 +2,7 @@
 //! name things that a user has never heard of; so a message that comes out of a running query is replaced by a fixed
 //! sentence, and one that comes out of planning, where no data has been read, is cleaned.
 
-use crate::limits::{MAX_SQL_NESTING, QUESTION_MEMORY};
+use crate::limits::MAX_SQL_NESTING;
 use crate::{CATALOG, SCHEMA};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
@@ -24,6 +24,12 @@ pub enum QueryError {
     /// Too long, too much memory.
     #[error("{0}")]
     Limit(String),
+    /// The permit was revoked, or has expired, while the answer was being given.
+    #[error("the permit `{0}` no longer holds: it was revoked or has expired; what came before is not a whole answer")]
+    Revoked(String),
+    /// Somebody stopped it.
+    #[error("{0}")]
+    Cancelled(String),
     /// Too many questions are waiting; try again later (503 with Retry-After).
     #[error("too many questions are waiting; ask again in {retry_after_s} s")]
     Busy {
@@ -103,8 +109,12 @@ impl QueryError {
 
     /// The question needs more memory than one may use.
     pub fn memory() -> Self {
-        let gib = QUESTION_MEMORY >> 30;
-        Self::Limit(format!("the question needs more memory than the {gib} GiB that one may use; ask for fewer rows or groups"))
+        Self::Limit("the question needs more memory than one may use under this permit; ask for fewer rows or groups".to_owned())
+    }
+
+    /// The answer has more rows than one may have.
+    pub fn rows(limit: u64) -> Self {
+        Self::Limit(format!("the answer has more than the {limit} rows that one may have under this permit; ask for fewer"))
     }
 
     /// The question has taken as long as one may.
@@ -119,6 +129,8 @@ impl QueryError {
             Self::Refused(_) => "refused",
             Self::Commit(_) => "commit",
             Self::Limit(_) => "limit",
+            Self::Revoked(_) => "revoked",
+            Self::Cancelled(_) => "cancelled",
             Self::Busy { .. } => "busy",
             Self::Audit(_) => "audit",
             Self::Internal(_) => "failed",

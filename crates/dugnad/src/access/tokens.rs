@@ -150,7 +150,8 @@ fn check(request: &TokenRequest) -> Result<(), AccessError> {
     }
     match (request.role, &request.holder) {
         (Role::Hospital, None) => Err(AccessError::Request("a hospital's token names the holder that it writes for".to_owned())),
-        (Role::Hospital, Some(_)) | (_, None) => Ok(()),
-        (_, Some(_)) => Err(AccessError::Request("only a hospital's token names a holder".to_owned())),
+        // A patient's token names the holder, and as its user the logical id of its Patient there.
+        (Role::Hospital | Role::Patient, Some(_)) | (_, None) => Ok(()),
+        (_, Some(_)) => Err(AccessError::Request("only a hospital's and a patient's token name a holder".to_owned())),
     }
 }

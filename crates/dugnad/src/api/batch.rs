@@ -144,7 +144,9 @@ fn address(action: &Action) -> Option<String> {
         }
         Action::Write(Interaction::UpdateMatching { resource_type, query, .. })
         | Action::Write(Interaction::Create { resource_type, if_none_exist: Some(query), .. }) => Some(format!("{resource_type}?{query}")),
-        Action::Write(Interaction::Create { if_none_exist: None, .. } | Interaction::Transaction { .. }) => None,
+        Action::Write(Interaction::Create { if_none_exist: None, .. } | Interaction::Transaction { .. } | Interaction::OptOut { .. }) => {
+            None
+        }
     }
 }
 

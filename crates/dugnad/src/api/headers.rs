@@ -13,6 +13,8 @@ use jiff::Timestamp;
 pub const DUGNAD_COMMIT: HeaderName = HeaderName::from_static("dugnad-commit");
 /// The epoch that a statistic was computed on.
 pub const DUGNAD_EPOCH: HeaderName = HeaderName::from_static("dugnad-epoch");
+/// The id of a question, by which it can be stopped.
+pub const DUGNAD_QUERY: HeaderName = HeaderName::from_static("dugnad-query");
 /// The oldest commit that a reader accepts.
 pub const DUGNAD_MIN_COMMIT: HeaderName = HeaderName::from_static("dugnad-min-commit");
 /// Which history of commits a number is of: another one after each restore.

@@ -20,8 +20,10 @@ pub mod interaction;
 mod metrics;
 mod openapi;
 mod ops;
+mod opt_outs;
 mod organisations;
 mod permits;
+mod queries;
 mod register;
 pub(crate) mod releases;
 mod routes;
@@ -29,6 +31,7 @@ mod serve;
 mod settings;
 mod sql;
 mod timeline;
+mod unblindings;
 mod views;
 pub mod work;
 
@@ -190,7 +193,8 @@ impl App {
 /// All routes of the API with their descriptions.
 fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
-    let routes = permits::add(sql::add(views::add(fhir::add(routes))));
+    let routes = queries::add(sql::add(views::add(fhir::add(routes))));
+    let routes = unblindings::add(opt_outs::add(permits::add(routes)));
     let routes = register::add(releases::add(applications::add(organisations::add(routes))));
     ops::add(erasures::add(audit::add(routes)))
 }

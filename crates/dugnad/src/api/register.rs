@@ -13,7 +13,7 @@ use axum::http::{Method, Response};
 use dugnad_kernel::permit::application::Application;
 use dugnad_kernel::permit::deadline::{Deadline, Debtor, RESULTS_MONTHS, due_after};
 use dugnad_kernel::permit::procedure::Actor;
-use dugnad_kernel::permit::release::{Release, ReleaseState};
+use dugnad_kernel::permit::release::{MANIFEST, Release, ReleaseState};
 use dugnad_kernel::permit::{Permit, register};
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
@@ -90,7 +90,8 @@ async fn one(State(app): State<App>, Path((kind, id)): Path<(String, String)>) -
 async fn file(State(app): State<App>, Path((id, file)): Path<(String, String)>) -> Result<Response<Body>, ApiError> {
     let place = app.enter_reads().await?;
     app.on_thread(place, move |app| {
-        let published = app.release(&id)?.filter(|release| register::release(release).is_some());
+        // The manifest is for those who were given the result: it names a commit, and the reviewer.
+        let published = app.release(&id)?.filter(|release| register::release(release).is_some() && file != MANIFEST);
         let release = published.ok_or_else(|| ApiError::not_found("there is no such published result; GET /register has all"))?;
         releases::bytes_of(app, &release, &file)
     })

@@ -1,5 +1,6 @@
 //! What an operator chooses.
 
+use crate::query::OptOutCover;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -18,6 +19,9 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// The origin of the audit log's checkpoints (C2SP tlog-checkpoint): a name that no other log has, for ever.
     pub audit_origin: Option<String>,
+    /// Which permits opt-outs cover: `later_permits` as Art. 71 of Regulation (EU) 2025/327 says, or `all_permits` where national
+    /// law goes further.
+    pub opt_outs: OptOutCover,
 }
 
 /// Why settings cannot be used.
@@ -32,7 +36,7 @@ pub enum SettingsError {
         source: std::io::Error,
     },
     /// It is not of the form.
-    #[error("{path}: {source}; known keys are listen, inside_spe, public_url and audit_origin")]
+    #[error("{path}: {source}; known keys are listen, inside_spe, public_url, audit_origin and opt_outs")]
     Form {
         /// The file.
         path: String,

@@ -1,21 +1,23 @@
 //! `POST /sql` and `GET /permits`.
 
 use super::auth::Caller;
-use super::headers::{self, DUGNAD_COMMIT, DUGNAD_EPOCH, value};
+use super::headers::{self, DUGNAD_COMMIT, DUGNAD_EPOCH, DUGNAD_QUERY, value};
 use super::routes::{self, Doc, Parameter, Routes};
 use super::work::Access;
 use super::{ApiError, App, body, fhir};
 use crate::access::{Principal, Role};
-use crate::limits::MAX_SQL_BODY_BYTES;
+use crate::limits::{LAST_LINE_TIME, MAX_SQL_BODY_BYTES};
 use crate::query::format::{Format, encode};
 use crate::query::{Answer, Basis, QueryError, Question};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::response::IntoResponse;
+use bytes::Bytes;
 use dugnad_kernel::fhir::issue::IssueType;
 use dugnad_kernel::ids::Commit;
 use dugnad_kernel::permit::Permit;
+use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -93,6 +95,8 @@ impl From<QueryError> for ApiError {
             QueryError::NoPermit(_) => Self::not_found(said),
             QueryError::Refused(_) => Self::bad_request(IssueType::Invalid, said),
             QueryError::Commit(_) => Self::new(StatusCode::PRECONDITION_FAILED, IssueType::NotFound, said),
+            QueryError::Revoked(_) => Self::not_found(said),
+            QueryError::Cancelled(_) => Self::new(StatusCode::CONFLICT, IssueType::Conflict, said),
             QueryError::Limit(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, IssueType::TooCostly, said),
             QueryError::Busy { retry_after_s } => Self::busy("too many questions are waiting", retry_after_s),
             QueryError::Audit(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, IssueType::Exception, said),
@@ -103,21 +107,61 @@ impl From<QueryError> for ApiError {
 }
 
 /// Streams an answer. The first bytes are computed before the head is sent, so that what fails at once has its own status;
-/// what fails later ends the body early, which a client sees as a broken transfer.
+/// what fails later ends the body early, which a client sees as a broken transfer. In formats of text its last line says why.
 pub async fn streamed(answer: Answer, format: Format) -> Result<Response<Body>, ApiError> {
-    let basis = answer.basis.clone();
-    let mut chunks = encode(answer, format);
+    let (basis, id) = (answer.basis.clone(), answer.id.clone());
+    // An answer without a row may have no bytes: its end is met twice.
+    let mut chunks = encode(answer, format).fuse().boxed();
     let first = chunks.next().await.transpose()?;
-    let rest = chunks.map(|chunk| chunk.map_err(io::Error::other));
+    let rest = stream::unfold(Rest::Chunks(chunks), move |rest| rest.next(format));
     let body = Body::from_stream(stream::iter(first.map(Ok::<_, io::Error>)).chain(rest));
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    headers.insert(DUGNAD_QUERY, value(&id));
     match basis {
         Basis::Commit(commit) => headers.insert(DUGNAD_COMMIT, value(&commit.to_string())),
         Basis::Epoch(epoch) => headers.insert(DUGNAD_EPOCH, value(&epoch)),
     };
     Ok(response)
+}
+
+/// What is left of an answer.
+enum Rest {
+    Chunks(BoxStream<'static, Result<Bytes, QueryError>>),
+    /// Its last line has been sent; the transfer breaks.
+    Failed(QueryError),
+    Nothing,
+}
+
+impl Rest {
+    async fn next(self, format: Format) -> Option<(io::Result<Bytes>, Self)> {
+        match self {
+            Self::Nothing => None,
+            Self::Failed(error) => {
+                // What has been sent is flushed before the connection breaks, if the reader reads.
+                tokio::time::sleep(LAST_LINE_TIME).await;
+                Some((Err(io::Error::other(error)), Self::Nothing))
+            }
+            Self::Chunks(mut chunks) => match chunks.next().await? {
+                Ok(chunk) => Some((Ok(chunk), Self::Chunks(chunks))),
+                Err(error) => {
+                    tracing::info!(kind = error.kind(), "an answer ended early");
+                    // What DataFusion says of a failure can hold a value of a row.
+                    let told = match &error {
+                        QueryError::Internal(_) => "the query failed".to_owned(),
+                        told => told.to_string(),
+                    };
+                    let last = match format {
+                        Format::Json | Format::Ndjson => format!("\n{}\n", json!({"error": told})),
+                        Format::Csv | Format::Table => format!("\nerror: {told}\n"),
+                        Format::Parquet | Format::Arrow => String::new(),
+                    };
+                    Some((Ok(Bytes::from(last)), Self::Failed(error)))
+                }
+            },
+        }
+    }
 }
 
 async fn permits_of(State(app): State<App>, Caller(who): Caller) -> Result<Response<Body>, ApiError> {
@@ -126,7 +170,8 @@ async fn permits_of(State(app): State<App>, Caller(who): Caller) -> Result<Respo
         let now = app.now();
         let access = Access { who: who.clone(), interface: "sql", request: "GET /permits".to_owned(), tables: Vec::new() };
         let mine = app.read_recorded(&access, |_| {
-            let care = who.holder.as_deref().map(|holder| Permit::care(holder, &who.user));
+            let holder = who.holder.as_deref().filter(|_| who.role == Role::Hospital);
+            let care = holder.map(|holder| Permit::care(holder, &who.user));
             let stored = app.database().documents("permit")?;
             // One that does not keep its basis' rules cannot be used, so it is not listed.
             let granted = stored.iter().filter_map(|d| Permit::parse(&d.json).ok()).filter(|p| may_see(&who, p, now));

@@ -101,6 +101,7 @@ impl Local {
 
     /// The server's state over it.
     pub fn app(&self, settings: Settings) -> App {
+        self.query.cover_opt_outs(settings.opt_outs);
         App::new(Parts {
             database: self.database.clone(),
             query: self.query.clone(),

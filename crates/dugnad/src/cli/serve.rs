@@ -20,9 +20,9 @@ Examples:
 
 The file of --config is JSON; every key may be left out:
   {\"listen\": \"0.0.0.0:8080\", \"inside_spe\": [\"10.1.0.0/16\"], \"public_url\": \"https://dugnad.example.no\",
-   \"audit_origin\": \"dugnad.example.no/audit\"}
+   \"audit_origin\": \"dugnad.example.no/audit\", \"opt_outs\": \"later_permits\"}
 inside_spe: networks whose sessions are inside the secure processing environment; permits that deliver rows only there
-are refused elsewhere. TLS is the part of a proxy in front.")]
+are refused elsewhere. opt_outs: which permits they cover, later_permits or all_permits. TLS is the part of a proxy in front.")]
 pub struct Serve {
     /// The database's folder.
     #[arg(long, value_name = "DIR")]

@@ -12,11 +12,13 @@ mod keys;
 mod lens;
 pub mod library;
 mod permit;
+mod policy;
 mod pruning;
 pub mod published;
 mod reading;
 mod record;
 mod run;
+mod running;
 mod scan;
 mod session;
 mod source;
@@ -28,6 +30,8 @@ mod view;
 mod world;
 
 pub use dugnad_sql::QueryError;
+pub use policy::{OptOutCover, Subject, UNBLINDING, Unblinding, unblindings};
+pub use running::RunningQuestion;
 pub use statistics::{Catalogue, CatalogueDimension, CatalogueTable};
 
 use crate::access::Principal;
@@ -40,11 +44,17 @@ use dugnad_kernel::database::Database;
 use dugnad_kernel::disclosure::{Calendar, Epoch, Method};
 use dugnad_kernel::ids::Commit;
 use dugnad_kernel::limits::FEASIBILITY_ROUNDING;
+use dugnad_kernel::live::RowFilter;
 use dugnad_kernel::permit::Permit;
+use dugnad_kernel::population;
 use jiff::SignedDuration;
+use policy::{Granted, Policy};
 use record::{Record, Recorded};
-use run::{Deadline, Gate, Message, Place, Threads};
+use roaring::RoaringBitmap;
+use run::{Bounds, Deadline, Gate, Message, Place, Threads};
+use running::{Holding, Listed, Running, Watch};
 use session::{Planned, Session};
+use source::Tables;
 use statistics::{Cache, Request};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -67,9 +77,27 @@ struct Shared {
     time: Duration,
     threads: Threads,
     gate: Gate,
+    policy: Policy,
+    running: Arc<Running>,
     statistics: Mutex<Cache>,
     /// The views over live tables that permits may name.
     views: RwLock<Arc<[SqlView]>>,
+}
+
+/// What a permit allowed at some time, as far as it can be taken back.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    permit: Permit,
+    without: RoaringBitmap,
+}
+
+impl Standing {
+    /// Whether what was answered under `earlier` may still be handed out: the permit shows the same, and nobody has gone since.
+    pub fn allows(&self, earlier: &Self) -> bool {
+        let (now, then) = (self.permit.document(), earlier.permit.document());
+        let same = now.tables == then.tables && now.population == then.population && now.cadence == then.cadence;
+        same && now.blinding == then.blinding && self.without.is_subset(&earlier.without)
+    }
 }
 
 /// A question.
@@ -103,6 +131,8 @@ pub enum Basis {
 /// Dropping it cancels the question. An error of the stream is a [`QueryError`] inside DataFusion's `External`;
 /// [`QueryError::of_stream`] takes it out.
 pub struct Answer {
+    /// Under which id it can be stopped.
+    pub id: String,
     /// What it was computed on.
     pub basis: Basis,
     /// Its columns.
@@ -120,8 +150,18 @@ enum Asked {
 
 /// What is left to do once a question has been understood.
 enum Prepared {
-    Rows { planned: Box<Planned>, commit: Commit },
-    Statistics { request: Request, epoch: Epoch, lists: statistics::Lists },
+    Rows {
+        planned: Box<Planned>,
+        commit: Commit,
+        granted: Granted,
+    },
+    /// Under a permit, or, about feasibility, before there is one.
+    Statistics {
+        request: Request,
+        epoch: Epoch,
+        lists: statistics::Lists,
+        granted: Option<Granted>,
+    },
 }
 
 impl QueryService {
@@ -146,6 +186,8 @@ impl QueryService {
             time: QUESTION_TIME,
             threads: Threads::new(),
             gate: Gate::new(),
+            policy: Policy::default(),
+            running: Arc::default(),
             statistics: Mutex::default(),
             views: RwLock::new(Arc::default()),
         };
@@ -164,7 +206,31 @@ impl QueryService {
     pub fn permit(&self, who: &Principal, id: &str) -> Result<Permit, QueryError> {
         let (permit, sql) = (id.to_owned(), String::new());
         let question = Question { who: who.clone(), interface: "", permit, sql, as_of: None, min_commit: None };
-        permit::find(&self.shared.database, &question, self.shared.clock.now())
+        Ok(permit::find(&self.shared.database, &question, self.shared.clock.now())?.permit)
+    }
+
+    /// Which permits opt-outs cover.
+    pub fn cover_opt_outs(&self, cover: OptOutCover) {
+        self.shared.policy.cover(cover);
+    }
+
+    /// What the permit of this id allows `who` now. Reads tables; call it from a thread that may block.
+    pub fn standing(&self, who: &Principal, id: &str) -> Result<Standing, QueryError> {
+        let (permit, sql) = (id.to_owned(), String::new());
+        let question = Question { who: who.clone(), interface: "", permit, sql, as_of: None, min_commit: None };
+        let granted = permit::find(&self.shared.database, &question, self.shared.clock.now())?;
+        let without = self.shared.policy.without(&self.shared.database, &granted)?;
+        Ok(Standing { permit: granted.permit, without })
+    }
+
+    /// The questions that are not done: the caller's own; for the centre, all.
+    pub fn running(&self, who: &Principal) -> Vec<RunningQuestion> {
+        self.shared.running.of(who)
+    }
+
+    /// Stops a question of the caller's; for the centre, any. Whether there was one.
+    pub fn stop(&self, who: &Principal, id: &str) -> bool {
+        self.shared.running.stop(who, id)
     }
 
     /// How many cells a question about feasibility shows: one of the form that statistics permits have.
@@ -189,34 +255,62 @@ impl QueryService {
 
     async fn ask_as(&self, question: Question, asked: Asked) -> Result<Answer, QueryError> {
         let deadline = Deadline::after(self.shared.time);
-        let place = self.shared.gate.enter(deadline).await?;
+        let mut listed = self.shared.running.list(&question, self.shared.clock.now());
         let mut recorded = Recorded::new(self.shared.record.clone(), self.shared.clock.clone(), &question);
-        let shared = self.shared.clone();
+        let place = tokio::select! {
+            biased;
+            error = listed.stopped() => return Err(recorded.refusal(error).await),
+            place = self.shared.gate.enter(deadline) => place?,
+        };
+        listed.runs();
+        let (shared, about) = (self.shared.clone(), question.clone());
         let work = async move {
             Ok(match asked {
-                Asked::UnderPermit => shared.prepare(&question).await,
-                Asked::Feasibility => (None, shared.prepare_feasibility(&question)),
+                Asked::UnderPermit => shared.prepare(&about).await,
+                Asked::Feasibility => (None, shared.prepare_feasibility(&about)),
             })
         };
-        let prepared = self.shared.threads.run(deadline, work).await.unwrap_or_else(|error| (None, Err(error)));
+        let prepared = tokio::select! {
+            biased;
+            error = listed.stopped() => (None, Err(error)),
+            prepared = self.shared.threads.run(deadline, work) => prepared.unwrap_or_else(|error| (None, Err(error))),
+        };
         recorded.under(prepared.0);
         match prepared.1 {
-            Ok(prepared) => self.answer(prepared, recorded, place, deadline).await,
+            Ok(prepared) => self.answer(question, prepared, recorded, place, (listed, deadline)).await,
             Err(error) => Err(recorded.refusal(error).await),
         }
     }
 
-    async fn answer(&self, prepared: Prepared, recorded: Recorded, place: Place, deadline: Deadline) -> Result<Answer, QueryError> {
+    /// The bounds of an answer: the server's, and the permit's where they are narrower.
+    fn bounds(&self, question: Question, granted: Option<Granted>, listed: Listed, deadline: Deadline) -> Bounds {
+        let limits = granted.as_ref().and_then(|granted| granted.permit.document().limits).unwrap_or_default();
+        let deadline = deadline.within(limits.time_s.map(|s| Duration::from_secs(s.into())));
+        let watch = Watch::new(listed, granted.map(|granted| Holding::new(self.shared.clone(), question, granted)));
+        Bounds { deadline, rows: limits.rows.unwrap_or(u64::MAX), watch }
+    }
+
+    async fn answer(
+        &self,
+        question: Question,
+        prepared: Prepared,
+        recorded: Recorded,
+        place: Place,
+        (listed, deadline): (Listed, Deadline),
+    ) -> Result<Answer, QueryError> {
+        let id = listed.id.clone();
         match prepared {
-            Prepared::Rows { planned, commit } => {
+            Prepared::Rows { planned, commit, granted } => {
+                let bounds = self.bounds(question, Some(granted), listed, deadline);
                 let basis = Basis::Commit(commit);
                 let intended = recorded.intent(&basis, &planned.tables).await?;
                 let schema = planned.schema.clone();
                 let produce = |sender| async move { run::pump(&planned, &sender).await };
-                let batches = run::start(&self.shared.threads, schema.clone(), produce, intended, place, deadline)?;
-                Ok(Answer { basis, schema, batches })
+                let batches = run::start(&self.shared.threads, schema.clone(), produce, intended, place, bounds)?;
+                Ok(Answer { id, basis, schema, batches })
             }
-            Prepared::Statistics { request, epoch, lists } => {
+            Prepared::Statistics { request, epoch, lists, granted } => {
+                let bounds = self.bounds(question, granted, listed, deadline);
                 let basis = Basis::Epoch(epoch.cite());
                 let intended = recorded.intent(&basis, &[request.table_name()]).await?;
                 let schema = request.schema();
@@ -227,8 +321,8 @@ impl QueryService {
                     drop(sender.send(Message::Batch(batch)).await);
                     Ok(())
                 };
-                let batches = run::start(&self.shared.threads, schema.clone(), produce, intended, place, deadline)?;
-                Ok(Answer { basis, schema, batches })
+                let batches = run::start(&self.shared.threads, schema.clone(), produce, intended, place, bounds)?;
+                Ok(Answer { id, basis, schema, batches })
             }
         }
     }
@@ -244,43 +338,43 @@ impl Shared {
     /// the population of a study is looked up.
     async fn prepare(&self, question: &Question) -> (Option<String>, Result<Prepared, QueryError>) {
         let now = self.clock.now();
-        let permit = match permit::find(&self.database, question, now) {
-            Ok(permit) => permit,
+        let granted = match permit::find(&self.database, question, now) {
+            Ok(granted) => granted,
             Err(error) => return (None, Err(error)),
         };
-        let purpose = Some(permit.document().purpose.clone());
-        if permit.statistics_only() {
-            return (purpose, self.prepare_statistics(question, &permit));
+        let purpose = Some(granted.permit.document().purpose.clone());
+        if granted.permit.statistics_only() {
+            return (purpose, self.prepare_statistics(question, granted));
         }
-        (purpose, self.prepare_rows(question, &permit, now).await)
+        (purpose, self.prepare_rows(question, granted, now).await)
     }
 
-    async fn prepare_rows(&self, question: &Question, permit: &Permit, now: jiff::Timestamp) -> Result<Prepared, QueryError> {
-        let snapshot = permit::snapshot(&self.database, permit, question, now)?;
+    async fn prepare_rows(&self, question: &Question, granted: Granted, now: jiff::Timestamp) -> Result<Prepared, QueryError> {
+        let snapshot = permit::snapshot(&self.database, &granted.permit, question, now)?;
         let commit = snapshot.commit();
-        let world = permit::world(&self.database, permit, &self.pseudonym_key, snapshot, self.views().to_vec())?;
+        let world = permit::world(&self.database, &self.policy, &granted, &self.pseudonym_key, snapshot, self.views().to_vec())?;
         let planned = Session::open(&world.for_question(&question.sql)).await?.plan(&question.sql).await?;
-        Ok(Prepared::Rows { planned: Box::new(planned), commit })
+        Ok(Prepared::Rows { planned: Box::new(planned), commit, granted })
     }
 
-    fn prepare_statistics(&self, question: &Question, permit: &Permit) -> Result<Prepared, QueryError> {
+    fn prepare_statistics(&self, question: &Question, granted: Granted) -> Result<Prepared, QueryError> {
         if question.as_of.is_some() || question.min_commit.is_some() {
             return Err(QueryError::Commit(
                 "statistics are those of the last epoch; `as_of` and Dugnad-Min-Commit are for rows".to_owned(),
             ));
         }
         let request = Request::parse(&question.sql)?;
-        request.within(permit)?;
+        request.within(&granted.permit)?;
         let (epoch, lists) = self.present();
         request.check(&lists)?;
-        Ok(Prepared::Statistics { request, epoch, lists })
+        Ok(Prepared::Statistics { request, epoch, lists, granted: Some(granted) })
     }
 
     fn prepare_feasibility(&self, question: &Question) -> Result<Prepared, QueryError> {
         let (epoch, lists) = self.present();
         let request = Request { rounding: Some(FEASIBILITY_ROUNDING), ..Request::parse(&question.sql)? };
         request.check(&lists)?;
-        Ok(Prepared::Statistics { request, epoch, lists })
+        Ok(Prepared::Statistics { request, epoch, lists, granted: None })
     }
 
     /// The answer of a statistics question, from the released table of its epoch.
@@ -297,7 +391,13 @@ impl Shared {
         let commit = self.database.commit_at(epoch.start).map_err(|e| QueryError::Internal(e.to_string()))?;
         let snapshot = self.database.snapshot_at(commit).map_err(|e| QueryError::Internal(e.to_string()))?;
         let snapshot = snapshot.ok_or_else(|| QueryError::Internal("the epoch's commit is not there".to_owned()))?;
-        let basis = statistics::Basis { epoch, lists, method: self.method, sources: Arc::new(snapshot), views: self.views().to_vec() };
+        // One eligible population for all statistics of an epoch: who was out, or protected, when it began, is not counted.
+        let failed = |error| policy::damaged(&self.database, &error);
+        let mut without = population::opted_out(&snapshot).map_err(failed)?;
+        without |= population::protected(&snapshot).map_err(failed)?;
+        let filter = RowFilter { without: Some(Arc::new(without)), unmarked: true, ..RowFilter::default() };
+        let sources = Arc::new(Tables::of(snapshot, &self.database));
+        let basis = statistics::Basis { epoch, lists, method: self.method, sources, views: self.views().to_vec(), filter };
         let table = cache.table(request, &basis).await?;
         request.answer(&table)
     }

@@ -3,41 +3,42 @@
 use super::Question;
 use super::dictionary::Dictionary;
 use super::keys::Keys;
-use super::source::{Source, Sources, stored};
+use super::policy::{Decided, Granted, Policy};
+use super::source::Tables;
 use super::world::{Lens, SqlView, World, whole};
 use crate::access::Role;
-use datafusion::arrow::array::AsArray;
-use datafusion::arrow::datatypes::{UInt32Type, UInt64Type};
 use dugnad_kernel::database::Database;
 use dugnad_kernel::disclosure::Pseudonyms;
 use dugnad_kernel::ids::Commit;
+use dugnad_kernel::live::Snapshot;
 use dugnad_kernel::live::schema::ZONE;
-use dugnad_kernel::live::{RowFilter, Snapshot};
-use dugnad_kernel::permit::{CARE, Cadence, Permit, Population, StudyReference, TableGrant, Tables};
+use dugnad_kernel::permit::{self, CARE, Cadence, Permit, TableGrant};
 use dugnad_sql::QueryError;
+use dugnad_sql::limits::QUESTION_MEMORY;
 use jiff::{Timestamp, ToSpan, Unit, Zoned, ZonedRound};
-use roaring::RoaringBitmap;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The permit of a question, if its user may use it now from where they are. Every reason why not looks the same.
-pub(super) fn find(database: &Database, question: &Question, now: Timestamp) -> Result<Permit, QueryError> {
+pub(super) fn find(database: &Database, question: &Question, now: Timestamp) -> Result<Granted, QueryError> {
     let none = || QueryError::NoPermit(question.permit.chars().take(64).collect());
     let who = &question.who;
-    let permit = if question.permit == CARE {
+    let granted = if question.permit == CARE {
         match (&who.role, &who.holder) {
-            (Role::Hospital, Some(holder)) => Permit::care(holder, &who.user),
+            (Role::Hospital, Some(holder)) => Granted { permit: Permit::care(holder, &who.user), at: Commit(0) },
             _ => return Err(none()),
         }
     } else {
         let document = database.document("permit", &question.permit).map_err(|e| internal(&e))?.ok_or_else(none)?;
-        Permit::parse(&document.json).map_err(|e| {
+        let permit = Permit::parse(&document.json).map_err(|e| {
             tracing::error!("permit {} cannot be used: {e}", question.permit);
             none()
-        })?
+        })?;
+        Granted { permit, at: document.commit }
     };
+    let permit = &granted.permit;
     let usable = permit.id() == question.permit && permit.usable_by(&who.user, now) && permit.reachable(who.inside_spe);
-    if usable { Ok(permit) } else { Err(none()) }
+    if usable { Ok(granted) } else { Err(none()) }
 }
 
 fn internal(error: &impl std::fmt::Display) -> QueryError {
@@ -96,91 +97,40 @@ fn period_start(cadence: Cadence, decided: Timestamp, now: Timestamp) -> Option<
 /// What exists under a permit at a snapshot.
 pub(super) fn world(
     database: &Database,
-    permit: &Permit,
+    policy: &Policy,
+    granted: &Granted,
     master: &[u8; 32],
     snapshot: Snapshot,
     views: Vec<SqlView>,
 ) -> Result<World, QueryError> {
-    let now = snapshot.time();
+    let (now, permit) = (snapshot.time(), &granted.permit);
     // Who sees logical ids sees Patients; who sees pseudonyms sees persons.
     let snapshot = if permit.identified() { snapshot.by_patient() } else { snapshot };
-    let filter = filter(database, permit, &snapshot)?;
+    let Decided { filter, snapshot, blind } = policy.decide(database, granted, snapshot)?;
     let keys = if permit.identified() {
         Keys::Names(Arc::new(database.clone()))
     } else {
         Keys::Pseudonyms(Arc::new(Pseudonyms::of_permit(master, permit.id())))
     };
+    let limits = permit.document().limits.unwrap_or_default();
+    let memory = limits.memory_mib.map_or(QUESTION_MEMORY, |mib| (mib as usize) << 20).min(QUESTION_MEMORY);
     Ok(World {
         grants: grants(permit, &snapshot, &views),
         views,
-        sources: Arc::new(snapshot),
-        lens: Lens { filter, keys, dictionary: Dictionary::default() },
+        sources: Arc::new(Tables::of(snapshot, database)),
+        lens: Lens { filter, keys, dictionary: Dictionary::default(), blind: Arc::new(blind) },
         now,
+        memory,
     })
 }
 
-fn grants(permit: &Permit, snapshot: &Snapshot, views: &[SqlView]) -> BTreeMap<String, TableGrant> {
-    match &permit.document().tables {
-        Tables::List(grants) => grants.iter().map(|g| (g.table.clone(), g.clone())).collect(),
-        Tables::All => {
+fn grants(of: &Permit, snapshot: &Snapshot, views: &[SqlView]) -> BTreeMap<String, TableGrant> {
+    match &of.document().tables {
+        permit::Tables::List(grants) => grants.iter().map(|g| (g.table.clone(), g.clone())).collect(),
+        permit::Tables::All => {
             let tables = snapshot.tables().iter().map(|t| t.schema().name.clone());
             let views = views.iter().map(|view| view.name.to_string());
             tables.chain(views).map(|name| (name.clone(), whole(name))).collect()
         }
     }
-}
-
-/// Whose rows exist. (Which tables may have rows about nobody is decided per table, in [`Lens`].)
-fn filter(database: &Database, permit: &Permit, snapshot: &Snapshot) -> Result<RowFilter, QueryError> {
-    match permit.population() {
-        Population::Everyone => Ok(RowFilter { patients: None, without_patient: true, holder: None }),
-        Population::OwnPatients { holder } => {
-            let holder = database.holder(holder).ok_or_else(|| QueryError::NoPermit(permit.id().to_owned()))?;
-            Ok(RowFilter { patients: None, without_patient: true, holder: Some(holder.id) })
-        }
-        Population::StudySubjects { studies } => {
-            let subjects = subjects(database, studies, snapshot)?;
-            Ok(RowFilter { patients: Some(Arc::new(subjects)), without_patient: true, holder: None })
-        }
-    }
-}
-
-/// The subjects of studies: patients with a ResearchSubject of one of them.
-fn subjects(database: &Database, studies: &[StudyReference], snapshot: &Snapshot) -> Result<RoaringBitmap, QueryError> {
-    let mut ordinals = HashSet::new();
-    for study in studies {
-        let Some(holder) = database.holder(&study.holder) else { continue };
-        let ordinal = database.resource_ordinal(holder.id, "ResearchStudy", &study.id).map_err(|e| internal(&e))?;
-        ordinals.extend(ordinal.map(|o| o.0));
-    }
-    let Some(table) = Sources::table(snapshot, "research_subject") else { return Ok(RoaringBitmap::new()) };
-    Ok(enrolled(table.as_ref(), &ordinals))
-}
-
-/// Statuses of a ResearchSubject that is not, or not yet, a subject (FHIR value set research-subject-status). Who is off
-/// the study or has withdrawn stays in: what was collected until then stays as the protocol says.
-const NOT_ENROLLED: [&str; 5] = ["candidate", "eligible", "ineligible", "potential-candidate", "screening"];
-
-pub(super) fn enrolled(table: &dyn Source, studies: &HashSet<u64>) -> RoaringBitmap {
-    let mut patients = RoaringBitmap::new();
-    let columns: Option<Vec<usize>> = ["patient_key", "study_key", "status"].iter().map(|c| table.schema().index_of(c)).collect();
-    let Some(columns) = columns else { return patients };
-    let everyone = RowFilter { patients: None, without_patient: false, holder: None };
-    for part in 0..table.parts() {
-        let stored = stored(table, part, &columns, &everyone).unwrap_or_default();
-        let [patient, study, status] = stored.as_slice() else { continue };
-        let (Some(patient), Some(study)) = (patient.as_primitive_opt::<UInt32Type>(), study.as_primitive_opt::<UInt64Type>()) else {
-            continue;
-        };
-        let status = super::statistics::texts(status);
-        for (row, (patient, study)) in patient.iter().zip(study.iter()).enumerate() {
-            let out = status.as_ref().and_then(|s| super::statistics::text(s, row)).is_some_and(|s| NOT_ENROLLED.contains(&s));
-            if let (Some(patient), Some(study), false) = (patient, study, out)
-                && studies.contains(&study)
-            {
-                patients.insert(patient);
-            }
-        }
-    }
-    patients
 }

@@ -5,6 +5,7 @@ use super::dictionary::Dictionary;
 use super::keys::Keys;
 use super::library::{LibraryError, LibraryKind, SqlLibrary};
 use super::session::Session;
+use super::source::Tables;
 use super::world::{Lens, SqlView, World, whole};
 use super::{QueryService, Shared};
 use dugnad_kernel::database::ViewStatus;
@@ -12,6 +13,7 @@ use dugnad_kernel::disclosure::Pseudonyms;
 use dugnad_kernel::live::RowFilter;
 use dugnad_kernel::views::builtin::TREATMENT;
 use dugnad_sql::bind::bind;
+use dugnad_sql::limits::QUESTION_MEMORY;
 use dugnad_sql::{QueryError, with_labels};
 use serde_json::Value;
 use std::sync::{Arc, PoisonError};
@@ -127,8 +129,9 @@ impl Shared {
         let names = names.chain(views.iter().map(|view| view.name.to_string()));
         let grants = names.map(|name| (name.clone(), whole(name))).collect();
         let keys = Keys::Pseudonyms(Arc::new(Pseudonyms::of_permit(&[0; 32], LIBRARY))); // keys are text, as in every permit
-        let lens = Lens { filter: RowFilter::default(), keys, dictionary: Dictionary::default() };
-        let world = World { grants, views, now: snapshot.time(), sources: Arc::new(snapshot), lens };
+        let lens = Lens { filter: RowFilter::default(), keys, dictionary: Dictionary::default(), blind: Arc::default() };
+        let (now, sources) = (snapshot.time(), Arc::new(Tables::of(snapshot, &self.database)));
+        let world = World { grants, views, now, sources, lens, memory: QUESTION_MEMORY };
         let sql = view.sql.clone();
         let deadline = super::run::Deadline::after(self.time);
         self.threads.run(deadline, async move { Session::open(&world).await?.plan(&sql).await.map(drop) }).await

@@ -5,6 +5,7 @@
 //! its failure would tell.
 
 use super::dictionary::compact;
+use super::policy::shown_of;
 use super::source::{Source, damaged, rows_only};
 use super::transform;
 use super::world::{ColumnGrant, Lens};
@@ -57,7 +58,7 @@ impl Reading {
             return Ok(if self.columns.is_empty() { rows_only(0) } else { RecordBatch::new_empty(self.schema.clone()) });
         }
         let rows = self.source.rows(part);
-        let mut selection = Selection::of(self.source.visible(part, &self.lens.filter).map_err(damaged)?, rows);
+        let mut selection = Selection::of(self.source.visible(part, &self.lens.filter).map_err(damaged(self.source.as_ref()))?, rows);
         for filter in self.filters.iter().take_while(|_| most > 0) {
             if selection.count == 0 {
                 break;
@@ -81,7 +82,7 @@ impl Reading {
     /// Which of the selected rows pass a filter.
     fn passed(&self, filter: &Filter, part: usize, selection: &Selection) -> Result<BooleanBuffer> {
         let rows = selection.predicate();
-        let column = |position: &usize| selected(&self.source.column(part, *position).map_err(damaged)?, rows.as_ref());
+        let column = |position: &usize| self.column(part, *position, rows.as_ref());
         let columns: Result<Vec<ArrayRef>> = filter.positions.iter().map(column).collect();
         let mut columns = columns?;
         for column in columns.iter_mut().filter(|c| matches!(c.data_type(), DataType::Dictionary(_, _))) {
@@ -96,9 +97,18 @@ impl Reading {
         filter.evaluate(&RecordBatch::try_new_with_options(filter.schema.clone(), columns, &options)?)
     }
 
+    fn column(&self, part: usize, position: usize, rows: Option<&FilterPredicate>) -> Result<ArrayRef> {
+        selected(&self.source.column(part, position).map_err(damaged(self.source.as_ref()))?, rows)
+    }
+
     /// A column of the selected rows as the permit shows it: number, key or transform.
     fn shown(&self, grant: &ColumnGrant, part: usize, rows: Option<&FilterPredicate>) -> Result<ArrayRef> {
-        let stored = selected(&self.source.column(part, grant.position).map_err(damaged)?, rows)?;
+        let mut stored = self.column(part, grant.position, rows)?;
+        if grant.blind {
+            let subject = self.source.schema().patient_column();
+            let persons = subject.map(|position| self.column(part, position, rows)).transpose()?;
+            stored = shown_of(&stored, persons.as_ref(), &self.lens.blind.seen)?;
+        }
         if self.numbers
             && let Some(kind) = self.lens.kind(grant)
         {

@@ -1,6 +1,7 @@
 //! Running a planned question: on threads of its own, within its limits, on the record.
 
 use super::record::Intended;
+use super::running::Watch;
 use super::session::Planned;
 use crate::limits::{BATCHES_WAITING, QUERY_STACK_BYTES, QUESTIONS_PER_CORE, QUESTIONS_WAITING, RETRY_AFTER_S};
 use datafusion::arrow::array::RecordBatch;
@@ -93,8 +94,31 @@ impl Deadline {
         Self { at: Instant::now() + limit, limit }
     }
 
+    /// The earlier of this and so long after its start.
+    pub fn within(self, limit: Option<Duration>) -> Self {
+        match limit.filter(|limit| *limit < self.limit) {
+            Some(limit) => Self { at: self.at - (self.limit - limit), limit },
+            None => self,
+        }
+    }
+
     fn error(self) -> QueryError {
         QueryError::time(self.limit)
+    }
+}
+
+/// Within what an answer is given.
+pub(super) struct Bounds {
+    pub deadline: Deadline,
+    /// The most rows.
+    pub rows: u64,
+    pub watch: Watch,
+}
+
+#[cfg(test)]
+impl From<Deadline> for Bounds {
+    fn from(deadline: Deadline) -> Self {
+        Self { deadline, rows: u64::MAX, watch: Watch::nothing() }
     }
 }
 
@@ -155,7 +179,7 @@ pub(super) fn start<P, F>(
     produce: P,
     intended: Intended,
     place: Place,
-    deadline: Deadline,
+    bounds: impl Into<Bounds>,
 ) -> Result<SendableRecordBatchStream, QueryError>
 where
     P: FnOnce(mpsc::Sender<Message>) -> F,
@@ -177,7 +201,7 @@ where
             return Err(error);
         }
     };
-    Ok(recorded(schema, Running { receiver, task, intended, deadline, held: None, rows: 0, ended: false, _place: place }))
+    Ok(recorded(schema, Running { receiver, task, intended, bounds: bounds.into(), held: None, rows: 0, ended: false, _place: place }))
 }
 
 /// Runs a planned question.
@@ -197,7 +221,7 @@ struct Running {
     receiver: mpsc::Receiver<Message>,
     task: AbortHandle,
     intended: Intended,
-    deadline: Deadline,
+    bounds: Bounds,
     /// The newest batch: it is handed out when the next one is there, or the completion is durable.
     held: Option<RecordBatch>,
     rows: u64,
@@ -219,9 +243,20 @@ impl Running {
             return None;
         }
         loop {
-            match timeout_at(self.deadline.at, self.receiver.recv()).await {
+            // Before each batch, and while none comes: whether there is still a right to it.
+            let message = tokio::select! {
+                biased;
+                error = self.bounds.watch.ended() => return Some(Err(self.fail(error).await)),
+                message = timeout_at(self.bounds.deadline.at, self.receiver.recv()) => message,
+            };
+            match message {
                 Ok(Some(Message::Batch(batch))) => {
                     self.rows += batch.num_rows() as u64;
+                    if self.rows > self.bounds.rows {
+                        let error = QueryError::rows(self.bounds.rows);
+                        self.rows -= batch.num_rows() as u64;
+                        return Some(Err(self.fail(error).await));
+                    }
                     if let Some(earlier) = self.held.replace(batch) {
                         return Some(Ok(earlier));
                     }
@@ -229,7 +264,7 @@ impl Running {
                 Ok(Some(Message::End)) => return self.complete().await,
                 Ok(Some(Message::Failed(error))) => return Some(Err(self.fail(error).await)),
                 Ok(None) => return Some(Err(self.fail(QueryError::Internal("the engine stopped".to_owned())).await)),
-                Err(_) => return Some(Err(self.fail(self.deadline.error()).await)),
+                Err(_) => return Some(Err(self.fail(self.bounds.deadline.error()).await)),
             }
         }
     }

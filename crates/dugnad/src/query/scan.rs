@@ -61,6 +61,7 @@ impl PermitTable {
     /// What a question's filter comes to on stored columns, if the scan can evaluate it.
     fn on_stored(&self, filter: &Expr) -> Option<Expr> {
         let stored = |name: &str| match self.columns.iter().find(|c| c.name == name) {
+            Some(grant) if grant.blind => Stored::Otherwise,
             Some(grant) if grant.storage.is_key() => self.lens.kind(grant).map_or(Stored::Otherwise, Stored::Number),
             Some(grant) if grant.transform == Transform::Keep => Stored::AsShown,
             _ => Stored::Otherwise,

@@ -57,7 +57,8 @@ impl Session {
             }
         }
         let names = tables.keys().cloned().collect();
-        let engine = ENGINE.over(Arc::new(Catalog::new(Tables(tables), descriptions)), SystemTime::from(world.now));
+        let catalog = Arc::new(Catalog::new(Tables(tables), descriptions));
+        let engine = ENGINE.over(catalog, SystemTime::from(world.now), world.memory);
         Ok(Self { engine, tables: names })
     }
 

@@ -1,13 +1,13 @@
 //! Where rows come from: a live table at one commit. A small trait, so that scans can be tested on rows made by hand.
 
-use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::compute::filter;
+use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::Schema;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::DataFusionError;
+use dugnad_kernel::database::Database;
 use dugnad_kernel::live::schema::TableSchema;
 use dugnad_kernel::live::{Condition, Damaged, Part, RowFilter, Snapshot, TableSnapshot, Visible};
 use dugnad_sql::QueryError;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::sync::Arc;
 
 /// A table at one commit, in parts.
@@ -22,33 +22,25 @@ pub(super) trait Source: Debug + Send + Sync {
     fn rows(&self, part: usize) -> usize;
 
     /// Which of them are visible and pass `filter`.
-    fn visible(&self, part: usize, filter: &RowFilter) -> std::result::Result<Visible, Damaged>;
+    fn visible(&self, part: usize, filter: &RowFilter) -> Result<Visible, Damaged>;
 
     /// All cells of one of its columns, also those of rows that are not visible.
-    fn column(&self, part: usize, position: usize) -> std::result::Result<ArrayRef, Damaged>;
+    fn column(&self, part: usize, position: usize) -> Result<ArrayRef, Damaged>;
 
     /// Whether a row of a part can meet a condition, as far as is known without reading it.
     fn may_meet(&self, part: usize, condition: &Condition) -> bool;
+
+    /// A file of it was found damaged.
+    fn report(&self, _damaged: &Damaged) {}
 }
 
 /// The error of a question that meets a damaged file of the live tables.
-pub(super) fn damaged(damaged: Damaged) -> DataFusionError {
-    tracing::error!(%damaged, "a question was not answered");
-    QueryError::Internal("a stored part of a table is damaged; it is built anew when the server is started again".to_owned()).into()
-}
-
-/// The columns at `positions` of the rows of a part that pass `filter`, as they are stored.
-pub(super) fn stored(source: &dyn Source, part: usize, positions: &[usize], rows: &RowFilter) -> Result<Vec<ArrayRef>> {
-    let mask = match source.visible(part, rows).map_err(damaged)? {
-        Visible::All => None,
-        Visible::Nothing => Some(BooleanArray::from(vec![false; source.rows(part)])),
-        Visible::Rows(mask) => Some(BooleanArray::new(mask, None)),
-    };
-    let column = |position: &usize| {
-        let column = source.column(part, *position).map_err(damaged)?;
-        Ok(mask.as_ref().map_or(Ok(column.clone()), |mask| filter(&column, mask))?)
-    };
-    positions.iter().map(column).collect()
+pub(super) fn damaged(source: &dyn Source) -> impl Fn(Damaged) -> DataFusionError {
+    move |damaged| {
+        tracing::error!(%damaged, "a question was not answered");
+        source.report(&damaged);
+        QueryError::Internal("a stored part of a table is damaged; it is being built anew".to_owned()).into()
+    }
 }
 
 /// All tables at one commit, by name.
@@ -57,17 +49,35 @@ pub(super) trait Sources: Send + Sync {
     fn table(&self, name: &str) -> Option<Arc<dyn Source>>;
 }
 
+/// The live tables of a database at one commit; not those of the program's own.
+pub(super) struct Tables {
+    snapshot: Snapshot,
+    database: Database,
+}
+
+impl Tables {
+    pub fn of(snapshot: Snapshot, database: &Database) -> Self {
+        Self { snapshot, database: database.clone() }
+    }
+}
+
 /// A live table.
-#[derive(Debug)]
 struct Live {
     schema: Arc<TableSchema>,
     parts: Vec<Part>,
+    database: Database,
 }
 
-impl Sources for Snapshot {
+impl Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").field("table", &self.schema.name).finish_non_exhaustive()
+    }
+}
+
+impl Sources for Tables {
     fn table(&self, name: &str) -> Option<Arc<dyn Source>> {
-        let table: &TableSnapshot = Snapshot::table(self, name)?;
-        Some(Arc::new(Live { schema: table.schema().clone(), parts: table.parts() }))
+        let table: &TableSnapshot = self.snapshot.table(name).filter(|t| !t.schema().is_internal())?;
+        Some(Arc::new(Live { schema: table.schema().clone(), parts: table.parts(), database: self.database.clone() }))
     }
 }
 
@@ -84,17 +94,21 @@ impl Source for Live {
         self.parts.get(part).map_or(0, Part::len)
     }
 
-    fn visible(&self, part: usize, filter: &RowFilter) -> std::result::Result<Visible, Damaged> {
+    fn visible(&self, part: usize, filter: &RowFilter) -> Result<Visible, Damaged> {
         self.parts.get(part).map_or(Ok(Visible::Nothing), |part| part.visible(filter))
     }
 
-    fn column(&self, part: usize, position: usize) -> std::result::Result<ArrayRef, Damaged> {
+    fn column(&self, part: usize, position: usize) -> Result<ArrayRef, Damaged> {
         let nowhere = || Damaged { file: self.schema.name.clone(), what: format!("there is no part {part}") };
         self.parts.get(part).ok_or_else(nowhere)?.column(position)
     }
 
     fn may_meet(&self, part: usize, condition: &Condition) -> bool {
         self.parts.get(part).is_some_and(|part| part.may_meet(condition))
+    }
+
+    fn report(&self, damaged: &Damaged) {
+        self.database.report(damaged);
     }
 }
 

@@ -28,6 +28,9 @@ pub(super) async fn plan(world: &World, view: &SqlView, grant: &TableGrant) -> R
         .schema()
         .iter()
         .filter_map(|(qualifier, field)| {
+            if !world.shows(name, field.name()) {
+                return None;
+            }
             let transform = grant.covers(field.name()).filter(|t| transform::fits(*t, field.data_type()))?;
             let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
             Some(transformed(column, transform).alias(field.name()))

@@ -8,7 +8,8 @@ use dugnad_kernel::live::schema::{Storage, TableSchema};
 use dugnad_kernel::permit::{Columns, TableGrant, Transform};
 use dugnad_sql::INFORMATION_SCHEMA;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use roaring::RoaringBitmap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,6 +22,25 @@ pub(super) struct Lens {
     pub keys: Keys,
     /// The codes that the question has met.
     pub dictionary: Dictionary,
+    /// Columns of which a blinded reader sees nothing.
+    pub blind: Arc<Blind>,
+}
+
+/// Columns that do not exist for a blinded reader.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Blind {
+    /// Tables and their columns.
+    pub columns: BTreeSet<(String, String)>,
+    /// Persons who were unblinded: once there are some, the columns exist, and have values in their rows alone.
+    pub seen: Arc<RoaringBitmap>,
+    /// Whether this is what the permit's views are planned over: the columns are there then, and empty.
+    pub behind_views: bool,
+}
+
+impl Blind {
+    fn covers(&self, table: &str, column: &str) -> bool {
+        !self.columns.is_empty() && self.columns.contains(&(table.to_owned(), column.to_owned()))
+    }
 }
 
 /// A column that a permit holds.
@@ -36,6 +56,8 @@ pub(super) struct ColumnGrant {
     pub transform: Transform,
     /// One sentence for the catalogue.
     pub description: String,
+    /// Whether its values show only for persons who were unblinded.
+    pub blind: bool,
 }
 
 /// A view over live tables that a permit may hold like a table.
@@ -67,6 +89,8 @@ pub(super) struct World {
     pub lens: Lens,
     /// `now()`: the time of that commit.
     pub now: Timestamp,
+    /// How much memory a question may hold, in bytes.
+    pub memory: usize,
 }
 
 impl fmt::Debug for World {
@@ -80,7 +104,7 @@ impl World {
     pub fn tables(&self) -> impl Iterator<Item = (&str, Arc<dyn Source>, Arc<[ColumnGrant]>)> {
         self.grants.iter().filter(|(name, _)| !self.is_view(name)).filter_map(|(name, grant)| {
             let source = self.sources.table(name)?;
-            let columns = granted(source.schema(), grant);
+            let columns = granted(source.schema(), grant, &self.lens.blind);
             Some((name.as_str(), source, columns))
         })
     }
@@ -92,6 +116,11 @@ impl World {
 
     fn is_view(&self, name: &str) -> bool {
         self.views.iter().any(|view| *view.name == *name)
+    }
+
+    /// Whether a column of a view exists.
+    pub fn shows(&self, view: &str, column: &str) -> bool {
+        !self.lens.blind.covers(view, column)
     }
 
     /// The same without the views that a question cannot be about: each is planned in a session of its own, which takes as long
@@ -111,7 +140,11 @@ impl World {
     pub fn behind(&self, view: &SqlView, tables: impl IntoIterator<Item = String>) -> World {
         let grants = tables.into_iter().map(|table| (table.clone(), whole(table))).collect();
         let views = self.views.iter().filter(|other| other.name != view.name).cloned().collect();
-        World { grants, views, ..self.clone() }
+        let mut world = World { grants, views, ..self.clone() };
+        if !world.lens.blind.columns.is_empty() {
+            world.lens.blind = Arc::new(Blind { behind_views: true, ..Blind::clone(&world.lens.blind) });
+        }
+        world
     }
 }
 
@@ -122,15 +155,20 @@ pub(super) fn whole(table: String) -> TableGrant {
 
 /// The columns of a live table that a permit holds, in the table's order. A transform that does not fit its column drops
 /// the column: too little is shown rather than too much.
-fn granted(schema: &TableSchema, grant: &TableGrant) -> Arc<[ColumnGrant]> {
+fn granted(schema: &TableSchema, grant: &TableGrant, blind: &Blind) -> Arc<[ColumnGrant]> {
     let column = |(position, column): (usize, &dugnad_kernel::live::schema::LiveColumn)| {
         let transform = grant.covers(&column.name).filter(|t| t.fits(column.storage))?;
+        let is_blind = blind.covers(&schema.name, &column.name);
+        if is_blind && blind.seen.is_empty() && !blind.behind_views {
+            return None;
+        }
         Some(ColumnGrant {
             position,
             name: column.name.clone(),
             storage: column.storage,
             transform,
             description: column.description.clone(),
+            blind: is_blind,
         })
     };
     schema.columns.iter().enumerate().filter_map(column).collect()

@@ -207,11 +207,11 @@ async fn rows_that_do_not_say_whose_they_are_are_nobodys() {
         let answer = sql(caller, permit, &format!("SELECT COUNT(*) AS n FROM {table}")).await.expect(200).json();
         answer[0]["n"].as_u64().unwrap()
     };
-    assert_eq!(count(&company, "trial", "bp").await, 2, "o1 and o4 are about p1");
+    assert_eq!(count(&company, "trial", "bp").await, 1, "o1 is about p1; o4 names somebody whom this table does not show");
     assert_eq!(count(&company, "trial", "keyless").await, 0);
     assert_eq!(count(&company, "trial", "by_performer").await, 0, "o3 is about p2, whoever measured");
     assert_eq!(count(&company, "trial", "both").await, 1, "o4 names p2, who is not in the study");
-    assert_eq!(count(&authority, "all", "bp").await, 4);
+    assert_eq!(count(&authority, "all", "bp").await, 2, "so for everyone under pseudonyms");
     assert_eq!(count(&authority, "all", "keyless").await, 0);
     assert_eq!(count(&authority, "all", "both").await, 4);
     assert_eq!(count(&nord, "care", "keyless").await, 4, "the hospital wrote them");
@@ -453,6 +453,34 @@ async fn an_export_is_of_one_commit_and_its_users_alone() {
     with["delivery"] = json!("remote");
     scene.grant(&with);
     authority.get(&files[0]).await.expect(200);
+    // Once the permit shows something else, or somebody in the files is out, they are not handed out any more.
+    let mut fewer = with.clone();
+    fewer["tables"][0]["columns"] = json!(["code"]);
+    scene.grant(&fewer);
+    authority.get(&files[0]).await.expect(410);
+    authority.get(&files[0]).await.expect(404);
+    with["provision"]["opt_out"] = json!(true);
+    scene.grant(&with);
+    let begun = authority.post("/fhir/$sql-export", &[("Dugnad-Permit", "with")], &parameters).await.expect(202);
+    let status = begun.header("content-location").unwrap().to_owned();
+    let result = exported(&authority, &status).await;
+    let json = authority.get(&result).await.expect(200).json();
+    let outputs = json["parameter"].as_array().unwrap().iter().find(|p| p["name"] == "output").unwrap();
+    let file = outputs["part"][1]["valueUri"].as_str().unwrap().to_owned();
+    authority.get(&file).await.expect(200);
+    scene.server.hospital("Nord").send("PUT", "/opt-outs/Nord/p1", &[], "").await.expect(200);
+    authority.get(&file).await.expect(410);
+    for (path, rows) in [
+        ("/fhir/$sql-run?permit=with&subjectReference=ViewDefinition/bp", 1),
+        ("/fhir/ViewDefinition/bp/$viewdefinition-run?permit=with", 1),
+    ] {
+        let answer = authority.get(path).await.expect(200);
+        assert_eq!(String::from_utf8_lossy(&answer.body).lines().count(), rows, "{path}: the next answer is without the person");
+    }
+    let begun = authority.post("/fhir/$sql-export", &[("Dugnad-Permit", "with")], &parameters).await.expect(202);
+    let status = begun.header("content-location").unwrap().to_owned();
+    let folder = scene.server.dir().join("exports").join(status.rsplit('/').next().unwrap());
+    exported(&authority, &status).await;
     colleague.send("DELETE", &status, &[], "").await.expect(404);
     authority.send("DELETE", &status, &[], "").await.expect(202);
     authority.get(&status).await.expect(404);
@@ -470,4 +498,41 @@ async fn an_export_is_of_one_commit_and_its_users_alone() {
     authority.post("/fhir/$sql-export", &[("Dugnad-Permit", "with")], &other).await.expect(404);
     let of_one = authority.send("POST", "/fhir/ViewDefinition/bp/$viewdefinition-export?permit=with", &[], "").await.expect(202);
     exported(&authority, of_one.header("content-location").unwrap()).await;
+}
+
+/// Cadence and delivery are those of the permit on every interface.
+#[tokio::test(flavor = "multi_thread")]
+async fn cadence_and_delivery_hold_on_every_interface() {
+    let scene = Scene::new().await;
+    scene.register("bp", &bp()).await.expect(201);
+    let mut frozen = permit("frozen", "authority", "statutory_register", json!("everyone"), &["bp"]);
+    frozen["cadence"] = json!("frozen"); // decided before anything was written
+    let mut enclave = permit("enclave", "authority", "statutory_register", json!("everyone"), &["bp"]);
+    enclave["delivery"] = json!("enclave");
+    scene.grant(&frozen);
+    scene.grant(&enclave);
+    let authority = scene.caller(Role::Authority, "authority");
+    let parameters = json!({"resourceType": "Parameters", "parameter": [{"name": "subject", "part": [
+        {"name": "name", "valueString": "one"}, {"name": "subjectReference", "valueReference": {"reference": "ViewDefinition/bp"}},
+    ]}]});
+    for path in ["/fhir/$sql-run?subjectReference=ViewDefinition/bp&permit=", "/fhir/ViewDefinition/bp/$viewdefinition-run?permit="] {
+        let answer = authority.get(&format!("{path}frozen")).await.expect(200);
+        assert_eq!((answer.body.len(), answer.header("dugnad-commit")), (0, Some("0")), "{path}");
+        authority.get(&format!("{path}enclave")).await.expect(404);
+    }
+    let asked = |permit: &str| json!({"permit": permit, "sql": "SELECT * FROM bp"});
+    let sql = authority.send("POST", "/sql", &[("Content-Type", "application/json")], asked("frozen").to_string()).await.expect(200);
+    assert_eq!((sql.json(), sql.header("dugnad-commit")), (json!([]), Some("0")));
+    authority.send("POST", "/sql", &[("Content-Type", "application/json")], asked("enclave").to_string()).await.expect(404);
+    for export in ["/fhir/$sql-export", "/fhir/$viewdefinition-export"] {
+        authority.post(export, &[("Dugnad-Permit", "enclave")], &parameters).await.expect(404);
+        let begun = authority.post(export, &[("Dugnad-Permit", "frozen")], &parameters).await.expect(202);
+        let result = exported(&authority, begun.header("content-location").unwrap()).await;
+        let manifest = authority.get(&result).await.expect(200);
+        assert_eq!(manifest.header("dugnad-commit"), Some("0"), "{export}");
+        let all = manifest.json();
+        let output = all["parameter"].as_array().unwrap().iter().find(|p| p["name"] == "output").unwrap().clone();
+        let file = authority.get(output["part"][1]["valueUri"].as_str().unwrap()).await.expect(200);
+        assert!(file.body.is_empty(), "{export}");
+    }
 }

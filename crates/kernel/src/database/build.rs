@@ -5,6 +5,7 @@
 //! since and switches it on with one snapshot. Until then nobody sees it, and no write waits for it.
 
 use super::commit::{Built, Installed, Key, Reason, Work, apply_to};
+use super::record::Record;
 use super::recover::{Kinds, REPLAY_CHUNK};
 use super::tables::{PATIENT, PreparedCell, PreparedRow, Wanted};
 use super::{ReadError, Shared};
@@ -12,7 +13,7 @@ use crate::fhir::json;
 use crate::hash::HashMap;
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId};
 use crate::journal::{JournalError, Lookup, Replayed};
-use crate::live::{Change, LiveCell, LiveTable};
+use crate::live::{Change, ChangedRow, LiveCell, LiveTable};
 use bumpalo::Bump;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -90,7 +91,7 @@ impl Builder<'_> {
         let rows = self.rows(built, &versions)?;
         let ordinals = self.ordinals(&versions, &rows)?;
         for (version, rows) in versions.into_iter().zip(rows) {
-            let rows = rows.into_iter().map(|row| (row.table, resolve(version.holder, row, &ordinals))).collect();
+            let rows = rows.into_iter().map(|row| resolve(version.holder, row, &ordinals)).collect();
             let change = Change {
                 commit: version.commit,
                 holder: version.holder,
@@ -119,8 +120,9 @@ impl Builder<'_> {
             if let Some(stored) = &version.json {
                 let at = |e: &dyn std::fmt::Display| format!("a {} of commit {}: {e}", built.view.source.resource_type(), version.commit);
                 let resource = json::parse(stored, &arena).map_err(|e| BuildError::Storage(at(&e)))?;
-                if !(built.view.source.is_builtin_view() && crate::views::has_modifier_extension(&resource)) {
-                    built.view.rows(resource, &arena, &mut rows).map_err(|e| BuildError::View(at(&e)))?;
+                if !(built.view.leaves_out_modified() && crate::views::has_modifier_extension(&resource)) {
+                    let record = Record::of(built.view.source.resource_type(), &resource, true);
+                    built.view.rows(resource, &record, &arena, &mut rows).map_err(|e| BuildError::View(at(&e)))?;
                 }
             }
             all.push(rows);
@@ -171,7 +173,7 @@ fn look_up(lookup: &Lookup<'_>, keys: &HashSet<(HolderId, &'static str, &str)>, 
     Ok(missing)
 }
 
-fn resolve(holder: HolderId, row: PreparedRow, ordinals: &Ordinals) -> Vec<LiveCell> {
+fn resolve(holder: HolderId, row: PreparedRow, ordinals: &Ordinals) -> ChangedRow {
     let cell = |cell: PreparedCell| match cell {
         PreparedCell::Cell(cell) => cell,
         PreparedCell::Key { kind, id, patient } => match ordinals.get(&(holder, kind, id)) {
@@ -180,5 +182,5 @@ fn resolve(holder: HolderId, row: PreparedRow, ordinals: &Ordinals) -> Vec<LiveC
             None => LiveCell::Null,
         },
     };
-    row.cells.into_iter().map(cell).collect()
+    ChangedRow { table: row.table, marks: row.marks, cells: row.cells.into_iter().map(cell).collect() }
 }

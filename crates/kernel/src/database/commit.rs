@@ -10,7 +10,7 @@ use crate::hash::HashMap;
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId};
 use crate::journal::{Head, JournalError, NewVersion, Writer};
 use crate::limits::MAX_GROUP;
-use crate::live::{Change, LiveCell, LiveTable, PersonMap, RowHead, Snapshot, Store, TableInfo};
+use crate::live::{Change, ChangedRow, LiveCell, LiveTable, PersonMap, RowHead, Snapshot, Store, TableInfo};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -418,7 +418,7 @@ impl Committer {
         let existed = operation.seen.is_some_and(|h| h.exists());
         let mut rows = Vec::with_capacity(operation.rows.len());
         for row in operation.rows {
-            rows.push((row.table, self.resolve(holder, row)?));
+            rows.push(self.resolve(holder, row)?);
         }
         Ok(Change {
             commit,
@@ -433,7 +433,7 @@ impl Committer {
     }
 
     /// A row with its keys resolved to ordinals, which are given out at the first mention of a resource.
-    pub(super) fn resolve(&mut self, holder: HolderId, row: PreparedRow) -> Result<Vec<LiveCell>, JournalError> {
+    pub(super) fn resolve(&mut self, holder: HolderId, row: PreparedRow) -> Result<ChangedRow, JournalError> {
         let mut cells = Vec::with_capacity(row.cells.len());
         for cell in row.cells {
             cells.push(match cell {
@@ -446,7 +446,7 @@ impl Committer {
                 }
             });
         }
-        Ok(cells)
+        Ok(ChangedRow { table: row.table, marks: row.marks, cells })
     }
 
     /// Writes the first version of a resource of which [`Committer::fresh`] has found no trace, or whose id has just been
@@ -520,7 +520,7 @@ impl Committer {
         let time = Timestamp::from_microsecond(self.time_us).unwrap_or(Timestamp::UNIX_EPOCH);
         // Most resource types have no resources: their tables of search values would cost each commit some microseconds.
         let seen = self.tables.iter().filter(|t| !(t.schema().hidden && t.is_empty()));
-        let tables = seen.map(|t| t.snapshot(self.newest)).collect();
+        let tables = seen.map(|t| t.snapshot(self.newest));
         let snapshot =
             Snapshot::new(self.newest, time, tables).hiding(&Arc::new(self.shared.erasures.load().to_hide())).with_persons(&self.persons);
         self.shared.snapshot.store(Arc::new(snapshot));
@@ -532,10 +532,10 @@ pub(super) fn apply_to(table: &mut LiveTable, change: &Change, holder: &LiveCell
     if let Some(previous) = change.previous {
         table.end(change.resource, previous, change.commit);
     }
-    let head = RowHead { begin: change.commit, resource: change.resource, holder: change.holder };
     let id = table.info().id;
-    for (_, cells) in change.rows.iter().filter(|(table, _)| *table == id) {
-        table.begin(head, cells, holder);
+    for row in change.rows.iter().filter(|row| row.table == id) {
+        let head = RowHead { begin: change.commit, resource: change.resource, holder: change.holder, marks: row.marks };
+        table.begin(head, &row.cells, holder);
     }
 }
 

@@ -6,9 +6,11 @@ mod commit;
 mod erase;
 mod erased;
 mod erasure_list;
+mod opt_out;
 mod persons;
 mod prepare;
 mod purge;
+mod record;
 mod recover;
 mod references;
 mod search;
@@ -20,6 +22,7 @@ mod write;
 pub use backup::{JOURNAL, JournalState, copy_journal, copy_sqlite, inspect_journal, start_timeline};
 pub use erase::{EraseError, Erasure};
 pub use erasure_list::{ERASURE_LIST, ErasureListError};
+pub use opt_out::{OPT_OUT_ID, opt_out_id};
 pub use search::Page;
 pub use views::{ViewRefused, ViewState, ViewStatus};
 pub use write::{EntryOutcome, Handling, Interaction, Outcome, WriteError, WriteRequest};
@@ -556,6 +559,14 @@ impl Database {
         Ok(head.map(|h| h.ordinal))
     }
 
+    /// The ordinal of a Patient that has been mentioned.
+    pub fn patient_ordinal(&self, holder: HolderId, id: &str) -> Result<Option<PatientOrdinal>, ReadError> {
+        self.shared.look(|lookup| {
+            let head = lookup.kind("Patient")?.map_or(Ok(None), |kind| lookup.head(holder, kind, id))?;
+            head.map_or(Ok(None), |head| lookup.patient(head.ordinal))
+        })
+    }
+
     /// What is in it.
     pub fn counters(&self) -> Counters {
         let counters = self.shared.counted();
@@ -665,7 +676,7 @@ fn recovered(
         new_id: Box::new(move || time_ordered_id(ids.now())),
         tables: ArcSwap::from_pointee(Tables::new(1, live_views)),
         readers: Readers::new(path),
-        snapshot: ArcSwap::from_pointee(Snapshot::new(Commit(0), Timestamp::UNIX_EPOCH, Vec::new())),
+        snapshot: ArcSwap::from_pointee(Snapshot::new(Commit(0), Timestamp::UNIX_EPOCH, [])),
         past: persons::Past::default(),
         holders: RwLock::new(holders),
         counters: Mutex::new(opened.counters.clone()),

@@ -4,6 +4,7 @@
 //! compares that with what has been committed since; if anything differs, the request is prepared again.
 
 use super::erased::{About, ErasedOf};
+use super::opt_out::{OPT_OUT_ID, opt_out, opt_out_id, refusal};
 use super::persons::PersonKeys;
 use super::references::References;
 use super::stamp::{Stamped, same_but_stamp, stamped, with_id};
@@ -154,6 +155,10 @@ impl Preparer<'_> {
         }
         let mut matched = Vec::new();
         let planned = self.plan(request.holder, &entries, prefixes, &mut matched)?;
+        let own = |p: &&Planned<'_>| p.resource_type == "Consent" && p.id.starts_with(OPT_OUT_ID) && !matches!(p.action, Action::Nothing);
+        if let Some(plan) = planned.iter().find(own).filter(|_| !matches!(request.interaction, Interaction::OptOut { .. })) {
+            return Err(refused(409, refusal(&plan.at)));
+        }
         self.carry_out(request, &entries, planned, matched, &arena)
     }
 
@@ -510,6 +515,15 @@ fn read_entries<'a>(interaction: &'a Interaction, arena: &'a Bump) -> Result<(Ve
             let resource = of_type(parse(body, arena)?, resource_type)?;
             let criteria = Criteria::parse(resource_type, query).map_err(|i| refused(400, i))?;
             single(Request::Update { target: Target::Match(criteria), if_match: None }, Some(resource))
+        }
+        Interaction::OptOut { patient, out } => {
+            let id: &'a str = arena.alloc_str(&opt_out_id(patient));
+            let target = Target::Id { resource_type: "Consent", id };
+            if *out {
+                single(Request::Update { target, if_match: None }, Some(parse(opt_out(patient).as_bytes(), arena)?))
+            } else {
+                single(Request::Delete { target, if_match: None }, None)
+            }
         }
         Interaction::Delete { resource_type, id, if_match } => {
             single(Request::Delete { target: Target::Id { resource_type, id }, if_match: *if_match }, None)

@@ -91,7 +91,7 @@ impl Committer {
     ) -> Result<Change, JournalError> {
         let mut resolved = Vec::with_capacity(rows.len());
         for row in rows {
-            resolved.push((row.table, self.resolve(version.holder, row)?));
+            resolved.push(self.resolve(version.holder, row)?);
         }
         Ok(Change {
             commit: version.commit,

@@ -1,13 +1,14 @@
 //! Which views read which resource type, and their rows as the committer takes them.
 
 use super::erased::patients_of;
+use super::record::Record;
 use crate::fhir::definitions;
 use crate::fhir::json::Value;
 use crate::ids::TableId;
 use crate::live::schema::{Storage, TableSchema};
-use crate::live::{LiveCell, TableInfo, Tuning};
+use crate::live::{LiveCell, Marks, TableInfo, Tuning};
 use crate::search::{parameters, values};
-use crate::views::builtin::{TREATMENT, builtin_views};
+use crate::views::builtin::{TREATMENT, builtin_views, internal_views};
 use crate::views::render::write_json;
 use crate::views::{Cell, View, ViewError, has_modifier_extension};
 use bumpalo::Bump;
@@ -18,12 +19,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The version of how rows are made of views. A change that gives other rows for the same resource raises it, and every stored
 /// table is then built anew.
-const ROWS: &str = "1";
+const ROWS: &str = "2";
 
 /// What gives the rows of a live table.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    /// A view. Built-in ones leave resources with an unknown `modifierExtension` out.
+    /// A view. Built-in ones leave resources with an unknown `modifierExtension` out ([`LiveView::leaves_out_modified`]).
     View { view: Arc<View>, builtin: bool },
     /// The search values of a resource type: one row for each resource, in a table that is hidden.
     Search(&'static str),
@@ -41,10 +42,6 @@ impl Source {
     /// Whether the centre has registered it, and may take it away.
     pub(super) fn is_registered(&self) -> bool {
         matches!(self, Self::View { builtin: false, .. })
-    }
-
-    pub(super) fn is_builtin_view(&self) -> bool {
-        matches!(self, Self::View { builtin: true, .. })
     }
 }
 
@@ -105,9 +102,10 @@ impl Wanted {
         Self { schema: Arc::new(schema), fingerprint: fingerprint.to_owned(), source: Source::Search(resource_type) }
     }
 
-    /// What every database has: the built-in views, and a table of search values for each resource type.
+    /// What every database has: the built-in views, those of the program's own, and a table of search values for each resource type.
     pub(super) fn builtin() -> Vec<Self> {
-        let views = builtin_views().into_iter().map(|b| Self::of(b.table, b.description, b.view, b.definition, true));
+        let views = builtin_views().into_iter().chain(internal_views());
+        let views = views.map(|b| Self::of(b.table, b.description, b.view, b.definition, true));
         let fingerprint = values::fingerprint();
         views.chain(definitions::resource_types().map(|resource_type| Self::search(resource_type, &fingerprint))).collect()
     }
@@ -147,6 +145,7 @@ pub(super) struct Tables {
 #[derive(Debug)]
 pub(super) struct PreparedRow {
     pub(super) table: TableId,
+    pub(super) marks: Marks,
     pub(super) cells: Vec<PreparedCell>,
 }
 
@@ -183,9 +182,10 @@ impl Tables {
         let mut rows = Vec::new();
         let seen_by_views = self.of_type(resource_type).any(|v| !matches!(v.source, Source::Search(_)));
         let modified = seen_by_views && has_modifier_extension(&resource);
-        for view in self.of_type(resource_type).filter(|v| !(modified && v.source.is_builtin_view())) {
+        let record = Record::of(resource_type, &resource, seen_by_views);
+        for view in self.of_type(resource_type).filter(|v| !(modified && v.leaves_out_modified())) {
             let before = rows.len();
-            if let Err(error) = view.rows(resource, arena, &mut rows) {
+            if let Err(error) = view.rows(resource, &record, arena, &mut rows) {
                 // The resource stays readable as FHIR; the table's state says that it lacks it.
                 tracing::error!(table = view.info.schema.name, %error, "a view failed on a resource");
                 rows.truncate(before);
@@ -197,8 +197,20 @@ impl Tables {
 }
 
 impl LiveView {
+    /// Whether a resource with an unknown `modifierExtension` has no rows here. In the program's own tables it has: whoever says
+    /// no, or is to be protected, is so whatever else the resource says.
+    pub(super) fn leaves_out_modified(&self) -> bool {
+        matches!(self.source, Source::View { builtin: true, .. }) && !self.info.schema.is_internal()
+    }
+
     /// The rows of one resource.
-    pub(super) fn rows<'a>(&self, resource: Value<'a>, arena: &'a Bump, rows: &mut Vec<PreparedRow>) -> Result<(), ViewError> {
+    pub(super) fn rows<'a>(
+        &self,
+        resource: Value<'a>,
+        record: &Record<'_>,
+        arena: &'a Bump,
+        rows: &mut Vec<PreparedRow>,
+    ) -> Result<(), ViewError> {
         let columns = &self.info.schema.columns;
         let view = match &self.source {
             Source::View { view, .. } => view,
@@ -206,13 +218,13 @@ impl LiveView {
                 let Some(parameters) = parameters::of_type(resource_type) else { return Ok(()) };
                 let packed = values::values_of(parameters, resource, patients_of(resource_type, &resource).into_iter());
                 let cells = vec![PreparedCell::Cell(LiveCell::Text(packed.into()))];
-                rows.push(PreparedRow { table: self.info.id, cells });
+                rows.push(PreparedRow { table: self.info.id, marks: Marks::NONE, cells });
                 return Ok(());
             }
         };
         view.run(resource, arena, &mut |cells| {
-            let cells = cells.iter().zip(columns).map(|(cell, column)| prepared_cell(cell, column.storage)).collect();
-            rows.push(PreparedRow { table: self.info.id, cells });
+            let cells: Vec<PreparedCell> = cells.iter().zip(columns).map(|(cell, column)| prepared_cell(cell, column.storage)).collect();
+            rows.push(PreparedRow { table: self.info.id, marks: record.marks(&cells), cells });
         })
     }
 }

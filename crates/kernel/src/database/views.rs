@@ -8,6 +8,7 @@ use super::{Database, ReadError, WriteError};
 use crate::ids::{Commit, HolderId, TableId};
 use crate::journal::{JournalError, Lookup};
 use crate::limits::{MAX_VIEW_BYTES, MAX_VIEWS};
+use crate::live::Damaged;
 use crate::views::{View, ViewError};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -240,6 +241,13 @@ impl Database {
     /// A registered ViewDefinition as it was sent.
     pub fn view_definition(&self, id: &str) -> Result<Option<String>, ReadError> {
         Ok(self.document(KIND, id)?.map(|d| d.json))
+    }
+
+    /// A reader has found a file of the live tables damaged: its table is built anew.
+    pub fn report(&self, damaged: &Damaged) {
+        if let Some(table) = self.snapshot().table_of_file(&damaged.file) {
+            self.report_damage(table);
+        }
     }
 
     /// A reader has found a file of this table damaged: it is built anew from the journal, and then takes the damaged one's place.

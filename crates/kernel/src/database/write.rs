@@ -65,6 +65,13 @@ pub enum Interaction {
         /// The resource's JSON.
         body: Vec<u8>,
     },
+    /// A person's opt-out (Regulation (EU) 2025/327, Art. 71), or its reversal: a Consent whose id nobody else may write.
+    OptOut {
+        /// The logical id of the Patient.
+        patient: String,
+        /// Whether the person is out.
+        out: bool,
+    },
     /// `DELETE [type]/[id]`.
     Delete {
         /// The resource type.

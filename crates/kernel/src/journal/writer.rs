@@ -3,6 +3,7 @@
 use super::lookup::identifier_hash;
 use super::{JournalError, Lookup};
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
+use crate::live::MAX_HOLDER;
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
 
@@ -64,7 +65,8 @@ impl Writer {
 
     pub(crate) fn register_holder(&mut self, name: &str) -> Result<HolderId, JournalError> {
         let highest = self.lookup().holders()?.last().map_or(0, |(id, _)| id.0);
-        let next = highest.checked_add(1).ok_or_else(|| JournalError::Inconsistent("more than 65,535 holders".to_owned()))?;
+        let next = highest.checked_add(1).filter(|next| *next <= MAX_HOLDER);
+        let next = next.ok_or_else(|| JournalError::Inconsistent(format!("more than {MAX_HOLDER} holders")))?;
         self.run("INSERT INTO holder (id, name) VALUES (?1, ?2)", params![next, name])?;
         Ok(HolderId(next))
     }

@@ -1,6 +1,7 @@
 //! What one new version of a resource does to the live tables, and its form in the tail log.
 
 use super::column::LiveCell;
+use super::marks::Marks;
 use super::wire::{Reader, put_bytes, put_number, put_signed};
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId};
 
@@ -17,12 +18,23 @@ pub struct Change {
     pub kind: String,
     /// The commit that wrote the version before.
     pub previous: Option<Commit>,
-    /// Its rows, by table.
-    pub rows: Vec<(TableId, Vec<LiveCell>)>,
+    /// Its rows.
+    pub rows: Vec<ChangedRow>,
     /// By how much it changes the number of current resources of its kind: 1, 0 or -1.
     pub appeared: i64,
     /// Whether a `modifierExtension` keeps it out of the built-in views.
     pub modified: bool,
+}
+
+/// A row that begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChangedRow {
+    /// In which table.
+    pub table: TableId,
+    /// What is known of it besides its cells.
+    pub marks: Marks,
+    /// Its cells.
+    pub cells: Vec<LiveCell>,
 }
 
 impl Change {
@@ -35,10 +47,10 @@ impl Change {
         put_signed(self.appeared, out);
         out.push(u8::from(self.modified));
         put_number(self.rows.len() as u64, out);
-        for (table, cells) in &self.rows {
-            put_number(table.0.into(), out);
-            put_number(cells.len() as u64, out);
-            cells.iter().for_each(|cell| write_cell(cell, out));
+        for row in &self.rows {
+            put_number(u64::from(row.table.0) | u64::from(row.marks.number()) << 32, out);
+            put_number(row.cells.len() as u64, out);
+            row.cells.iter().for_each(|cell| write_cell(cell, out));
         }
     }
 
@@ -53,10 +65,11 @@ impl Change {
         let modified = from.byte()? != 0;
         let mut rows = Vec::new();
         for _ in 0..from.number()? {
-            let table = TableId(from.number()?.try_into().ok()?);
+            let number = from.number()?;
+            let marks = Marks::of_number(u8::try_from(number >> 32).ok().filter(|marks| *marks < 4)?);
             let cells = from.number()?;
             let cells: Option<Vec<LiveCell>> = (0..cells).map(|_| read_cell(from)).collect();
-            rows.push((table, cells?));
+            rows.push(ChangedRow { table: TableId(number as u32), marks, cells: cells? });
         }
         Some(Self { commit, holder, resource, kind, previous, rows, appeared, modified })
     }
@@ -149,9 +162,11 @@ mod tests {
             (commit, holder, resource, previous) in (1u64.., any::<u16>(), any::<u64>(), any::<u64>()),
             kind in "[A-Za-z]{0,20}",
             (appeared, modified) in (-1i64..=1, any::<bool>()),
-            rows in prop::collection::vec((any::<u32>().prop_map(TableId), prop::collection::vec(cell(), 0..8)), 0..4),
+            rows in prop::collection::vec((any::<u32>().prop_map(TableId), 0u8..4, prop::collection::vec(cell(), 0..8)), 0..4),
             cut in any::<prop::sample::Index>(),
         ) {
+            let row = |(table, marks, cells)| ChangedRow { table, marks: Marks::of_number(marks), cells };
+            let rows = rows.into_iter().map(row).collect();
             let change = Change {
                 commit: Commit(commit),
                 holder: HolderId(holder),

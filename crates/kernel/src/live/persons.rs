@@ -2,6 +2,7 @@
 
 use crate::ids::PatientOrdinal;
 use arrow::array::{Array, UInt32Array};
+use roaring::RoaringBitmap;
 use std::sync::Arc;
 
 /// How many patients stand together: so many are copied when one of them changes.
@@ -52,6 +53,24 @@ impl PersonMap {
         self.renamed = self.renamed + usize::from(person != patient) - usize::from(before != patient.0);
     }
 
+    /// The patients that are called by another one's ordinal, and by which.
+    pub fn renamed(&self) -> impl Iterator<Item = (u32, u32)> {
+        let chunks = self.chunks.iter().enumerate().filter_map(|(n, chunk)| Some((n * CHUNK, chunk.as_ref()?)));
+        let chunks = chunks.flat_map(|(first, chunk)| chunk.iter().enumerate().map(move |(at, person)| ((first + at) as u32, *person)));
+        chunks.filter(|(patient, person)| patient != person)
+    }
+
+    /// All patients that are one person with one of these.
+    pub fn whole(&self, patients: &RoaringBitmap) -> RoaringBitmap {
+        let mut whole = patients.clone();
+        if !self.is_identity() && !patients.is_empty() {
+            let persons: RoaringBitmap = patients.iter().map(|patient| self.of(patient)).collect();
+            whole.extend(self.renamed().filter(|(_, person)| persons.contains(*person)).map(|(patient, _)| patient));
+            whole |= persons;
+        }
+        whole
+    }
+
     /// A column of patients as persons; `None` if that is the same.
     pub(super) fn column(&self, patients: &UInt32Array) -> Option<UInt32Array> {
         if self.is_identity() {
@@ -93,6 +112,12 @@ mod tests {
                     prop_assert_eq!(map.person(PatientOrdinal(patient)), PatientOrdinal(person));
                 }
                 prop_assert_eq!(map.is_identity(), model.iter().all(|(a, b)| a == b));
+                let person = |patient: u32| model.get(&patient).copied().unwrap_or(patient);
+                let some: RoaringBitmap = (0..3_100).step_by(7).collect();
+                let persons: RoaringBitmap = some.iter().map(person).collect();
+                let whole = (0..3_100).filter(|patient| some.contains(*patient) || persons.contains(person(*patient)));
+                let named = some.iter().map(person);
+                prop_assert_eq!(map.whole(&some), whole.chain(named).collect::<RoaringBitmap>());
             }
         }
     }

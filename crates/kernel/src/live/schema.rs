@@ -92,7 +92,7 @@ pub struct TableSchema {
     pub columns: Vec<LiveColumn>,
     /// Whom its rows are about.
     pub about: About,
-    /// Whether it is the program's own: [`super::Snapshot::hidden_table`] finds it, and nothing that a permit, the catalogue or SQL
+    /// Whether it holds search values: [`super::Snapshot::hidden_table`] finds it, and nothing that a permit, the catalogue or SQL
     /// looks at.
     pub hidden: bool,
 }
@@ -113,11 +113,16 @@ impl TableSchema {
         Self { name: name.to_owned(), description: description.to_owned(), columns, about: view.about(), hidden: false }
     }
 
-    /// A table of the program's own, of one column of text, whose rows are about whom their text says.
+    /// A hidden table of one column of text, whose rows are about whom their text says.
     pub fn hidden(name: String, description: &str, column: &str) -> Self {
         let of = |name: &str, storage| LiveColumn { name: name.to_owned(), storage, description: description.to_owned() };
         let columns = vec![of(column, Storage::String), of("holder", Storage::Holder)];
         Self { name, description: description.to_owned(), columns, about: About::Nobody, hidden: true }
+    }
+
+    /// Whether it is one of the program's own, which no permit opens: their names begin with what no view's may begin with.
+    pub fn is_internal(&self) -> bool {
+        self.name.starts_with('_')
     }
 
     /// The position of a column.

@@ -7,16 +7,19 @@ use super::column::{ColumnReader, ColumnWriter, LiveCell};
 use super::ends::Ends;
 use super::file::{Contents, Damaged, Stored};
 use super::grow::{Reader, Writer};
+use super::marks::{Marks, any_marked};
 use super::schema::TableSchema;
 use super::statistics::Condition;
 use crate::ids::{Commit, HolderId, ResourceOrdinal};
 use arrow::array::ArrayRef;
 use arrow::buffer::ScalarBuffer;
 use std::any::Any;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// The rows of a segment, as readers see them.
 pub(super) struct Segment {
+    id: u64,
     rows: Rows,
     ends: Arc<Ends>,
     attached: Attached,
@@ -28,7 +31,7 @@ pub(super) type Attached = Arc<OnceLock<Arc<dyn Any + Send + Sync>>>;
 
 enum Rows {
     Memory(Growing),
-    File(Box<Stored>),
+    File(Box<Stored>, OnceLock<bool>),
 }
 
 /// A list of segments. Lists are replaced, never changed.
@@ -60,6 +63,13 @@ pub struct RowHead {
     pub resource: ResourceOrdinal,
     /// The holder that wrote it.
     pub holder: HolderId,
+    /// What is known of it besides.
+    pub marks: Marks,
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl SegmentWriter {
@@ -72,7 +82,8 @@ impl SegmentWriter {
             resources: resources.reader(),
             holders: holders.reader(),
         };
-        let segment = Segment { rows: Rows::Memory(rows), ends: Arc::new(Ends::none(most)), attached: Attached::default() };
+        let ends = Arc::new(Ends::none(most));
+        let segment = Segment { id: next_id(), rows: Rows::Memory(rows), ends, attached: Attached::default() };
         (Self { columns, begins, resources, holders, most }, segment)
     }
 
@@ -88,7 +99,7 @@ impl SegmentWriter {
             pushed &= column.push(cell);
         }
         // `begins` last: its length is the segment's, so a row is whole when it shows.
-        pushed && self.resources.push(head.resource.0) && self.holders.push(head.holder.0) && self.begins.push(head.begin.0)
+        pushed && self.resources.push(head.resource.0) && self.holders.push(head.marks.with(head.holder)) && self.begins.push(head.begin.0)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -99,7 +110,12 @@ impl SegmentWriter {
 impl Segment {
     /// A segment in a file.
     pub(super) fn stored(file: Stored, ends: Arc<Ends>, attached: Attached) -> Self {
-        Self { rows: Rows::File(Box::new(file)), ends, attached }
+        Self { id: next_id(), rows: Rows::File(Box::new(file), OnceLock::new()), ends, attached }
+    }
+
+    /// A number that no other segment of this process has.
+    pub(super) fn id(&self) -> u64 {
+        self.id
     }
 
     /// What readers have attached to it.
@@ -111,7 +127,7 @@ impl Segment {
     pub(super) fn len(&self) -> usize {
         match &self.rows {
             Rows::Memory(rows) => rows.begins.slice().len(),
-            Rows::File(file) => file.len(),
+            Rows::File(file, _) => file.len(),
         }
     }
 
@@ -119,7 +135,7 @@ impl Segment {
     pub(super) fn range(&self) -> Option<(u64, u64)> {
         match &self.rows {
             Rows::Memory(rows) => Some((*rows.begins.slice().first()?, *rows.begins.slice().last()?)),
-            Rows::File(file) => Some(file.range()),
+            Rows::File(file, _) => Some(file.range()),
         }
     }
 
@@ -127,7 +143,7 @@ impl Segment {
     pub(super) fn file_name(&self) -> Option<&str> {
         match &self.rows {
             Rows::Memory(_) => None,
-            Rows::File(file) => Some(file.name()),
+            Rows::File(file, _) => Some(file.name()),
         }
     }
 
@@ -138,21 +154,33 @@ impl Segment {
     pub(super) fn begins(&self) -> Result<&[u64], Damaged> {
         match &self.rows {
             Rows::Memory(rows) => Ok(rows.begins.slice()),
-            Rows::File(file) => file.begins(),
+            Rows::File(file, _) => file.begins(),
         }
     }
 
     pub(super) fn resources(&self) -> Result<&[u64], Damaged> {
         match &self.rows {
             Rows::Memory(rows) => Ok(rows.resources.slice()),
-            Rows::File(file) => file.resources(),
+            Rows::File(file, _) => file.resources(),
         }
     }
 
     pub(super) fn holders(&self) -> Result<&[u16], Damaged> {
         match &self.rows {
             Rows::Memory(rows) => Ok(rows.holders.slice()),
-            Rows::File(file) => file.holders(),
+            Rows::File(file, _) => file.holders(),
+        }
+    }
+
+    /// Whether a row of it has a mark. A file is looked through once.
+    pub(super) fn has_marks(&self) -> Result<bool, Damaged> {
+        let look = || self.holders().map(any_marked);
+        match &self.rows {
+            Rows::Memory(_) => look(),
+            Rows::File(_, known) => match known.get() {
+                Some(known) => Ok(*known),
+                None => look().map(|found| *known.get_or_init(|| found)),
+            },
         }
     }
 
@@ -163,7 +191,7 @@ impl Segment {
                 Some(column) => Ok(column.array(len)),
                 None => Err(Damaged { file: "memory".to_owned(), what: format!("there is no column {position}") }),
             },
-            Rows::File(file) => {
+            Rows::File(file, _) => {
                 let column = file.column(position)?;
                 Ok(if column.len() == len { column } else { column.slice(0, len) })
             }
@@ -174,14 +202,14 @@ impl Segment {
     pub(super) fn may_meet(&self, condition: &Condition) -> bool {
         match &self.rows {
             Rows::Memory(_) => true,
-            Rows::File(file) => file.may_meet(condition),
+            Rows::File(file, _) => file.may_meet(condition),
         }
     }
 
-    /// Whether nobody at `at` sees a row of it: it begins later, or all its rows have ended.
-    pub(super) fn is_outside(&self, at: Commit) -> bool {
+    /// Whether nobody who looks at commits from `since` to `at` sees a row of it: it begins later, or all its rows had ended.
+    pub(super) fn is_outside(&self, since: Commit, at: Commit) -> bool {
         let begins_later = self.range().is_none_or(|(first, _)| first > at.0);
-        begins_later || (self.ends.ended() as usize == self.len() && self.ends.newest() <= at.0)
+        begins_later || (self.ends.ended() as usize == self.len() && self.ends.newest() <= since.0)
     }
 
     /// Whether rows that began at `begin` can be in here.

@@ -1,12 +1,15 @@
 //! All live tables at one commit.
 
+use super::ends::ERASED;
 use super::file::Damaged;
+use super::filter::RowFilter;
+use super::marks::is_of;
 use super::persons::PersonMap;
 use super::schema::{Storage, TableSchema};
 use super::segment::{Segment, Segments};
 use super::statistics::Condition;
-use crate::ids::{Commit, HolderId, ResourceOrdinal};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::FilterBuilder;
 use arrow::datatypes::{Field, Schema, UInt32Type};
@@ -23,8 +26,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Snapshot {
     commit: Commit,
     time: Timestamp,
+    /// Those of the program's own last.
     tables: Arc<[TableSnapshot]>,
-    /// The program's own tables. Those without rows may be left out.
+    /// Tables of search values. Those without rows may be left out.
     hidden: Arc<[TableSnapshot]>,
 }
 
@@ -39,6 +43,8 @@ pub struct TableSnapshot {
     /// Why it cannot be read, until it has been built anew.
     pub(super) damaged: Option<Arc<Damaged>>,
     pub(super) at: Commit,
+    /// The oldest commit of which rows are asked for: older than `at` where rows of somebody are seen as they stood then.
+    pub(super) since: Commit,
     /// Patients whose rows nobody sees, at whatever commit.
     pub(super) hidden: Arc<RoaringBitmap>,
     /// Which Patients are one person.
@@ -48,13 +54,34 @@ pub struct TableSnapshot {
 /// A part of a live table that is scanned in one go: at most [`crate::limits::SEGMENT_ROWS`] rows.
 #[derive(Clone)]
 pub struct Part {
-    schema: Arc<TableSchema>,
-    segment: Arc<Segment>,
-    damaged: Option<Arc<Damaged>>,
-    len: usize,
-    at: Commit,
-    hidden: Arc<RoaringBitmap>,
-    persons: Arc<PersonMap>,
+    pub(super) schema: Arc<TableSchema>,
+    pub(super) segment: Arc<Segment>,
+    pub(super) damaged: Option<Arc<Damaged>>,
+    pub(super) len: usize,
+    pub(super) at: Commit,
+    pub(super) hidden: Arc<RoaringBitmap>,
+    pub(super) persons: Arc<PersonMap>,
+}
+
+/// What the standing rows of a segment depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentState {
+    rows: usize,
+    ended: u32,
+    hidden: u64,
+}
+
+/// When a row was there, as a reader at some commit knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// The row's number in its part.
+    pub row: usize,
+    /// The resource whose version it shows.
+    pub resource: ResourceOrdinal,
+    /// From which commit on.
+    pub begin: Commit,
+    /// Until which, exclusive; `None` if it still stands.
+    pub end: Option<Commit>,
 }
 
 /// Which rows of a part a reader sees.
@@ -68,22 +95,12 @@ pub enum Visible {
     Rows(BooleanBuffer),
 }
 
-/// Which rows a reader may see. Rows outside do not exist.
-#[derive(Clone, Debug, Default)]
-pub struct RowFilter {
-    /// Only rows of these patients (`None`: of all).
-    pub patients: Option<Arc<RoaringBitmap>>,
-    /// Also rows about no patient (tables such as `research_study`).
-    pub without_patient: bool,
-    /// Only rows that this holder wrote.
-    pub holder: Option<HolderId>,
-}
-
 impl Snapshot {
     /// All live tables at `commit`, which was made at `time`.
-    pub fn new(commit: Commit, time: Timestamp, tables: Vec<TableSnapshot>) -> Self {
-        let (hidden, tables): (Vec<_>, Vec<_>) = tables.into_iter().partition(|t| t.schema.hidden);
-        Self { commit, time, tables: tables.into(), hidden: hidden.into() }
+    pub fn new(commit: Commit, time: Timestamp, tables: impl IntoIterator<Item = TableSnapshot>) -> Self {
+        let (hidden, seen): (Vec<_>, Vec<_>) = tables.into_iter().partition(|t| t.schema.hidden);
+        let (own, others): (Vec<_>, Vec<_>) = seen.into_iter().partition(|t| t.schema.is_internal());
+        Self { commit, time, tables: others.into_iter().chain(own).collect(), hidden: hidden.into() }
     }
 
     /// The same with these persons.
@@ -111,8 +128,25 @@ impl Snapshot {
     #[must_use]
     pub fn as_of(&self, commit: Commit, time: Timestamp) -> Self {
         let at = commit.min(self.commit);
-        let as_of = |tables: &[TableSnapshot]| tables.iter().map(|t| TableSnapshot { at, ..t.clone() }).collect();
+        let as_of = |tables: &[TableSnapshot]| tables.iter().map(|t| TableSnapshot { at, since: at, ..t.clone() }).collect();
         Self { commit: at, time, tables: as_of(&self.tables), hidden: as_of(&self.hidden) }
+    }
+
+    /// The same, of which rows are also asked for as they stood at an older commit, for persons of [`RowFilter::until`].
+    #[must_use]
+    pub fn back_to(self, oldest: Commit) -> Self {
+        let tables = self.tables.iter().map(|t| TableSnapshot { since: t.since.min(oldest), ..t.clone() }).collect();
+        Self { tables, ..self }
+    }
+
+    /// The person of a Patient.
+    pub fn person_of(&self, patient: u32) -> u32 {
+        self.tables.first().map_or(patient, |t| t.persons.person(PatientOrdinal(patient)).0)
+    }
+
+    /// All Patients that are one person with one of these.
+    pub fn whole_persons(&self, patients: &RoaringBitmap) -> RoaringBitmap {
+        self.tables.first().map_or_else(|| patients.clone(), |t| t.persons.whole(patients))
     }
 
     /// The commit that is seen.
@@ -125,17 +159,26 @@ impl Snapshot {
         self.time
     }
 
-    /// The live tables, in order of registration.
+    /// The live tables, in order of registration; without those of the program's own.
     pub fn tables(&self) -> &[TableSnapshot] {
-        &self.tables
+        let public = self.tables.partition_point(|t| !t.schema.is_internal());
+        self.tables.get(..public).unwrap_or_default()
     }
 
-    /// A live table by name.
+    /// The table that a file is of.
+    pub fn table_of_file(&self, file: &str) -> Option<&str> {
+        // The file of a segment's ends is called after the segment's.
+        let of = |s: &Arc<Segment>| s.file_name().is_some_and(|name| file.starts_with(name));
+        let table = self.tables.iter().chain(self.hidden.iter()).find(|t| t.segments.iter().chain(t.history.iter()).any(of))?;
+        Some(&table.schema.name)
+    }
+
+    /// A live table by name, also one of the program's own.
     pub fn table(&self, name: &str) -> Option<&TableSnapshot> {
         self.tables.iter().find(|t| t.schema.name == name)
     }
 
-    /// One of the program's own tables by name; `None` also if it has no rows and was left out.
+    /// A hidden table by name; `None` also if it has no rows and was left out.
     pub fn hidden_table(&self, name: &str) -> Option<&TableSnapshot> {
         self.hidden.iter().find(|t| t.schema.name == name)
     }
@@ -200,6 +243,11 @@ impl TableSnapshot {
         self.at
     }
 
+    /// Which Patients are one person.
+    pub fn persons(&self) -> &PersonMap {
+        &self.persons
+    }
+
     /// Its parts, oldest commits first, and then those of its history. Parts of which nothing can be visible are left out.
     pub fn parts(&self) -> Vec<Part> {
         let tail = self.segments.len().wrapping_sub(1);
@@ -212,9 +260,14 @@ impl TableSnapshot {
             hidden: Arc::clone(&self.hidden),
             persons: Arc::clone(&self.persons),
         };
-        let seen = |p: &Part| !p.segment.is_outside(self.at);
+        let seen = |p: &Part| !p.segment.is_outside(self.since, self.at);
         let history = self.history.iter().map(|segment| part((usize::MAX, segment)));
         self.segments.iter().enumerate().map(part).chain(history).filter(seen).collect()
+    }
+
+    /// All its parts that have begun, with rows that have ended too: for [`Part::lives`].
+    pub fn past_parts(&self) -> Vec<Part> {
+        Self { since: Commit(0), ..self.clone() }.parts()
     }
 }
 
@@ -238,7 +291,8 @@ impl Heads<'_> {
 
     /// Whether a row is seen at the part's commit, by its holder.
     pub fn stands(&self, row: usize, holder: HolderId) -> bool {
-        let begun = self.begins.get(row).is_some_and(|begin| *begin <= self.at) && self.holders.get(row) == Some(&holder.0);
+        let begun =
+            self.begins.get(row).is_some_and(|begin| *begin <= self.at) && self.holders.get(row).is_some_and(|kept| is_of(*kept, holder));
         begun
             && match self.ends.and_then(|ends| ends.get(row)).map_or(0, |end| end.load(Ordering::Acquire)) {
                 0 => true,
@@ -276,6 +330,29 @@ impl Part {
         Arc::clone(attached).downcast::<T>().ok()
     }
 
+    /// The number of the segment that it is of.
+    pub fn segment_id(&self) -> u64 {
+        self.segment.id()
+    }
+
+    /// What its standing rows depend on, or `None` where rows have ended that stand at this commit.
+    pub fn state(&self) -> Option<SegmentState> {
+        // In this order: whoever sees that a row more has ended sees its commit too.
+        let ended = self.segment.ends().ended();
+        let newest = self.segment.ends().newest().max(self.segment.range().map_or(0, |(_, last)| last));
+        (newest <= self.at.0).then(|| SegmentState { rows: self.len, ended, hidden: self.hidden.len() })
+    }
+
+    /// All cells of a column by its name, as [`Self::column`]; `None` if there is no such column.
+    pub fn column_named(&self, name: &str) -> Result<Option<ArrayRef>, Damaged> {
+        self.schema.index_of(name).map(|position| self.column(position)).transpose()
+    }
+
+    /// The Patient of each row, whichever person they are part of; `None` where rows do not say whose they are.
+    pub fn patients(&self) -> Result<Option<ArrayRef>, Damaged> {
+        self.schema.patient_column().map(|position| self.segment.column(position, self.len)).transpose()
+    }
+
     /// How many rows it holds, visible or not; an upper bound of what a scan returns.
     pub fn len(&self) -> usize {
         self.len
@@ -290,62 +367,6 @@ impl Part {
     pub fn may_meet(&self, condition: &Condition) -> bool {
         // What is known of a stored column is of patients, and a person may have several.
         matches!(condition, Condition::Patient { .. }) && !self.persons.is_identity() || self.segment.may_meet(condition)
-    }
-
-    /// Which rows are visible and pass `filter`. It costs next to nothing where every row has begun, none has ended and the
-    /// filter lets everyone through.
-    pub fn visible(&self, filter: &RowFilter) -> Result<Visible, Damaged> {
-        if let Some(damaged) = &self.damaged {
-            return Err(Damaged::clone(damaged));
-        }
-        let stored = self.schema.patient_column().map(|position| self.segment.column(position, self.len)).transpose()?;
-        let patients = stored.as_ref().and_then(|p| p.as_primitive_opt::<UInt32Type>());
-        if patients.is_none() && !filter.without_patient {
-            return Ok(Visible::Nothing);
-        }
-        let mut mask = self.standing()?;
-        if let Some(holder) = filter.holder {
-            let holders = self.segment.holders()?;
-            mask.keep(self.len, |row| holders.get(row) == Some(&holder.0));
-        }
-        if let Some(ordinals) = patients {
-            if !filter.without_patient && ordinals.null_count() > 0 {
-                mask.keep(self.len, |row| ordinals.is_valid(row));
-            }
-            if let Some(population) = &filter.patients {
-                let persons = self.persons.column(ordinals);
-                let persons = persons.as_ref().unwrap_or(ordinals);
-                let within = |row: usize| persons.values().get(row).is_some_and(|person| population.contains(*person));
-                mask.keep(self.len, |row| persons.is_null(row) || within(row));
-            }
-            // Whoever is erased is so as a Patient, not as a person of several.
-            if !self.hidden.is_empty() {
-                let hidden = |row: usize| ordinals.values().get(row).is_some_and(|ordinal| self.hidden.contains(*ordinal));
-                mask.keep(self.len, |row| ordinals.is_null(row) || !hidden(row));
-            }
-        }
-        self.keep_known(&mut mask, filter)?;
-        Ok(mask.simplified())
-    }
-
-    /// A row that names further persons needs all of them in the population, and none of them erased.
-    fn keep_known(&self, mask: &mut Visible, filter: &RowFilter) -> Result<(), Damaged> {
-        if filter.patients.is_none() && self.hidden.is_empty() {
-            return Ok(());
-        }
-        for position in self.schema.other_patient_columns() {
-            let (stored, column) = (self.segment.column(position, self.len)?, self.column(position)?);
-            let (Some(patients), Some(persons)) = (stored.as_primitive_opt::<UInt32Type>(), column.as_primitive_opt::<UInt32Type>()) else {
-                continue;
-            };
-            // The population is of persons; erased is a Patient.
-            let within = |person: u32| filter.patients.as_ref().is_none_or(|p| p.contains(person));
-            mask.keep(self.len, |row| {
-                let known = |(patient, person): (&u32, &u32)| within(*person) && !self.hidden.contains(*patient);
-                patients.is_null(row) || patients.values().get(row).zip(persons.values().get(row)).is_some_and(known)
-            });
-        }
-        Ok(())
     }
 
     /// All cells of the column at `position` (in [`TableSchema::columns`]), visible or not, typed as
@@ -383,8 +404,22 @@ impl Part {
         Ok(filtered.expect("the arrays of a part have its length and its types"))
     }
 
+    /// The life of each row that had begun by the commit that is seen, also of those that have ended. What was erased is not there.
+    pub fn lives(&self) -> Result<Vec<Life>, Damaged> {
+        if let Some(damaged) = &self.damaged {
+            return Err(Damaged::clone(damaged));
+        }
+        let rows = self.segment.begins()?.iter().zip(self.segment.resources()?).take(self.len).enumerate();
+        let life = |(row, (begin, resource)): (usize, (&u64, &u64))| {
+            let end = self.segment.ends().of(row);
+            let end = if end == Some(ERASED) { return None } else { end.filter(|end| *end <= self.at.0).map(Commit) };
+            Some(Life { row, resource: ResourceOrdinal(*resource), begin: Commit(*begin), end })
+        };
+        Ok(rows.take_while(|(_, (begin, _))| **begin <= self.at.0).filter_map(life).collect())
+    }
+
     /// Which rows stand at the commit: begin <= t < end.
-    fn standing(&self) -> Result<Visible, Damaged> {
+    pub(super) fn standing(&self) -> Result<Visible, Damaged> {
         let begun = match self.segment.range() {
             Some((_, last)) if last <= self.at.0 => self.len,
             _ => {
@@ -417,7 +452,7 @@ impl Visible {
     }
 
     /// Of `rows` rows, those that are in it and that `which` says too.
-    fn keep(&mut self, rows: usize, which: impl Fn(usize) -> bool) {
+    pub(super) fn keep(&mut self, rows: usize, which: impl Fn(usize) -> bool) {
         let which = BooleanBuffer::collect_bool(rows, which);
         match self {
             Visible::Nothing => {}
@@ -426,7 +461,7 @@ impl Visible {
         }
     }
 
-    fn simplified(self) -> Self {
+    pub(super) fn simplified(self) -> Self {
         match self {
             Visible::Rows(mask) => match mask.count_set_bits() {
                 0 => Visible::Nothing,

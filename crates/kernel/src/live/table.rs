@@ -203,6 +203,7 @@ impl LiveTable {
             tail_len,
             damaged: self.damaged.clone(),
             at,
+            since: at,
             hidden: Arc::default(),
             persons: Arc::default(),
         }

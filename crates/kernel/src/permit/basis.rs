@@ -56,6 +56,8 @@ pub enum PopulationKind {
     Everyone,
     /// The subjects of studies.
     StudySubjects,
+    /// Whoever has rows that meet criteria.
+    Criteria,
     /// The patients of one holder, as that holder knows them.
     OwnPatients,
 }
@@ -98,11 +100,13 @@ pub struct Rules {
     pub retention: bool,
     /// Who can be out.
     pub opt_out: OptOut,
+    /// Whether the population must name the versions of consent that allow it.
+    pub consent_versions: bool,
 }
 
 use Cadence::{Daily, Frozen, Live, Monthly, Weekly};
 use Delivery::{Enclave, Remote};
-use PopulationKind::{Everyone, OwnPatients, StudySubjects};
+use PopulationKind::{Criteria, Everyone, OwnPatients, StudySubjects};
 
 const ALL_CADENCES: &[Cadence] = &[Live, Daily, Weekly, Monthly, Frozen];
 
@@ -119,10 +123,11 @@ const STRICT: Rules = Rules {
     provision: false,
     retention: false,
     opt_out: OptOut::None,
+    consent_versions: false,
 };
 
 const EHDS_PERMIT: Rules =
-    Rules { populations: &[Everyone], cadences: ALL_CADENCES, live_is_justified: true, opt_out: OptOut::Article71, ..STRICT };
+    Rules { populations: &[Everyone, Criteria], cadences: ALL_CADENCES, live_is_justified: true, opt_out: OptOut::Article71, ..STRICT };
 
 /// Statistics keep to the calendar of epochs, so `live` cannot be.
 const EHDS_REQUEST: Rules = Rules {
@@ -137,7 +142,7 @@ const EHDS_REQUEST: Rules = Rules {
 /// Pseudonymised here. A register that the law allows to identify persons does so through its own provision's interface, which a
 /// later release brings together with opt-outs under that law.
 const STATUTORY_REGISTER: Rules = Rules {
-    populations: &[Everyone],
+    populations: &[Everyone, Criteria],
     cadences: ALL_CADENCES,
     deliveries: &[Enclave, Remote],
     provision: true,
@@ -154,8 +159,14 @@ const TRIAL_PROTOCOL: Rules = Rules {
     ..STRICT
 };
 
-const DIRECT_ACCESS: Rules =
-    Rules { identified: true, populations: &[StudySubjects], cadences: &[Live, Frozen], opt_out: OptOut::StudyConsent, ..STRICT };
+const DIRECT_ACCESS: Rules = Rules {
+    identified: true,
+    populations: &[StudySubjects],
+    cadences: &[Live, Frozen],
+    opt_out: OptOut::StudyConsent,
+    consent_versions: true,
+    ..STRICT
+};
 
 const INSPECTION: Rules =
     Rules { identified: true, populations: &[Everyone, StudySubjects], cadences: &[Live, Frozen], provision: true, ..STRICT };
@@ -241,6 +252,7 @@ impl fmt::Display for PopulationKind {
         f.write_str(match self {
             Everyone => "everyone",
             StudySubjects => "study_subjects",
+            Criteria => "criteria",
             OwnPatients => "own_patients",
         })
     }

@@ -2,15 +2,16 @@
 
 use super::basis::{Basis, Cadence, Delivery, PopulationKind};
 use crate::live::schema::Storage;
+use crate::population::Formula;
 use jiff::Timestamp;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor, value::SeqAccessDeserializer};
 use serde::{Deserialize, Serialize, Serializer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
 
 /// A permit's fields.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
     /// Its id: 1 to 64 of A-Z a-z 0-9 - . _
@@ -37,6 +38,12 @@ pub struct Document {
     pub cadence_reason: Option<String>,
     /// Where its rows may be shown.
     pub delivery: Delivery,
+    /// Whether its reader is blinded, where the population is of studies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blinding: Option<Blinding>,
+    /// What one question may cost; the server's own bounds hold besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// From when, inclusive.
     pub valid_from: Timestamp,
     /// Until when, exclusive.
@@ -56,6 +63,63 @@ pub struct Provision {
     /// How long rows may be kept: an ISO 8601 duration, such as `P10Y`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<String>,
+    /// Whether it lets persons be out who have opted out (Regulation (EU) 2025/327, Art. 71). It does not if that is left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub opt_out: bool,
+}
+
+/// What a blinded reader of a study must not see, or that nothing is hidden.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Blinding {
+    /// An open-label study, or a reader who is not blinded.
+    Open,
+    /// These do not exist, but for subjects who were unblinded.
+    Blinded {
+        /// Columns that tell the arm, such as a kit's number.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        columns: Vec<BlindedColumns>,
+        /// Rows that tell it, such as laboratory values.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        rows: Vec<BlindedRows>,
+    },
+}
+
+/// Columns of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlindedColumns {
+    /// The table.
+    pub table: String,
+    /// Its columns.
+    pub columns: Vec<String>,
+}
+
+/// Rows of a table: those with one of these codes in a column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlindedRows {
+    /// The table.
+    pub table: String,
+    /// The column, of codes or texts.
+    pub column: String,
+    /// What stands in it.
+    pub codes: Vec<String>,
+}
+
+/// What one question may cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Seconds from its admission to its last row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_s: Option<u32>,
+    /// Mebibytes that its operators may hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u32>,
+    /// Rows of its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
 }
 
 /// Which tables exist under a permit. In JSON `"all"` or a list.
@@ -130,7 +194,7 @@ impl Transform {
 }
 
 /// Whose rows exist under a permit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Population {
     /// Everyone.
@@ -139,7 +203,12 @@ pub enum Population {
     StudySubjects {
         /// A study of several sites is a ResearchStudy at each of them.
         studies: Vec<StudyReference>,
+        /// The versions of consent that allow it: the subject's Consent must stand with one of them. Any if it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        consent_versions: Option<BTreeSet<String>>,
     },
+    /// Whoever meets this, at the commit that is asked about.
+    Criteria(Formula),
     /// The patients of one holder, as that holder knows them.
     OwnPatients {
         /// The holder's name.
@@ -153,6 +222,7 @@ impl Population {
         match self {
             Population::Everyone => PopulationKind::Everyone,
             Population::StudySubjects { .. } => PopulationKind::StudySubjects,
+            Population::Criteria(_) => PopulationKind::Criteria,
             Population::OwnPatients { .. } => PopulationKind::OwnPatients,
         }
     }

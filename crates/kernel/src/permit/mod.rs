@@ -22,9 +22,12 @@ pub mod release;
 mod tests;
 
 pub use basis::{Basis, Cadence, Delivery, OptOut, PopulationKind, Rules};
-pub use document::{Columns, Decision, Document, Population, Provision, Status, StudyReference, TableGrant, Tables, Transform};
+pub use document::{
+    BlindedColumns, BlindedRows, Blinding, Columns, Decision, Document, Limits, Population, Provision, Status, StudyReference, TableGrant,
+    Tables, Transform,
+};
 
-use crate::limits::{MAX_PERMIT_BYTES, MAX_PERMIT_ITEMS, MAX_PERMIT_TEXT_BYTES};
+use crate::limits::{MAX_BLINDED, MAX_PERMIT_BYTES, MAX_PERMIT_ITEMS, MAX_PERMIT_TEXT_BYTES};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 
@@ -62,7 +65,7 @@ pub enum PermitError {
 }
 
 /// A permit that keeps the rules of its legal basis.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Permit {
     document: Document,
 }
@@ -82,6 +85,8 @@ impl Permit {
         check_texts(&document)?;
         check_tables(&document)?;
         check_population(&document)?;
+        check_blinding(&document)?;
+        check_limits(&document)?;
         check_times(&document)?;
         check_basis(&document)?;
         Ok(Self { document })
@@ -102,6 +107,8 @@ impl Permit {
                 cadence: Cadence::Live,
                 cadence_reason: None,
                 delivery: Delivery::Remote,
+                blinding: None,
+                limits: None,
                 valid_from: Timestamp::MIN,
                 valid_until: Timestamp::MAX,
                 decision: Decision { by: holder.to_owned(), at: Timestamp::MIN, reasons: "The hospital treats them".to_owned() },
@@ -280,7 +287,13 @@ fn check_population(document: &Document) -> Result<(), PermitError> {
         Population::Everyone => Ok(()),
         Population::OwnPatients { holder } if holder.trim().is_empty() => Err(field(document, "population", "the holder has no name")),
         Population::OwnPatients { .. } => Ok(()),
-        Population::StudySubjects { studies } => {
+        Population::Criteria(formula) => formula.problem().map_or(Ok(()), |what| Err(field(document, "population.criteria", what))),
+        Population::StudySubjects { studies, consent_versions } => {
+            let versions = consent_versions.iter().flatten();
+            if consent_versions.as_ref().is_some_and(|v| v.is_empty() || v.len() > MAX_BLINDED) || versions.clone().any(|v| v.is_empty()) {
+                let what = format!("name at least one version of consent, and at most {MAX_BLINDED}; leave it out if any will do");
+                return Err(field(document, "population.consent_versions", what));
+            }
             if studies.is_empty() || studies.len() > MAX_PERMIT_ITEMS {
                 return Err(field(
                     document,
@@ -294,6 +307,35 @@ fn check_population(document: &Document) -> Result<(), PermitError> {
             })
         }
     }
+}
+
+fn check_blinding(document: &Document) -> Result<(), PermitError> {
+    let Some(blinding) = &document.blinding else { return Ok(()) };
+    if document.population.kind() != PopulationKind::StudySubjects {
+        return Err(field(document, "blinding", "only the reader of a study can be blinded; leave it out"));
+    }
+    let Blinding::Blinded { columns, rows } = blinding else { return Ok(()) };
+    let count = columns.iter().map(|c| c.columns.len()).sum::<usize>() + rows.iter().map(|r| r.codes.len()).sum::<usize>();
+    if count == 0 || count > MAX_BLINDED {
+        return Err(field(
+            document,
+            "blinding.blinded",
+            format!("name what is hidden: columns or rows, and at most {MAX_BLINDED} of them"),
+        ));
+    }
+    let names = columns.iter().flat_map(|c| c.columns.iter().chain([&c.table])).chain(rows.iter().flat_map(|r| [&r.table, &r.column]));
+    if let Some(wrong) = names.into_iter().find(|name| !is_name(name)) {
+        return Err(field(document, "blinding.blinded", format!("`{wrong}` is no name of a table or column (a-z, 0-9, _)")));
+    }
+    Ok(())
+}
+
+fn check_limits(document: &Document) -> Result<(), PermitError> {
+    let Some(limits) = &document.limits else { return Ok(()) };
+    if limits.time_s == Some(0) || limits.memory_mib == Some(0) || limits.rows == Some(0) {
+        return Err(field(document, "limits", "a limit of 0 answers nothing; revoke the permit instead"));
+    }
+    Ok(())
 }
 
 fn check_times(document: &Document) -> Result<(), PermitError> {
@@ -326,6 +368,10 @@ fn check_basis(document: &Document) -> Result<(), PermitError> {
     }
     if !rules.deliveries.contains(&document.delivery) {
         return refuse("delivery", format!("cannot deliver {}; it may deliver {}", document.delivery, list(rules.deliveries)));
+    }
+    let versions = matches!(document.population, Population::StudySubjects { consent_versions: Some(_), .. });
+    if rules.consent_versions && matches!(document.population, Population::StudySubjects { .. }) && !versions {
+        return refuse("population.consent_versions", "needs a consent that allows it; name its versions".to_owned());
     }
     let justified = document.cadence_reason.as_ref().is_some_and(|reason| !reason.trim().is_empty());
     if document.cadence == Cadence::Live && rules.live_is_justified && !justified {

@@ -88,7 +88,7 @@ impl Actor {
 
     /// Refuses whoever does not act for the centre.
     pub fn must_be_centre(&self) -> Result<(), ProcedureError> {
-        if self.centre { Ok(()) } else { Err(ProcedureError::person("this is for the centre")) }
+        if self.centre { Ok(()) } else { Err(ProcedureError::person("only people of the centre can do this; ask the centre to")) }
     }
 
     /// Refuses a decision by somebody who proposed, or who belongs to those who gain by it: who proposes cannot decide.

@@ -117,7 +117,8 @@ fn care_covers_the_own_patients_of_the_hospital() {
 fn the_grid_of_the_legal_bases() {
     let populations = [
         ("everyone", json!("everyone")),
-        ("study", json!({"study_subjects": {"studies": [{"holder": "H", "id": "s1"}]}})),
+        ("study", json!({"study_subjects": {"studies": [{"holder": "H", "id": "s1"}], "consent_versions": ["2.0"]}})),
+        ("criteria", json!({"criteria": {"rows": {"table": "condition", "where": {"in": {"column": "code", "codes": ["C50"]}}}}})),
         ("own", json!({"own_patients": {"holder": "H"}})),
     ];
     let mut grid = String::new();
@@ -154,9 +155,9 @@ fn the_grid_of_the_legal_bases() {
         grid.push_str(&format!("{basis}: {level} {}\n", line.join(" ")));
     }
     let expected = "\
-ehds_permit: pseudonymised everyone/enclave/ldwmf
+ehds_permit: pseudonymised everyone/enclave/ldwmf criteria/enclave/ldwmf
 ehds_request: statistics everyone/enclave/-dwmf everyone/remote/-dwmf
-statutory_register: pseudonymised everyone/enclave/ldwmf everyone/remote/ldwmf
+statutory_register: pseudonymised everyone/enclave/ldwmf everyone/remote/ldwmf criteria/enclave/ldwmf criteria/remote/ldwmf
 trial_protocol: pseudonymised study/enclave/ldwmf study/remote/ldwmf
 direct_access: identified study/enclave/l---f
 inspection: identified everyone/enclave/l---f study/enclave/l---f
@@ -204,6 +205,23 @@ fn a_refusal_says_what_and_why() {
         (vec![("/tables", json!([{"table": "patient", "columns": ["a"], "where": "1=1"}]))], "unknown field `where`"),
         (vec![("/population", json!({"study_subjects": {"studies": []}}))], "at least one ResearchStudy"),
         (vec![("/population", json!({"study_subjects": {"studies": [{"holder": "", "id": "x"}]}}))], "no ResearchStudy"),
+        (
+            vec![("/population", json!({"study_subjects": {"studies": [{"holder": "H", "id": "s"}], "consent_versions": []}}))],
+            "at least one version",
+        ),
+        (
+            vec![
+                ("/basis", json!("direct_access")),
+                ("/provision", Value::Null),
+                ("/population", json!({"study_subjects": {"studies": [{"holder": "H", "id": "s"}]}})),
+            ],
+            "needs a consent that allows it",
+        ),
+        (vec![("/population", json!({"criteria": {"rows": {"table": "condition", "at_least": 0}}}))], "write 1 or more"),
+        (vec![("/population", json!({"criteria": {"all": []}}))], "at least one table"),
+        (vec![("/population", json!({"criteria": {"rows": {"table": "condition", "where": {"now": {}}}}}))], "unknown variant `now`"),
+        (vec![("/blinding", json!("open"))], "only the reader of a study"),
+        (vec![("/limits", json!({"rows": 0}))], "answers nothing"),
         (vec![("/population", json!("nobody"))], "unknown variant `nobody`"),
         (vec![("/users", json!([]))], "at least one user"),
         (vec![("/users", json!(["a", "a"]))], "`a` is named twice"),

@@ -41,13 +41,39 @@ definitions! {
 }
 
 /// The built-in ViewDefinitions, compiled; `data/views/*.json`.
-#[expect(clippy::expect_used, reason = "the definitions are part of the program; a test compiles each")]
 pub fn builtin_views() -> Vec<Builtin> {
+    compiled(DEFINITIONS)
+}
+
+#[expect(clippy::expect_used, reason = "the definitions are part of the program; a test compiles each")]
+fn compiled(definitions: &[(&'static str, &'static str, &'static str)]) -> Vec<Builtin> {
     let compile = |&(table, description, definition): &(&'static str, &'static str, &'static str)| {
         let json = serde_json::from_str(definition).expect("a built-in view is JSON");
         Builtin { table, description, view: View::compile(&json).expect("a built-in view compiles"), definition }
     };
-    DEFINITIONS.iter().map(compile).collect()
+    definitions.iter().map(compile).collect()
+}
+
+/// Views of the program's own, whose tables no permit opens: what permits depend on. (Their tables' names begin with what no
+/// other's may begin with.)
+const INTERNAL: &[(&str, &str, &str)] = &[
+    (OPT_OUT, "Opt-outs that stand.", include_str!("../../data/views/internal/opt_out.json")),
+    (PROTECTED, "Patients who are protected.", include_str!("../../data/views/internal/protected.json")),
+    (STUDY_CONSENT, "Consents: whether each stands, and its version.", include_str!("../../data/views/internal/study_consent.json")),
+];
+
+/// The table of opt-outs (Regulation (EU) 2025/327, Art. 71): a row for each Consent that is one and stands.
+pub const OPT_OUT: &str = "_opt_out";
+
+/// The table of Patients with a label of restricted confidentiality, such as those with a protected address.
+pub const PROTECTED: &str = "_protected";
+
+/// The table of Consents.
+pub const STUDY_CONSENT: &str = "_study_consent";
+
+/// The program's own views, compiled; `data/views/internal/*.json`.
+pub fn internal_views() -> Vec<Builtin> {
+    compiled(INTERNAL)
 }
 
 /// `treatment`, the SQLView over them: its name and SQL (DataFusion's dialect).

@@ -190,6 +190,7 @@ fn type_of(interaction: &Interaction) -> &str {
         | Interaction::Update { resource_type, .. }
         | Interaction::UpdateMatching { resource_type, .. }
         | Interaction::Delete { resource_type, .. } => resource_type,
+        Interaction::OptOut { .. } => "Consent",
     }
 }
 

@@ -10,12 +10,13 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Int32Type, UInt32Type};
 use dugnad_kernel::disclosure::{self, Dimension, Raw, Tally};
 use dugnad_kernel::ids::PatientOrdinal;
-use dugnad_kernel::live::RowFilter;
 use dugnad_kernel::live::schema::ZONE;
 use dugnad_sql::QueryError;
+use dugnad_sql::limits::QUESTION_MEMORY;
 use futures::StreamExt;
 use jiff::civil::{Date, date};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// The tables that counting reads; they are scanned with the stored ordinals, which never leave this module.
 const READ: [&str; 3] = ["patient", "condition", "treatment"];
@@ -39,8 +40,9 @@ fn world(basis: &Basis) -> World {
         grants: READ.iter().map(|t| ((*t).to_owned(), whole((*t).to_owned()))).collect(),
         views: basis.views.clone(),
         sources: basis.sources.clone(),
-        lens: Lens { filter: RowFilter::default(), keys: Keys::Ordinals, dictionary: Dictionary::default() },
+        lens: Lens { filter: basis.filter.clone(), keys: Keys::Ordinals, dictionary: Dictionary::default(), blind: Arc::default() },
         now: basis.epoch.start,
+        memory: QUESTION_MEMORY,
     }
 }
 
@@ -135,11 +137,11 @@ impl<'a> Classifier<'a> {
     }
 }
 
-pub(in crate::query) fn texts(values: &ArrayRef) -> Option<StringViewArray> {
+fn texts(values: &ArrayRef) -> Option<StringViewArray> {
     cast(values, &DataType::Utf8View).ok().and_then(|array| array.as_string_view_opt().cloned())
 }
 
-pub(in crate::query) fn text(values: &StringViewArray, row: usize) -> Option<&str> {
+fn text(values: &StringViewArray, row: usize) -> Option<&str> {
     values.is_valid(row).then(|| values.value(row))
 }
 

@@ -10,10 +10,10 @@ mod tests;
 use super::source::Sources;
 use super::world::SqlView;
 use count::count;
-pub(super) use count::{text, texts};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use dugnad_kernel::disclosure::{Calendar, Dimension, Epoch, Method, Raw, Released, release};
+use dugnad_kernel::live::RowFilter;
 use dugnad_kernel::live::schema::ZONE;
 use dugnad_kernel::permit::Permit;
 use dugnad_sql::QueryError;
@@ -214,6 +214,8 @@ pub(super) struct Basis {
     pub sources: Arc<dyn Sources>,
     /// `treatment`.
     pub views: Vec<SqlView>,
+    /// Whose rows are counted.
+    pub filter: RowFilter,
 }
 
 impl Cache {

@@ -17,7 +17,7 @@ fn answer(cache: &mut Cache, sql: &str) -> Result<Vec<String>, QueryError> {
     let (epoch, lists) = lists();
     request.check(&lists)?;
     let views = vec![crate::query::tests::view()];
-    let basis = Basis { epoch, lists, method: Method::default(), sources: Arc::new(Hospital::new()), views };
+    let basis = Basis { epoch, lists, method: Method::default(), sources: Arc::new(Hospital::new()), views, filter: RowFilter::default() };
     let table = block_on(cache.table(&request, &basis))?;
     let batch = request.answer(&table)?;
     let text = pretty_format_batches(&[batch]).unwrap().to_string();

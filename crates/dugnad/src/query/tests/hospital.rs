@@ -282,11 +282,13 @@ impl Hospital {
             views: vec![view()],
             sources: Arc::new(self.clone()),
             lens: Lens {
-                filter: RowFilter { patients: None, without_patient: true, holder: None },
+                filter: RowFilter::everything(),
                 keys: Keys::Pseudonyms(Arc::new(Pseudonyms::of_permit(&[3; 32], permit))),
                 dictionary: Dictionary::default(),
+                blind: Arc::default(),
             },
             now: "2026-11-21T19:31:00Z".parse().unwrap(),
+            memory: dugnad_sql::limits::QUESTION_MEMORY,
         }
     }
 
@@ -307,9 +309,10 @@ impl Hospital {
     pub fn care(&self, holder: HolderId) -> World {
         let mut world = self.everything();
         world.lens = Lens {
-            filter: RowFilter { patients: None, without_patient: true, holder: Some(holder) },
+            filter: RowFilter { holder: Some(holder), ..RowFilter::everything() },
             keys: Keys::Names(Arc::new(TestNames)),
             dictionary: Dictionary::default(),
+            blind: Arc::default(),
         };
         world
     }

@@ -1,5 +1,3 @@
-use super::super::permit::enrolled;
-use super::super::source::Sources;
 use super::hospital::{NORTH, SOUTH};
 use super::{Hospital, ask, grant, refusal, rows};
 use datafusion::arrow::array::AsArray;
@@ -192,15 +190,6 @@ fn limits_reach_the_scan_and_batches_are_small() {
     assert_eq!(rows(&world, "SELECT code FROM medication_administration LIMIT 0").len(), 0);
     let plan = rows(&world, "EXPLAIN SELECT code FROM medication_administration LIMIT 3").join("\n");
     assert!(plan.contains("PermitScan: table=medication_administration, columns=[code], fetch=3"), "{plan}");
-}
-
-#[test]
-fn subjects_are_those_enrolled_in_the_study() {
-    let hospital = Hospital::new();
-    let table = hospital.table("research_subject").unwrap();
-    let patients = enrolled(table.as_ref(), &HashSet::from([900]));
-    assert_eq!(patients.iter().collect::<Vec<_>>(), [1, 2], "candidates are not in; who withdrew stays in");
-    assert!(enrolled(table.as_ref(), &HashSet::new()).is_empty());
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn files_with(dir: &Path, text: &str) -> Vec<String> {
 /// All that one sees of others than `patient`, in all tables at all commits up to `until`.
 fn others(database: &Database, patient: u32, until: u64) -> Vec<String> {
     let everybody: RoaringBitmap = (0..10_000).filter(|p| *p != patient).collect();
-    let filter = RowFilter { patients: Some(Arc::new(everybody)), without_patient: true, holder: None };
+    let filter = RowFilter { patients: Some(Arc::new(everybody)), without_patient: true, ..RowFilter::default() };
     let at = |commit| database.snapshot_at(Commit(commit)).unwrap().unwrap();
     (0..=until).map(|commit| shown(&at(commit), &filter)).collect()
 }
@@ -129,7 +129,7 @@ fn an_erased_person_is_in_no_answer_and_then_in_no_file() {
 
     let erasure = bench.erase("p1");
     assert_eq!((erasure.commit, bench.database.snapshot().commit()), (Commit(newest + 1), Commit(newest + 1)));
-    let only = RowFilter { patients: Some(Arc::new([patient].into_iter().collect())), without_patient: false, holder: None };
+    let only = RowFilter { patients: Some(Arc::new([patient].into_iter().collect())), ..RowFilter::default() };
     let gone = |bench: &Bench, at: &str| {
         for commit in 0..=newest + 1 {
             let snapshot = bench.database.snapshot_at(Commit(commit)).unwrap().unwrap();

@@ -25,7 +25,7 @@ use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
 /// A question about feasibility that was answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Feasibility {
     /// By whom, and when.
@@ -36,7 +36,7 @@ pub struct Feasibility {
     pub cells: usize,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
     id: String,
@@ -49,7 +49,7 @@ struct Document {
 }
 
 /// An application whose steps lead from a draft to where it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Application {
     document: Document,
 }
@@ -274,6 +274,8 @@ impl Application {
             cadence: cadence.value,
             cadence_reason: Some(cadence.justification),
             delivery: content.delivery.ok_or_else(|| absent("where rows are to be shown"))?,
+            blinding: None,
+            limits: None,
             valid_from: content.valid_from.ok_or_else(|| absent("from when"))?,
             valid_until: content.valid_until.ok_or_else(|| absent("until when"))?,
             decision: Decision { by: by.to_owned(), at, reasons: reasons.to_owned() },
@@ -340,7 +342,7 @@ fn must_belong(actor: &Actor, applicant: &Organisation) -> Result<(), ProcedureE
     if actor.by.organisation == applicant.id {
         return Ok(());
     }
-    Err(ProcedureError::person("this is for the people of the organisation that applies"))
+    Err(ProcedureError::person("only people of the organisation that applies can do this; ask one of them to"))
 }
 
 fn check_bounds(content: &Content) -> Result<(), ProcedureError> {

@@ -6,7 +6,7 @@ use crate::permit::procedure::Signed;
 use serde::{Deserialize, Serialize};
 
 /// A step that was taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// By whom, and when.
     pub signed: Signed,
@@ -16,7 +16,7 @@ pub struct Step {
 }
 
 /// What a step says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "act", rename_all = "snake_case")]
 pub enum What {
     /// The applicant handed it in.

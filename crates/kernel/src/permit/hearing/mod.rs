@@ -66,7 +66,7 @@ fn data_user(actor: &Actor, permit: &Permit) -> Result<(), ProcedureError> {
     if permit.document().users.contains(&actor.by.user) {
         return Ok(());
     }
-    Err(ProcedureError::person("this is for the users that the permit names"))
+    Err(ProcedureError::person("only the users that the permit names can do this; ask one of them to"))
 }
 
 /// Whoever uses the permit cannot decide about it. (`group` is that of the organisation that it was granted to.)

@@ -1,6 +1,6 @@
 //! The files of exports: the owner's only, within a bound on all of them, fetched on the record.
 
-use super::job::{Job, Progress};
+use super::job::{Job, Progress, standing};
 use super::{Answer, absent};
 use crate::access::{Principal, private_file};
 use crate::api::headers::{DUGNAD_COMMIT, value};
@@ -111,7 +111,12 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 /// Order: the intent is durable, then the completion, which counts all its rows as delivered, then the first byte goes out. A
 /// transfer that breaks off has delivered fewer, never more.
 pub async fn fetched(app: App, who: Principal, job: Arc<Job>, name: String) -> Answer {
-    let Progress::Done { commit, rows, .. } = job.progress() else { return Err(absent()) };
+    let Progress::Done { commit, rows, under, .. } = job.progress() else { return Err(absent()) };
+    if !standing(&app, &who, &job.permit).await?.allows(&under) {
+        // Whoever has opted out since is in the files, or the permit says something else now.
+        app.exports().remove(&job.id);
+        return Err(outdated());
+    }
     let at = job.outputs.iter().position(|o| job.file_name(o) == name).ok_or_else(absent)?;
     let folder = app.exports().folder(&job.id).ok_or_else(absent)?;
     let purpose = app.query().permit(&who, &job.permit)?.document().purpose.clone();
@@ -132,7 +137,8 @@ pub async fn fetched(app: App, who: Principal, job: Arc<Job>, name: String) -> A
         e.outcome = Some(if file.is_ok() { "ok" } else { "failed" }.to_owned());
     });
     app.record(completion).await?;
-    let mut response = Response::new(Body::from_stream(chunks(file?, held)));
+    let still = Still { app: app.clone(), who: who.clone(), permit: job.permit.clone() };
+    let mut response = Response::new(Body::from_stream(chunks(file?, held, still)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(job.format.content_type()));
     if let Some(commit) = commit {
         response.headers_mut().insert(DUGNAD_COMMIT, value(&commit.to_string()));
@@ -140,15 +146,28 @@ pub async fn fetched(app: App, who: Principal, job: Arc<Job>, name: String) -> A
     Ok(response)
 }
 
+fn outdated() -> ApiError {
+    let what = "the permit was changed, or somebody in these files has opted out, since they were written; export again";
+    ApiError::new(StatusCode::GONE, IssueType::Deleted, what)
+}
+
+/// The right to a file, asked for again with each chunk.
+struct Still {
+    app: App,
+    who: Principal,
+    permit: String,
+}
+
 /// A file's bytes. `folder` is held so long.
-fn chunks(file: File, folder: Arc<Folder>) -> impl stream::Stream<Item = Result<Bytes, ApiError>> {
-    stream::try_unfold((file, folder), |(file, folder)| async move {
+fn chunks(file: File, folder: Arc<Folder>, still: Still) -> impl stream::Stream<Item = Result<Bytes, ApiError>> {
+    stream::try_unfold((file, folder, still), |(file, folder, still)| async move {
+        still.app.query().permit(&still.who, &still.permit)?;
         let (file, chunk) = blocking(move || {
             let mut chunk = Vec::with_capacity(EXPORT_CHUNK_BYTES);
             (&file).take(EXPORT_CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
             Ok((file, chunk))
         })
         .await?;
-        Ok((!chunk.is_empty()).then(|| (Bytes::from(chunk), (file, folder))))
+        Ok((!chunk.is_empty()).then(|| (Bytes::from(chunk), (file, folder, still))))
     })
 }

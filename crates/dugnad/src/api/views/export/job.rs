@@ -5,7 +5,7 @@ use crate::access::Principal;
 use crate::api::{ApiError, App};
 use crate::limits::{EXPORT_KEPT, MAX_EXPORTS, MAX_EXPORTS_OF_ONE, MAX_EXPORTS_RUNNING, RETRY_AFTER_S};
 use crate::query::format::{Format, encode_counted};
-use crate::query::{Basis, Question};
+use crate::query::{Basis, Question, Standing};
 use dugnad_kernel::ids::Commit;
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -40,7 +40,7 @@ pub enum Progress {
     /// So many outputs are written.
     Running { done: usize },
     /// All are; `rows` of each, and the commit that they are of.
-    Done { ended: Timestamp, commit: Option<Commit>, rows: Vec<u64> },
+    Done { ended: Timestamp, commit: Option<Commit>, rows: Vec<u64>, under: Box<Standing> },
     /// It ended, and left no files.
     Failed { error: ApiError },
 }
@@ -162,6 +162,11 @@ impl Jobs {
 async fn run(app: App, job: Arc<Job>, folder: Arc<Folder>, places: Arc<Semaphore>) {
     let Ok(_place) = places.acquire_owned().await else { return };
     let (mut commit, mut rows) = (None, Vec::new());
+    // Before the first output: who goes while they are written has gone when they are fetched.
+    let under = match standing(&app, &job.who, &job.permit).await {
+        Ok(under) => Box::new(under),
+        Err(error) => return job.set(Progress::Failed { error }),
+    };
     for (done, output) in job.outputs.iter().enumerate() {
         match write(&app, &job, &folder, output, &mut commit).await {
             Ok(count) => rows.push(count),
@@ -172,7 +177,13 @@ async fn run(app: App, job: Arc<Job>, folder: Arc<Folder>, places: Arc<Semaphore
         }
         job.set(Progress::Running { done: done + 1 });
     }
-    job.set(Progress::Done { ended: app.now(), commit, rows });
+    job.set(Progress::Done { ended: app.now(), commit, rows, under });
+}
+
+/// What a permit allows now.
+pub async fn standing(app: &App, who: &Principal, permit: &str) -> Result<Standing, ApiError> {
+    let (place, who, permit) = (app.enter_reads().await?, who.clone(), permit.to_owned());
+    app.on_thread(place, move |app| Ok(app.query().standing(&who, &permit)?)).await
 }
 
 /// Asks for an output as of the job's commit, which the first one sets; how many rows it has.

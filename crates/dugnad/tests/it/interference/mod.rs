@@ -1,0 +1,114 @@
+//! Non-interference: what lies outside a permit changes nothing of what is answered under it.
+//!
+//! A small database; a random permit; random SQL by a grammar. Each question is asked, then data outside the permit are changed (other
+//! persons, other holders, columns and tables that are not granted, withheld records, persons who are out), and each is asked again.
+//! The answer, the text of its error and its EXPLAIN must be the same, byte for byte.
+//!
+//! `cargo test interference` asks some hundred questions under some dozen permits. `DUGNAD_FUZZ_QUESTIONS=1000000` asks as many as
+//! wanted, `DUGNAD_FUZZ_SEED=n` begins with that seed: a failure prints both seed, permit and SQL.
+
+mod grammar;
+mod world;
+
+use bytes::Bytes;
+use dugnad::query::Question;
+use dugnad::query::format::{Format, encode};
+use futures::{StreamExt, stream};
+use grammar::Grammar;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use world::{Case, World};
+
+/// How many questions are asked where nobody says.
+const QUESTIONS: u64 = 2_000;
+
+/// How many of them under one permit.
+const OF_A_PERMIT: usize = 40;
+
+/// How many permits share a database.
+const PERMITS: usize = 5;
+
+/// How many are asked at once: no more than have a place.
+const AT_ONCE: usize = 4;
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interference_is_none() {
+    let (first, questions) = (number("DUGNAD_FUZZ_SEED", 1), number("DUGNAD_FUZZ_QUESTIONS", QUESTIONS));
+    let databases = questions.div_ceil((OF_A_PERMIT * PERMITS) as u64);
+    let (mut asked, mut answered) = (0, 0);
+    for seed in first..first + databases {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut world = World::new();
+        for round in 0..PERMITS {
+            let case = world.case(round, &mut random);
+            let (all, good) = held(&world, &case, seed, &mut random).await;
+            asked += all;
+            answered += good;
+        }
+    }
+    println!("{asked} questions, {answered} of them with an answer");
+    assert!(answered * 4 > asked, "most questions are refused: {answered} of {asked} have an answer");
+}
+
+/// Asks questions under one permit before and after a change outside it. How many, and how many of them were answered.
+async fn held(world: &World, case: &Case, seed: u64, random: &mut StdRng) -> (usize, usize) {
+    let grammar = Grammar::new(world.columns(case).await, case.order_may_change);
+    let questions: Vec<String> = (0..OF_A_PERMIT).map(|_| grammar.question(random)).collect();
+    let before = answers(world, case, &questions).await;
+    let changes = world.change_outside(case, random);
+    let after = answers(world, case, &questions).await;
+    for ((question, before), after) in questions.iter().zip(&before).zip(&after) {
+        let (mut a, mut b) = (lines(before), lines(after));
+        if case.order_may_change {
+            a.sort_unstable();
+            b.sort_unstable();
+        }
+        assert!(
+            a == b,
+            "interference, DUGNAD_FUZZ_SEED={seed}\npermit: {}\nquestion: {question}\nbefore: {}\nafter: {}\nchanged: {changes:#?}",
+            case.permit,
+            a.join("\n"),
+            b.join("\n"),
+        );
+    }
+    (questions.len(), before.iter().filter(|(_, refused)| refused.is_none()).count())
+}
+
+type Answered = (Vec<u8>, Option<String>);
+
+fn lines((body, refused): &Answered) -> Vec<String> {
+    let body = String::from_utf8_lossy(body);
+    body.lines().map(str::to_owned).chain(refused.clone()).collect()
+}
+
+async fn answers(world: &World, case: &Case, questions: &[String]) -> Vec<Answered> {
+    stream::iter(questions.iter().map(|sql| ask(world, case, sql))).buffered(AT_ONCE).collect().await
+}
+
+/// The bytes of an answer, and its error if it has one.
+async fn ask(world: &World, case: &Case, sql: &str) -> Answered {
+    let (who, permit) = (case.who.clone(), case.id.clone());
+    let question = Question { who, interface: "sql", permit, sql: sql.to_owned(), as_of: None, min_commit: None };
+    let answer = match world.local.query.ask(question).await {
+        Ok(answer) => answer,
+        Err(error) => return (Vec::new(), Some(error.to_string())),
+    };
+    let (mut body, mut refused) = (Vec::new(), None);
+    let chunks: Vec<Result<Bytes, _>> = encode(answer, Format::Csv).collect().await;
+    for chunk in chunks {
+        match chunk {
+            Ok(chunk) => body.extend_from_slice(&chunk),
+            Err(error) => refused = Some(error.to_string()),
+        }
+    }
+    (body, refused)
+}
+
+/// One of several.
+fn one<'a, T>(from: &'a [T], random: &mut StdRng) -> &'a T {
+    &from[random.random_range(0..from.len())]
+}
