@@ -15,4 +15,5 @@ pub mod journal;
 pub mod limits;
 pub mod live;
 pub mod permit;
+pub mod search;
 pub mod views;
