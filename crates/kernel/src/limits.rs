@@ -97,3 +97,25 @@ pub const MAX_PURGE_LOOK: u32 = 65_536;
 
 /// The longest reason of an erasure, in bytes.
 pub const MAX_ERASURE_REASON_BYTES: usize = 1_024;
+
+/// How many parameters a search may have: each is a criterion, or about the answer.
+pub const MAX_SEARCH_PARAMETERS: usize = 200;
+
+/// How many values the parameters of a search may have together: a list of ids of a page or two, some 40 bytes each.
+pub const MAX_SEARCH_VALUES: usize = 2_000;
+
+/// How many criteria a search may have, those that a chain has on each type that it may lead to counted: a reference to any of 147
+/// types, twice in a row, would be 21,609.
+pub const MAX_SEARCH_CRITERIA: usize = 500;
+
+/// Over how many references a chain or `_has` may lead; each is a join.
+pub const MAX_CHAIN_DEPTH: usize = 4;
+
+/// By how many parameters an answer may be ordered.
+pub const MAX_SORT_KEYS: usize = 8;
+
+/// How many `_include` and `_revinclude` a search may have.
+pub const MAX_SEARCH_INCLUDES: usize = 20;
+
+/// How many matches a page of a search may have.
+pub const MAX_SEARCH_COUNT: usize = 1_000;

@@ -3,4 +3,5 @@
 //! [`parameters`] has HL7's search parameters as a table. A search is a [`query::Search`]: values parsed, parameters looked up.
 
 pub mod parameters;
+pub mod parse;
 pub mod query;
