@@ -2,7 +2,9 @@
 
 use super::{AccessError, open_to_others, private_file};
 use ed25519_dalek::SigningKey;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use rand::{Rng as _, rngs::StdRng};
+use sha2::Sha256;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -19,6 +21,10 @@ pub struct Keys {
     pub pseudonym: [u8; 32],
 }
 
+/// The key of links to the pages of a search, derived from that of pseudonyms: a database that has one has both.
+#[derive(Clone)]
+pub struct PageKey(pub [u8; 32]);
+
 impl Keys {
     /// Reads the keys, making them on first use. They are made all together or not at all: a folder that lacks one is an
     /// error, for a new pseudonym key would silently change every pseudonym that was ever given out.
@@ -28,6 +34,14 @@ impl Keys {
             make(dir, &folder)?;
         }
         Ok(Self { audit: SigningKey::from_bytes(&read(&folder, AUDIT)?), pseudonym: read(&folder, PSEUDONYM)? })
+    }
+
+    /// The key of page links: `HMAC-SHA256(pseudonym key, "dugnad/page-link/1")`.
+    pub fn page_links(&self) -> PageKey {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.pseudonym).expect("a key of 32 bytes");
+        mac.update(b"dugnad/page-link/1");
+        PageKey(mac.finalize().into_bytes().into())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::App;
 use super::error::ApiError;
+use super::fhir::Found;
 use super::headers::{self, DUGNAD_COMMIT, DUGNAD_REPLAYED, Return, http_date, value};
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
@@ -163,6 +164,16 @@ pub fn entry_response(entry: &EntryOutcome, time: jiff::Timestamp, wanted: Retur
         response["outcome"] = operation_outcome(&entry.issues);
     } else if wanted == Return::OperationOutcome {
         response["outcome"] = operation_outcome(&[information("taken")]);
+    }
+    json!({"response": response})
+}
+
+/// `entry.response` of what was read in a batch or transaction.
+pub fn entry_read(found: &Found) -> serde_json::Value {
+    let mut response = json!({"status": "200 OK"});
+    if let Some(version) = &found.version {
+        response["etag"] = headers::etag(version.version).into();
+        response["lastModified"] = version.last_updated.to_string().into();
     }
     json!({"response": response})
 }

@@ -7,13 +7,14 @@ use super::auth::Hospital;
 use super::headers::{self, DUGNAD_COMMIT, Preferences, Return, parameter, value};
 use super::interaction::{self, Action, Conditions, Head};
 use super::routes::{Caller, Doc, Parameter, Routes};
+use super::search::{self, Asked, Searcher};
 use super::work::Access;
 use super::{ApiError, App, batch, body, capability};
 use crate::limits::{MAX_ANSWER_BYTES, MIN_COMMIT_POLL, MIN_COMMIT_WAIT, RETRY_AFTER_S};
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, Method, Response, StatusCode, header};
-use dugnad_kernel::database::{Interaction, WriteRequest};
+use dugnad_kernel::database::{Handling, Interaction, WriteRequest};
 use dugnad_kernel::fhir::issue::IssueType;
 use dugnad_kernel::ids::Commit;
 use dugnad_kernel::limits::MAX_BODY_BYTES;
@@ -156,22 +157,34 @@ async fn transaction(State(app): State<App>, hospital: Hospital, headers: Header
     let (bytes, claim) = body::read(&app, &headers, body, MAX_BODY_BYTES).await?.into_parts();
     let bundle_type = Head::of(&bytes).bundle_type().map(str::to_owned);
     if bundle_type.as_deref() == Some("batch") {
-        let batch = batch::Batch { hospital, preferences, idempotency_key, commit: min_commit(&app, &headers).await? };
+        let (commit, base) = (min_commit(&app, &headers).await?, headers::base(&headers, app.settings()));
+        let batch = batch::Batch { hospital, preferences, idempotency_key, commit, base };
         return batch.run(app, bytes, claim).await;
     }
+    let base = headers::base(&headers, app.settings());
     let place = app.enter_writes().await?;
     let wanted = preferences.answer.unwrap_or(Return::Minimal);
     app.on_thread(place, move |app| {
         let _claim = claim;
         let holder = app.holder_for_writing(&hospital.holder)?.id;
-        let request =
-            WriteRequest { holder, interaction: Interaction::Transaction { body: bytes }, handling: preferences.handling, idempotency_key };
+        let request = WriteRequest {
+            holder,
+            interaction: Interaction::Transaction { body: bytes },
+            handling: preferences.handling.unwrap_or_default(),
+            idempotency_key,
+        };
         let outcome = app.write_recorded(&hospital.who, request, "POST /fhir (transaction)")?;
         if outcome.replayed {
             return Ok(answer::replayed(&outcome));
         }
+        let strict = preferences.handling == Some(Handling::Strict);
+        let reader = Reader { hospital, base, strict, commit: Some(outcome.commit) };
         let mut bundle = BundleWriter::new("transaction-response", None);
         for entry in &outcome.entries {
+            if let Some(url) = &entry.read {
+                reader.read_entry(app, url, &mut bundle);
+                continue;
+            }
             // Once the answer is large enough, the rest is answered without bodies: the transaction is done and must be told.
             let resource = if wanted == Return::Representation && bundle.len() < MAX_ANSWER_BYTES {
                 answer::representation(app, holder, entry)?
@@ -289,7 +302,7 @@ async fn commit(
     app.on_thread(place, move |app| {
         let _claim = claim;
         let holder = app.holder_for_writing(&hospital.holder)?.id;
-        let request = WriteRequest { holder, interaction, handling: preferences.handling, idempotency_key };
+        let request = WriteRequest { holder, interaction, handling: preferences.handling.unwrap_or_default(), idempotency_key };
         let outcome = app.write_recorded(&hospital.who, request, &summary)?;
         let resource = match outcome.entries.first() {
             Some(entry) if wanted == Return::Representation => answer::representation(app, holder, entry)?,
@@ -353,9 +366,10 @@ async fn read(State(app): State<App>, hospital: Hospital, url: &str, headers: He
     headers::require_json_accepted(&headers, query.as_deref())?;
     let action = interaction::action("GET", url, None, Conditions::default())?;
     min_commit(&app, &headers).await?;
+    let reader = Reader { hospital, base: String::new(), strict: false, commit: None };
     let place = app.enter_reads().await?;
     app.on_thread(place, move |app| {
-        let found = read_recorded(app, &hospital, action)?;
+        let found = reader.read(app, action)?;
         match &found.version {
             Some(version) if headers::has_already(&headers, version.version) => {
                 let mut response = answer::version(version, Vec::new(), found.commit);
@@ -384,19 +398,52 @@ pub struct Found {
     pub body: Vec<u8>,
 }
 
-/// Reads what is the hospital's own, on the record. Blocks. What is absent or deleted is an access too.
-pub fn read_recorded(app: &App, hospital: &Hospital, action: Action) -> Result<Found, ApiError> {
-    let (kind, request) = match &action {
+/// Reads what is a hospital's own, on the record.
+pub struct Reader {
+    /// Who reads.
+    pub hospital: Hospital,
+    /// The address of `/fhir`, for links.
+    pub base: String,
+    /// Whether search parameters that are not known refuse a search.
+    pub strict: bool,
+    /// The commit to read at; `None`: the newest.
+    pub commit: Option<Commit>,
+}
+
+impl Reader {
+    /// Reads. Blocks.
+    pub fn read(&self, app: &App, action: Action) -> Result<Found, ApiError> {
+        let Action::Search { place, query } = action else { return read_recorded(app, self, &action) };
+        let asked = Asked::new(place, &query, "", self.strict)?;
+        let searcher = Searcher { hospital: &self.hospital, base: &self.base, method: "GET", commit: self.commit };
+        let page = search::run(app, &searcher, &asked)?;
+        Ok(Found { commit: page.commit, version: None, body: page.body })
+    }
+
+    /// The answer to a GET of a transaction that has been made: what cannot be read is said in its place.
+    fn read_entry(&self, app: &App, url: &str, bundle: &mut BundleWriter) {
+        let action = interaction::action("GET", interaction::relative(url), None, Conditions::default());
+        match action.and_then(|action| if bundle.len() < MAX_ANSWER_BYTES { self.read(app, action) } else { Err(batch::too_large()) }) {
+            Ok(found) => bundle.entry(&answer::entry_read(&found), Some(&found.body)),
+            Err(error) => bundle.entry(&answer::entry_error(&error), None),
+        }
+    }
+}
+
+/// Reads resources by their names. What is absent or deleted is an access too.
+fn read_recorded(app: &App, reader: &Reader, action: &Action) -> Result<Found, ApiError> {
+    let hospital = &reader.hospital;
+    let (kind, request) = match action {
         Action::Read { resource_type, id, version: None } => (resource_type, format!("GET /fhir/{resource_type}/{id}")),
         Action::Read { resource_type, id, version: Some(version) } => {
             (resource_type, format!("GET /fhir/{resource_type}/{id}/_history/{version}"))
         }
         Action::History { resource_type, id } => (resource_type, format!("GET /fhir/{resource_type}/{id}/_history")),
-        Action::Write(_) => return Err(ApiError::internal("a write was sent to the readers")),
+        Action::Write(_) | Action::Search { .. } => return Err(ApiError::internal("a write or a search was sent to the readers")),
     };
     let access = Access { who: hospital.who.clone(), interface: "fhir", request, tables: vec![kind.clone()] };
-    app.read_recorded(&access, |published| {
-        let found = look_up(app, &hospital.holder, &action, published);
+    app.read_recorded_at(&access, reader.commit, |published| {
+        let found = look_up(app, &hospital.holder, action, published);
         // Absence is an answer, not a failure of the access.
         match found {
             Ok(found) => {
@@ -430,7 +477,7 @@ fn look_up(app: &App, holder: &str, action: &Action, published: Commit) -> Resul
             let (count, body) = (versions.len() as u64, history_bundle(resource_type, id, &versions)?);
             Ok((Found { commit: published, version: None, body }, count))
         }
-        Action::Write(_) => Err(ApiError::internal("a write was sent to the readers")),
+        Action::Write(_) | Action::Search { .. } => Err(ApiError::internal("a write or a search was sent to the readers")),
     }
 }
 

@@ -203,10 +203,7 @@ impl Preparer<'_> {
                     return Err(Unprepared::Refused(WriteError::Refused { status: 400, issues: issues.clone() }));
                 }
                 Request::Read { .. } => {
-                    return Err(refused(
-                        422,
-                        Issue::error(IssueType::NotSupported, at, "GET inside a transaction is not supported yet; send a batch"),
-                    ));
+                    Planned { at, resource_type: "", id: String::new(), seen: None, looked_up: false, action: Action::Nothing }
                 }
             };
             planned.push(next);
@@ -302,7 +299,7 @@ impl Preparer<'_> {
         let transaction = matches!(request.interaction, Interaction::Transaction { .. });
         let mut urls: HashMap<&str, &'a str> = HashMap::new();
         for (entry, plan) in entries.iter().zip(&planned) {
-            if let Some(url) = entry.full_url {
+            if let Some(url) = entry.full_url.filter(|_| !plan.id.is_empty()) {
                 urls.insert(url, arena.alloc_str(&format!("{}/{}", plan.resource_type, plan.id)));
             }
         }
@@ -318,7 +315,7 @@ impl Preparer<'_> {
             entries: Vec::with_capacity(planned.len()),
             erasures: self.erased.known(),
         };
-        for plan in &planned {
+        for (entry, plan) in entries.iter().zip(&planned) {
             let (before, exists) = (plan.seen.map_or(0, |h| h.version), plan.seen.is_some_and(|h| h.exists()));
             let mut outcome = EntryOutcome {
                 status: 200,
@@ -326,6 +323,7 @@ impl Preparer<'_> {
                 id: plan.id.clone(),
                 version: before,
                 issues: Vec::new(),
+                read: if let Request::Read { url } = entry.interaction { Some(url.to_owned()) } else { None },
             };
             let operation = match plan.action {
                 Action::Nothing => None,

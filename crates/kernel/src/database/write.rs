@@ -102,6 +102,9 @@ pub struct EntryOutcome {
     pub version: u64,
     /// Warnings, such as a conditional reference kept as a logical one.
     pub issues: Vec<Issue>,
+    /// The URL of an entry that only reads (`GET`), to be read by the caller once the transaction is made; type, id and version
+    /// say nothing then.
+    pub read: Option<String>,
 }
 
 /// Why a write was not made. Nothing has changed.

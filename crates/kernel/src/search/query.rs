@@ -50,6 +50,8 @@ pub enum Criterion {
         /// The condition on it.
         criterion: Box<Criterion>,
     },
+    /// One of them must hold: what is in a compartment.
+    Either(Vec<Criterion>),
 }
 
 /// What the values of a parameter must be.

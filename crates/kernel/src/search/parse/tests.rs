@@ -41,7 +41,7 @@ fn operand(resource_type: &str, query: &str) -> Operand {
 /// What a query is refused with: places and diagnostics.
 #[track_caller]
 fn refused(resource_type: &str, query: &str) -> Vec<(String, String)> {
-    let issues = asked(resource_type, query).expect_err(query);
+    let Err(issues) = asked(resource_type, query) else { panic!("{query} was taken") };
     issues.into_iter().map(|i| (i.expression.unwrap_or_default(), i.diagnostics)).collect()
 }
 

@@ -1,0 +1,202 @@
+//! A search, run on the record: from what was asked to a Bundle.
+
+use super::asked::{Asked, Understood};
+use super::bundle::{Entries, Link, Mode};
+use super::engine::{self, Found};
+use super::link::{self, Owner, PAGE, Pin};
+use crate::api::auth::Hospital;
+use crate::api::work::Access;
+use crate::api::{ApiError, App};
+use crate::limits::{DEFAULT_SEARCH_COUNT, MAX_ANSWER_BYTES, PAGE_LINK_VALID};
+use axum::http::StatusCode;
+use dugnad_kernel::fhir::issue::IssueType;
+use dugnad_kernel::fhir::subset::Subset;
+use dugnad_kernel::ids::{Commit, HolderId};
+use dugnad_kernel::search::parse::{self, Query};
+use dugnad_kernel::search::query::{Criterion, Include, Search, Total};
+use std::collections::BTreeSet;
+
+/// Who searches, and how it is told.
+pub struct Searcher<'s> {
+    /// The hospital.
+    pub hospital: &'s Hospital,
+    /// The address of `/fhir` as the client knows it.
+    pub base: &'s str,
+    /// `GET` or `POST`, for the record.
+    pub method: &'static str,
+    /// The commit to search at, where that is not the newest: inside a transaction.
+    pub commit: Option<Commit>,
+}
+
+/// A page that was found.
+pub struct Page {
+    /// As of which commit.
+    pub commit: Commit,
+    /// The Bundle's JSON.
+    pub body: Vec<u8>,
+}
+
+/// Runs a search. Blocks.
+pub fn run(app: &App, searcher: &Searcher<'_>, asked: &Asked) -> Result<Page, ApiError> {
+    let understood = asked.understand(app.now(), searcher.base)?;
+    let path = asked.place.path();
+    let owner = Owner { who: &searcher.hospital.who, timeline: app.database().timeline(), path: &path, parameters: &asked.parameters };
+    let pin = asked.page.as_deref().map(|page| link::open(app.page_key(), &owner, page, app.now())).transpose()?;
+    let access = Access {
+        who: searcher.hospital.who.clone(),
+        interface: "fhir",
+        request: asked.summary(searcher.method),
+        tables: types_asked(&understood).into_iter().map(str::to_owned).collect(),
+    };
+    let at = pin.as_ref().map(|pin| pin.commit).or(searcher.commit);
+    let running = Running { app, searcher, asked, understood: &understood, owner: &owner };
+    app.read_recorded_at(&access, at, |commit| running.page(pin, commit))
+}
+
+struct Running<'r> {
+    app: &'r App,
+    searcher: &'r Searcher<'r>,
+    asked: &'r Asked,
+    understood: &'r Understood,
+    owner: &'r Owner<'r>,
+}
+
+impl Running<'_> {
+    fn page(&self, pin: Option<Pin>, commit: Commit) -> Result<(Page, u64), ApiError> {
+        let start = pin.unwrap_or(Pin { commit, total: None, kind: 0, cursor: Vec::new() });
+        let mut entries = Entries::new(self.searcher.base);
+        let (mut total, mut next) = (start.total, None);
+        // A hospital that has never written has nothing to find.
+        match self.app.database().holder(&self.searcher.hospital.holder).map(|h| h.id) {
+            None => total = Some(0),
+            Some(holder) => {
+                if total.is_none() && self.wants_total() {
+                    total = Some(self.count(holder, commit)?);
+                }
+                if !self.count_only() {
+                    next = self.fill(holder, &start, &mut entries)?;
+                }
+            }
+        }
+        let resources = entries.resources() as u64;
+        if self.asked.page.is_none() {
+            // What is all on one page has been counted.
+            let matches = entries.matches() as u64;
+            total = total.or(next.is_none().then_some(matches));
+            if !self.understood.ignored.is_empty() {
+                entries.add_outcome(&self.understood.ignored);
+            }
+        }
+        let next = next.map(|(kind, cursor)| Pin { commit, total, kind, cursor });
+        let body = entries.finish(total, &self.links(&start, next.as_ref()));
+        Ok((Page { commit, body }, resources))
+    }
+
+    fn wants_total(&self) -> bool {
+        self.understood.queries.iter().any(|query| query.search.total == Total::Accurate)
+    }
+
+    fn count_only(&self) -> bool {
+        self.understood.queries.iter().any(|query| query.count_only)
+    }
+
+    fn count(&self, holder: HolderId, commit: Commit) -> Result<u64, ApiError> {
+        let one = |query: &Query| engine::count(self.app, holder, &query.search, commit);
+        self.understood.queries.iter().map(one).sum()
+    }
+
+    /// Adds the entries of a page; where the next one begins, if there may be one.
+    fn fill(&self, holder: HolderId, start: &Pin, entries: &mut Entries) -> Result<Option<(u16, Vec<u8>)>, ApiError> {
+        let (mut kind, mut cursor) = (start.kind, start.cursor.clone());
+        let mut left = self.understood.queries.first().and_then(|q| q.search.count).unwrap_or(DEFAULT_SEARCH_COUNT);
+        while let Some(query) = self.understood.queries.get(usize::from(kind)) {
+            if left == 0 {
+                return Ok(Some((kind, cursor)));
+            }
+            let found = engine::page(self.app, holder, &query.search, start.commit, &cursor, left)?;
+            left = left.saturating_sub(found.matches.len());
+            self.add(query, &found, entries)?;
+            match found.next {
+                Some(next) => return Ok(Some((kind, next))),
+                None => (kind, cursor) = (kind + 1, Vec::new()),
+            }
+        }
+        Ok(None)
+    }
+
+    fn add(&self, query: &Query, found: &Found, entries: &mut Entries) -> Result<(), ApiError> {
+        // `_elements` is about the matches only (FHIR R4, section 3.1.1.5.9).
+        let of_included = query.subset.as_ref().filter(|subset| !matches!(subset, Subset::Elements(_)));
+        let matches = found.matches.iter().map(|hit| (Mode::Match, hit, query.subset.as_ref()));
+        let included = found.included.iter().map(|hit| (Mode::Include, hit, of_included));
+        for (mode, hit, subset) in matches.chain(included) {
+            entries.add(mode, &hit.resource_type, &hit.id, &hit.json, subset)?;
+            if entries.bytes() > MAX_ANSWER_BYTES {
+                let what =
+                    format!("a page of so many resources has more than {MAX_ANSWER_BYTES} bytes; ask for smaller ones with `_count`");
+                return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, IssueType::TooCostly, what).at("http._count"));
+            }
+        }
+        Ok(())
+    }
+
+    fn links(&self, start: &Pin, next: Option<&Pin>) -> Vec<Link> {
+        let sealed = |pin: &Pin| link::seal(self.app.page_key(), self.owner, pin, self.app.now() + PAGE_LINK_VALID);
+        let own = match &self.asked.page {
+            Some(page) => self.address(&self.asked.parameters, Some(page)),
+            None => self.address(&self.understood.used, None),
+        };
+        let mut links = vec![("self", own)];
+        if next.is_some() || self.asked.page.is_some() {
+            let first = Pin { commit: start.commit, total: start.total.or(next.and_then(|n| n.total)), kind: 0, cursor: Vec::new() };
+            links.push(("first", self.address(&self.asked.parameters, Some(&sealed(&first)))));
+        }
+        links.extend(next.map(|next| ("next", self.address(&self.asked.parameters, Some(&sealed(next))))));
+        links
+    }
+
+    /// The address of a page. It is one of a GET, also where the search came as a form (FHIR R4, section 3.1.1.5.1).
+    fn address(&self, parameters: &[(String, String)], page: Option<&str>) -> String {
+        let host = self.searcher.base.strip_suffix("/fhir").unwrap_or(self.searcher.base);
+        let mut url = format!("{host}{}", self.owner.path);
+        let pairs = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(page.map(|page| (PAGE, page)));
+        for (n, (name, value)) in pairs.enumerate() {
+            url.push(if n == 0 { '?' } else { '&' });
+            parse::encode(name, &mut url);
+            url.push('=');
+            parse::encode(value, &mut url);
+        }
+        url
+    }
+}
+
+/// The resource types that a search is about, named ones only: what may be referred to by a reference to anything is not listed.
+fn types_asked(understood: &Understood) -> BTreeSet<&'static str> {
+    let mut types = BTreeSet::new();
+    for Query { search, .. } in &understood.queries {
+        types.insert(search.resource_type);
+        search.criteria.iter().for_each(|criterion| add_types(criterion, &mut types));
+        for Include { source, target, .. } in &search.include {
+            types.insert(source);
+            types.extend(*target);
+        }
+    }
+    types
+}
+
+fn add_types(criterion: &Criterion, types: &mut BTreeSet<&'static str>) {
+    match criterion {
+        Criterion::Is { .. } => {}
+        Criterion::Chain { of, .. } => {
+            for (target, criterion) in of {
+                types.insert(target);
+                add_types(criterion, types);
+            }
+        }
+        Criterion::Has { resource_type, criterion, .. } => {
+            types.insert(resource_type);
+            add_types(criterion, types);
+        }
+        Criterion::Either(of) => of.iter().for_each(|criterion| add_types(criterion, types)),
+    }
+}
