@@ -12,4 +12,4 @@ pub mod subset;
 pub mod validate;
 
 #[cfg(test)]
-mod testdata;
+pub(crate) mod testdata;

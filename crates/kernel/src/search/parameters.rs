@@ -122,6 +122,11 @@ impl TypeParameters {
         &self.all
     }
 
+    /// The number under which packed values say whom they are about; no parameter has it.
+    pub(super) fn about(&self) -> usize {
+        self.all.len()
+    }
+
     /// The one of that name.
     pub fn get(&self, code: &str) -> Option<&Parameter> {
         self.by_code.get(code).and_then(|at| self.all.get(*at))
@@ -152,6 +157,12 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
 pub fn of_type(resource_type: &str) -> Option<&'static TypeParameters> {
     let (name, (lines, compiled)) = REGISTRY.0.get_key_value(resource_type)?;
     Some(compiled.get_or_init(|| compile_all(name, lines)))
+}
+
+/// The code systems that value sets of the table are bound to.
+pub(super) fn bound_systems() -> impl Iterator<Item = &'static str> {
+    let words = TABLE.lines().filter(|line| !line.starts_with('#')).flat_map(|line| line.split(['\t', ' ']));
+    words.filter_map(|word| word.strip_prefix("code="))
 }
 
 /// A parameter of a resource type.

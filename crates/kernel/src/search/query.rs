@@ -4,7 +4,7 @@
 //! an [`Operand`] must fit the [`Kind`](super::parameters::Kind) of its parameter; one that does not matches nothing.
 
 use super::parameters::Parameter;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What is asked of the resources of one type. An empty one asks for all of them.
@@ -145,24 +145,27 @@ pub struct Token {
 
 /// Codes of a value set or a hierarchy, by system (`""`: any system or none) and code.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Codes(HashSet<(String, String)>);
+pub struct Codes(HashMap<String, Vec<String>>);
 
 impl Codes {
     /// Whether the code is one of them.
     pub fn contains(&self, system: &str, code: &str) -> bool {
-        // Hash sets of pairs are not asked with borrowed pairs; these are few and short.
-        self.0.contains(&(system.to_owned(), code.to_owned())) || self.0.contains(&(String::new(), code.to_owned()))
+        self.0.get(code).is_some_and(|systems| systems.iter().any(|s| s.is_empty() || s == system))
     }
 
     /// Systems and codes.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(system, code)| (&**system, &**code))
+        self.0.iter().flat_map(|(code, systems)| systems.iter().map(|system| (&**system, &**code)))
     }
 }
 
 impl FromIterator<(String, String)> for Codes {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(codes: I) -> Self {
-        Self(codes.into_iter().collect())
+        let mut all: HashMap<String, Vec<String>> = HashMap::new();
+        for (system, code) in codes {
+            all.entry(code).or_default().push(system);
+        }
+        Self(all)
     }
 }
 
