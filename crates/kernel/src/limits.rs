@@ -117,5 +117,8 @@ pub const MAX_SORT_KEYS: usize = 8;
 /// How many `_include` and `_revinclude` a search may have.
 pub const MAX_SEARCH_INCLUDES: usize = 20;
 
+/// How many resources `_include` and `_revinclude` add to a page at most; the answer says if there were more.
+pub const MAX_SEARCH_INCLUDED: usize = 1_000;
+
 /// How many matches a page of a search may have.
 pub const MAX_SEARCH_COUNT: usize = 1_000;

@@ -46,6 +46,13 @@ const MIN_COMMIT: Parameter = Parameter {
     description: "Answer from no older commit than this; waits up to two seconds for it, then 503.",
 };
 const PRETTY: Parameter = Parameter { place: "query", name: "_pretty", description: "`true`: indented." };
+const SUMMARY: Parameter =
+    Parameter { place: "query", name: "_summary", description: "`true`, `text` or `data`: that part, with the tag SUBSETTED." };
+const ELEMENTS: Parameter = Parameter {
+    place: "query",
+    name: "_elements",
+    description: "These elements and mandatory ones, with the tag SUBSETTED: `name,birthDate`.",
+};
 const WRITE_STATUSES: &[(u16, &str)] = &[
     (200, "Updated, or nothing to do"),
     (201, "Created"),
@@ -71,7 +78,7 @@ pub fn add(routes: Routes) -> Routes {
     let write = Doc { caller: Caller::Hospital, body: Some(FHIR), answer: &[FHIR], statuses: WRITE_STATUSES, ..Doc::new("FHIR", "", "") };
     let read = Doc {
         caller: Caller::Hospital,
-        parameters: &[MIN_COMMIT, PRETTY],
+        parameters: &[MIN_COMMIT, PRETTY, SUMMARY, ELEMENTS],
         answer: &[FHIR],
         statuses: READ_STATUSES,
         ..Doc::new("FHIR", "", "")
@@ -365,6 +372,10 @@ fn segment(text: &str) -> String {
 async fn read(State(app): State<App>, hospital: Hospital, url: &str, headers: HeaderMap, RawQuery(query): RawQuery) -> Answer {
     headers::require_json_accepted(&headers, query.as_deref())?;
     let action = interaction::action("GET", url, None, Conditions::default())?;
+    let part = match (&action, &query) {
+        (Action::Read { resource_type, .. }, Some(query)) => search::part(resource_type, query)?,
+        _ => None,
+    };
     min_commit(&app, &headers).await?;
     let reader = Reader { hospital, base: String::new(), strict: false, commit: None };
     let place = app.enter_reads().await?;
@@ -376,7 +387,17 @@ async fn read(State(app): State<App>, hospital: Hospital, url: &str, headers: He
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
                 Ok(response)
             }
-            Some(version) => Ok(answer::version(version, pretty_if_asked(found.body, query.as_deref()), found.commit)),
+            Some(version) => {
+                let body = match &part {
+                    None => found.body,
+                    Some(part) => {
+                        let mut body = Vec::new();
+                        search::write_part(&found.body, part, &mut body)?;
+                        body
+                    }
+                };
+                Ok(answer::version(version, pretty_if_asked(body, query.as_deref()), found.commit))
+            }
             None => {
                 let mut response = readable(StatusCode::OK, found.body, query.as_deref());
                 response.headers_mut().insert(DUGNAD_COMMIT, value(&found.commit.to_string()));

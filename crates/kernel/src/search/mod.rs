@@ -2,10 +2,11 @@
 //!
 //! [`parameters`] has HL7's search parameters as a table. A search is a [`query::Search`]: values parsed, parameters looked up.
 //! [`values`] are what a resource has for each parameter. [`parse`] reads one from a query string; [`compartment`] has whose
-//! resources are a patient's.
+//! resources are a patient's, [`include`] what comes along with matches.
 
 pub mod compartment;
 pub mod fold;
+pub mod include;
 pub mod parameters;
 pub mod parse;
 pub mod query;

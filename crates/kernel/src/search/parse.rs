@@ -171,6 +171,16 @@ pub fn query(resource_type: &str, pairs: &[(String, String)], environment: &Envi
     if problems.is_empty() { Ok(query) } else { Err(problems) }
 }
 
+/// Which part of one resource is wanted: `_summary` and `_elements` of a read. Other parameters are not looked at.
+///
+/// # Errors
+/// Each problem, with places such as `http._elements`.
+pub fn part(resource_type: &str, pairs: &[(String, String)]) -> Result<Option<Subset>, Vec<Issue>> {
+    let environment = Environment { now: Timestamp::UNIX_EPOCH, base: "" };
+    let about: Vec<_> = pairs.iter().filter(|(name, _)| matches!(&**name, "_summary" | "_elements")).cloned().collect();
+    Ok(query(resource_type, &about, &environment)?.subset)
+}
+
 /// Reads the parameters of one query.
 struct Reader<'e> {
     environment: &'e Environment<'e>,

@@ -7,6 +7,7 @@ use crate::limits::MAX_SEARCH_BYTES;
 use axum::http::StatusCode;
 use dugnad_kernel::fhir::definitions::{resource_type, resource_types};
 use dugnad_kernel::fhir::issue::{Issue, IssueType, Severity};
+use dugnad_kernel::fhir::subset::Subset;
 use dugnad_kernel::search::compartment;
 use dugnad_kernel::search::parse::{self, Environment, Query};
 use dugnad_kernel::search::query::Criterion;
@@ -117,12 +118,12 @@ impl Asked {
                 self.one_type(kind, &environment, compartment::of_patient(kind, patient))
             }
             Place::Compartment { patient, .. } => {
-                let (types, rest) = self.types(compartment::types().collect())?;
-                self.many_types(&types, &rest, &environment, |name| compartment::of_patient(name, patient))
+                let types = self.types(compartment::types().collect())?;
+                self.many_types(&types, &environment, |name| compartment::of_patient(name, patient))
             }
             Place::System => {
-                let (types, rest) = self.types(resource_types().collect())?;
-                self.many_types(&types, &rest, &environment, |_| None)
+                let types = self.types(resource_types().collect())?;
+                self.many_types(&types, &environment, |_| None)
             }
         }
     }
@@ -138,17 +139,17 @@ impl Asked {
     fn many_types(
         &self,
         types: &[&'static str],
-        parameters: &[(String, String)],
         environment: &Environment<'_>,
         inside: impl Fn(&str) -> Option<Criterion>,
     ) -> Result<Understood, ApiError> {
+        let parameters: Vec<(String, String)> = self.parameters.iter().filter(|(name, _)| name != "_type").cloned().collect();
         if let Some((name, _)) = parameters.iter().find(|(name, _)| name == "_sort" && types.len() > 1) {
             let what = "resources of several types have no common order here; search one type, or leave it out";
             return Err(ApiError::bad_request(IssueType::NotSupported, what).at(format!("http.{name}")));
         }
         // What one of the types does not know would find all of its resources: it is left out for all of them.
         let read = |name: &&'static str, parameters: &[(String, String)]| parse::query(name, parameters, environment).map_err(refused);
-        let first: Vec<Query> = types.iter().map(|name| read(name, parameters)).collect::<Result<_, _>>()?;
+        let first: Vec<Query> = types.iter().map(|name| read(name, &parameters)).collect::<Result<_, _>>()?;
         let mut ignored: Vec<Issue> = Vec::new();
         for issue in first.iter().flat_map(|query| &query.ignored) {
             if ignored.iter().all(|known| known.expression != issue.expression) {
@@ -172,9 +173,9 @@ impl Asked {
         Ok(Understood { queries, used, ignored })
     }
 
-    /// The types of `_type` that are among those that can be, and the other parameters. Without `_type`: all.
-    fn types(&self, all: Vec<&'static str>) -> Result<(Vec<&'static str>, Vec<(String, String)>), ApiError> {
-        let (given, rest): (Vec<_>, Vec<_>) = self.parameters.iter().cloned().partition(|(name, _)| name == "_type");
+    /// The types of `_type` that are among those that can be. Without `_type`: all.
+    fn types(&self, all: Vec<&'static str>) -> Result<Vec<&'static str>, ApiError> {
+        let given: Vec<_> = self.parameters.iter().filter(|(name, _)| name == "_type").collect();
         let mut types = BTreeSet::new();
         for name in given.iter().flat_map(|(_, value)| value.split(',')) {
             let wrong = || {
@@ -183,9 +184,14 @@ impl Asked {
             };
             types.insert(resource_type(name).ok_or_else(wrong)?.name());
         }
-        let all = if given.is_empty() { all } else { all.into_iter().filter(|name| types.contains(name)).collect() };
-        Ok((all, rest))
+        Ok(if given.is_empty() { all } else { all.into_iter().filter(|name| types.contains(name)).collect() })
     }
+}
+
+/// The part of a resource that a read asks for.
+pub fn part(resource_type: &str, query: &str) -> Result<Option<Subset>, ApiError> {
+    let parameters = parse::pairs(query).map_err(|refusal| refused(vec![refusal.into()]))?;
+    parse::part(resource_type, &parameters).map_err(refused)
 }
 
 /// 400 with each problem.

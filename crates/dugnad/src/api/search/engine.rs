@@ -1,26 +1,81 @@
-//! Finds.
-use crate::api::{ApiError, App};
-use dugnad_kernel::ids::{Commit, HolderId};
-use dugnad_kernel::search::query::Search;
+//! The kernel's search, as a page with the JSON of its resources.
 
-/// A resource that was found.
-pub struct Hit {
-    pub resource_type: String,
-    pub id: String,
-    pub json: Vec<u8>,
+use crate::api::{ApiError, App};
+use dugnad_kernel::database::{Page as SearchPage, StoredVersion};
+use dugnad_kernel::ids::{Commit, HolderId, ResourceOrdinal};
+use dugnad_kernel::search::execute::{Cursor, Hit};
+use dugnad_kernel::search::include::{Included, Resource, Source, included};
+use dugnad_kernel::search::query::{Search, Total};
+
+/// What a search runs on.
+#[derive(Clone, Copy)]
+pub struct Engine<'e> {
+    /// The server.
+    pub app: &'e App,
+    /// Whose records exist.
+    pub holder: HolderId,
+    /// As of which commit.
+    pub commit: Commit,
 }
 
 /// A page.
 pub struct Found {
-    pub matches: Vec<Hit>,
-    pub included: Vec<Hit>,
+    /// The matches, in order.
+    pub matches: Vec<Resource>,
+    /// What comes along with them.
+    pub included: Included,
+    /// How many match in all, if that was asked for.
+    pub total: Option<u64>,
+    /// Where the next page begins; none on the last one.
     pub next: Option<Vec<u8>>,
 }
 
-pub fn count(_app: &App, _holder: HolderId, _search: &Search, _commit: Commit) -> Result<u64, ApiError> {
-    Err(ApiError::internal("WIP"))
+impl Engine<'_> {
+    /// One page of at most `most` matches.
+    pub fn page(&self, search: &Search, after: &[u8], most: usize) -> Result<Found, ApiError> {
+        let page = SearchPage { at: Some(self.commit), after: cursor(after), count: most };
+        let found = self.app.database().search(self.holder, search, page)?;
+        let matches = self.resources(search.resource_type, found.hits)?;
+        let included = if search.include.is_empty() { Included::default() } else { included(self, &matches, &search.include)? };
+        Ok(Found { matches, included, total: found.total, next: found.next.map(encoded) })
+    }
+
+    /// How many resources match.
+    pub fn count(&self, search: &Search) -> Result<u64, ApiError> {
+        let search = Search { total: Total::Accurate, sort: Vec::new(), ..search.clone() };
+        let page = SearchPage { at: Some(self.commit), after: None, count: 0 };
+        Ok(self.app.database().search(self.holder, &search, page)?.total.unwrap_or_default())
+    }
+
+    /// The JSON of what was found, without what has been erased since.
+    fn resources(&self, resource_type: &'static str, hits: Vec<Hit>) -> Result<Vec<Resource>, ApiError> {
+        let versions = self.app.database().found(self.holder, resource_type, &hits)?;
+        let resource = |(hit, version): (Hit, Option<StoredVersion>)| Some(Resource { resource_type, id: hit.id, json: version?.json? });
+        Ok(hits.into_iter().zip(versions).filter_map(resource).collect())
+    }
 }
 
-pub fn page(_app: &App, _holder: HolderId, _search: &Search, _commit: Commit, _cursor: &[u8], _most: usize) -> Result<Found, ApiError> {
-    Err(ApiError::internal("WIP"))
+impl Source for Engine<'_> {
+    type Error = ApiError;
+
+    fn read(&self, resource_type: &'static str, id: &str) -> Result<Option<Resource>, ApiError> {
+        let version = self.app.database().read_at(self.holder, resource_type, id, self.commit)?;
+        Ok(version.and_then(|v| v.json).map(|json| Resource { resource_type, id: id.to_owned(), json }))
+    }
+
+    fn search(&self, search: &Search, most: usize) -> Result<Vec<Resource>, ApiError> {
+        let page = SearchPage { at: Some(self.commit), after: None, count: most };
+        self.resources(search.resource_type, self.app.database().search(self.holder, search, page)?.hits)
+    }
+}
+
+/// Commit and resource, 8 bytes each, little-endian; empty: from the beginning.
+fn cursor(bytes: &[u8]) -> Option<Cursor> {
+    let (commit, rest) = bytes.split_first_chunk()?;
+    let resource = rest.first_chunk()?;
+    Some(Cursor { commit: Commit(u64::from_le_bytes(*commit)), resource: ResourceOrdinal(u64::from_le_bytes(*resource)) })
+}
+
+fn encoded(cursor: Cursor) -> Vec<u8> {
+    [cursor.commit.0.to_le_bytes(), cursor.resource.0.to_le_bytes()].concat()
 }

@@ -8,9 +8,9 @@ mod engine;
 mod link;
 mod run;
 
-pub use asked::{Asked, Place};
+pub use asked::{Asked, Place, part};
 pub use bundle::write_part;
-pub use run::{Page, Searcher, run};
+pub use run::{Searcher, run};
 
 use super::answer;
 use super::auth::Hospital;

@@ -2,16 +2,17 @@
 
 use super::asked::{Asked, Understood};
 use super::bundle::{Entries, Link, Mode};
-use super::engine::{self, Found};
+use super::engine::{Engine, Found};
 use super::link::{self, Owner, PAGE, Pin};
 use crate::api::auth::Hospital;
 use crate::api::work::Access;
 use crate::api::{ApiError, App};
 use crate::limits::{DEFAULT_SEARCH_COUNT, MAX_ANSWER_BYTES, PAGE_LINK_VALID};
 use axum::http::StatusCode;
-use dugnad_kernel::fhir::issue::IssueType;
+use dugnad_kernel::fhir::issue::{Issue, IssueType};
 use dugnad_kernel::fhir::subset::Subset;
-use dugnad_kernel::ids::{Commit, HolderId};
+use dugnad_kernel::ids::Commit;
+use dugnad_kernel::limits::MAX_SEARCH_INCLUDED;
 use dugnad_kernel::search::parse::{self, Query};
 use dugnad_kernel::search::query::{Criterion, Include, Search, Total};
 use std::collections::BTreeSet;
@@ -64,32 +65,27 @@ struct Running<'r> {
 impl Running<'_> {
     fn page(&self, pin: Option<Pin>, commit: Commit) -> Result<(Page, u64), ApiError> {
         let start = pin.unwrap_or(Pin { commit, total: None, kind: 0, cursor: Vec::new() });
-        let mut entries = Entries::new(self.searcher.base);
-        let (mut total, mut next) = (start.total, None);
+        let first = self.asked.page.is_none();
+        let mut filling = Filling { entries: Entries::new(self.searcher.base), total: start.total, said: Vec::new() };
+        if first {
+            filling.said.clone_from(&self.understood.ignored);
+        }
         // A hospital that has never written has nothing to find.
-        match self.app.database().holder(&self.searcher.hospital.holder).map(|h| h.id) {
-            None => total = Some(0),
-            Some(holder) => {
-                if total.is_none() && self.wants_total() {
-                    total = Some(self.count(holder, commit)?);
-                }
-                if !self.count_only() {
-                    next = self.fill(holder, &start, &mut entries)?;
-                }
-            }
+        let holder = self.app.database().holder(&self.searcher.hospital.holder);
+        let next = match holder {
+            Some(holder) => self.fill(&Engine { app: self.app, holder: holder.id, commit }, &start, &mut filling)?,
+            None => None,
+        };
+        let Filling { mut entries, mut total, said } = filling;
+        if first && next.is_none() {
+            total = total.or(Some(entries.matches() as u64)); // what is all on one page has been counted
         }
         let resources = entries.resources() as u64;
-        if self.asked.page.is_none() {
-            // What is all on one page has been counted.
-            let matches = entries.matches() as u64;
-            total = total.or(next.is_none().then_some(matches));
-            if !self.understood.ignored.is_empty() {
-                entries.add_outcome(&self.understood.ignored);
-            }
+        if !said.is_empty() {
+            entries.add_outcome(&said);
         }
         let next = next.map(|(kind, cursor)| Pin { commit, total, kind, cursor });
-        let body = entries.finish(total, &self.links(&start, next.as_ref()));
-        Ok((Page { commit, body }, resources))
+        Ok((Page { commit, body: entries.finish(total, &self.links(&start, next.as_ref())) }, resources))
     }
 
     fn wants_total(&self) -> bool {
@@ -100,44 +96,33 @@ impl Running<'_> {
         self.understood.queries.iter().any(|query| query.count_only)
     }
 
-    fn count(&self, holder: HolderId, commit: Commit) -> Result<u64, ApiError> {
-        let one = |query: &Query| engine::count(self.app, holder, &query.search, commit);
-        self.understood.queries.iter().map(one).sum()
-    }
-
-    /// Adds the entries of a page; where the next one begins, if there may be one.
-    fn fill(&self, holder: HolderId, start: &Pin, entries: &mut Entries) -> Result<Option<(u16, Vec<u8>)>, ApiError> {
+    /// Fills a page; where the next one begins, if there may be one.
+    fn fill(&self, engine: &Engine<'_>, start: &Pin, filling: &mut Filling) -> Result<Option<(u16, Vec<u8>)>, ApiError> {
+        let queries = &self.understood.queries;
+        if self.count_only() || queries.len() > 1 && self.wants_total() && start.total.is_none() {
+            filling.total = Some(queries.iter().map(|query| engine.count(&query.search)).sum::<Result<u64, ApiError>>()?);
+        }
+        if self.count_only() {
+            return Ok(None);
+        }
+        let mut left = queries.first().and_then(|q| q.search.count).unwrap_or(DEFAULT_SEARCH_COUNT);
         let (mut kind, mut cursor) = (start.kind, start.cursor.clone());
-        let mut left = self.understood.queries.first().and_then(|q| q.search.count).unwrap_or(DEFAULT_SEARCH_COUNT);
-        while let Some(query) = self.understood.queries.get(usize::from(kind)) {
+        while let Some(query) = queries.get(usize::from(kind)) {
             if left == 0 {
                 return Ok(Some((kind, cursor)));
             }
-            let found = engine::page(self.app, holder, &query.search, start.commit, &cursor, left)?;
+            let counted = filling.total.is_some() || query.search.total == Total::None;
+            let total = if counted { Total::None } else { Total::Accurate };
+            let found = engine.page(&Search { total, ..query.search.clone() }, &cursor, left)?;
+            filling.total = filling.total.or(found.total);
             left = left.saturating_sub(found.matches.len());
-            self.add(query, &found, entries)?;
+            filling.add(query, &found)?;
             match found.next {
                 Some(next) => return Ok(Some((kind, next))),
                 None => (kind, cursor) = (kind + 1, Vec::new()),
             }
         }
         Ok(None)
-    }
-
-    fn add(&self, query: &Query, found: &Found, entries: &mut Entries) -> Result<(), ApiError> {
-        // `_elements` is about the matches only (FHIR R4, section 3.1.1.5.9).
-        let of_included = query.subset.as_ref().filter(|subset| !matches!(subset, Subset::Elements(_)));
-        let matches = found.matches.iter().map(|hit| (Mode::Match, hit, query.subset.as_ref()));
-        let included = found.included.iter().map(|hit| (Mode::Include, hit, of_included));
-        for (mode, hit, subset) in matches.chain(included) {
-            entries.add(mode, &hit.resource_type, &hit.id, &hit.json, subset)?;
-            if entries.bytes() > MAX_ANSWER_BYTES {
-                let what =
-                    format!("a page of so many resources has more than {MAX_ANSWER_BYTES} bytes; ask for smaller ones with `_count`");
-                return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, IssueType::TooCostly, what).at("http._count"));
-            }
-        }
-        Ok(())
     }
 
     fn links(&self, start: &Pin, next: Option<&Pin>) -> Vec<Link> {
@@ -167,6 +152,37 @@ impl Running<'_> {
             parse::encode(value, &mut url);
         }
         url
+    }
+}
+
+/// A page under construction.
+struct Filling {
+    entries: Entries,
+    total: Option<u64>,
+    said: Vec<Issue>,
+}
+
+impl Filling {
+    fn add(&mut self, query: &Query, found: &Found) -> Result<(), ApiError> {
+        // `_elements` is about the matches only (FHIR R4, section 3.1.1.5.9).
+        let of_included = query.subset.as_ref().filter(|subset| !matches!(subset, Subset::Elements(_)));
+        let matches = found.matches.iter().map(|resource| (Mode::Match, resource, query.subset.as_ref()));
+        let included = found.included.resources.iter().map(|resource| (Mode::Include, resource, of_included));
+        for (mode, resource, subset) in matches.chain(included) {
+            self.entries.add(mode, resource.resource_type, &resource.id, &resource.json, subset)?;
+            if self.entries.bytes() > MAX_ANSWER_BYTES {
+                let what =
+                    format!("a page of so many resources has more than {MAX_ANSWER_BYTES} bytes; ask for smaller ones with `_count`");
+                return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, IssueType::TooCostly, what).at("http._count"));
+            }
+        }
+        if found.included.more {
+            let what = format!(
+                "more than {MAX_SEARCH_INCLUDED} resources would come along with this page, and are not all here; ask for smaller pages with `_count`"
+            );
+            self.said.push(Issue::warning(IssueType::TooCostly, "http._include", what));
+        }
+        Ok(())
     }
 }
 

@@ -169,11 +169,7 @@ fn dates_are_as_long_as_their_precision() {
     }
     assert_eq!(date("ge2026-01-01").0, Prefix::GreaterOrEqual);
     let (_, near) = date("ap2025-06-01T00:00:00Z");
-    assert_eq!(
-        near,
-        between("2025-04-25T12:00:00Z", "2025-07-07T12:00:00.9Z"),
-        "a tenth of 365 days on each side"
-    );
+    assert_eq!(near, between("2025-04-25T12:00:00Z", "2025-07-07T12:00:00.9Z"), "a tenth of 365 days on each side");
     for wrong in [
         "26",
         "2026-13",
@@ -316,6 +312,15 @@ fn parts_of_resources() {
         let query = asked("Patient", count).unwrap();
         assert_eq!((query.subset, query.count_only, query.search.total), (None, true, Total::Accurate));
     }
+}
+
+#[test]
+fn a_read_has_parts_too() {
+    let part = |query: &str| super::part("Patient", &pairs(query).unwrap());
+    assert_eq!(part("_summary=text&_pretty=true&nonsense=1"), Ok(Some(Subset::Text)));
+    assert_eq!(part("_elements=name"), Ok(Some(Subset::Elements(vec!["name".into()]))));
+    assert_eq!(part(""), Ok(None));
+    assert!(part("_elements=nonsense").is_err());
 }
 
 /// What is unknown is left out and said; the rest is done.

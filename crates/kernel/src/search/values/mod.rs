@@ -4,6 +4,7 @@
 
 mod convert;
 pub mod packed;
+mod references;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use crate::fhir::json::Value as Json;
 use crate::fhirpath::Focus;
 use bumpalo::Bump;
 use packed::{Packer, Tuple};
+pub(super) use references::references_of;
 use std::ops::ControlFlow;
 
 /// The version of how values are made of resources and packed. A change that gives other values for the same resource raises it,
