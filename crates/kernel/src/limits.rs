@@ -108,9 +108,6 @@ pub const MAX_SEARCH_VALUES: usize = 2_000;
 /// types, twice in a row, would be 21,609.
 pub const MAX_SEARCH_CRITERIA: usize = 500;
 
-/// Over how many references a chain or `_has` may lead; each is a join.
-pub const MAX_CHAIN_DEPTH: usize = 4;
-
 /// By how many parameters an answer may be ordered.
 pub const MAX_SORT_KEYS: usize = 8;
 
@@ -120,5 +117,15 @@ pub const MAX_SEARCH_INCLUDES: usize = 20;
 /// How many resources `_include` and `_revinclude` add to a page at most; the answer says if there were more.
 pub const MAX_SEARCH_INCLUDED: usize = 1_000;
 
-/// How many matches a page of a search may have.
-pub const MAX_SEARCH_COUNT: usize = 1_000;
+/// How many bytes the search indexes of a database take in all. Ten million resources have one GiB of memory, and all else has
+/// to fit too; three indexes over a million resources take some 60 MB.
+pub const SEARCH_INDEX_BYTES: usize = 384 << 20;
+
+/// How many resources a chain or `_has` of a search may join at one step: they are held in memory, some 60 bytes each.
+pub const MAX_SEARCH_JOINED: usize = 1_000_000;
+
+/// How deep chains and `_has` of a search may nest: each level is a search of its own.
+pub const MAX_SEARCH_DEPTH: usize = 8;
+
+/// How many resources a page of a search has at most.
+pub const MAX_SEARCH_PAGE: usize = 10_000;

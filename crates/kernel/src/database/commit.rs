@@ -266,7 +266,7 @@ impl Committer {
         if newest - after > MAX_BEHIND {
             return Ok(Installed::Behind(Box::new(Built { view, table, ..built })));
         }
-        let kind = kinds.number(view.view.resource_type());
+        let kind = kinds.number(view.source.resource_type());
         let (_, lacking) = self.writer.lookup().replay_of(kind, after, u32::MAX)?;
         let alone = Tables::new(0, vec![view.clone()]);
         let rows = evaluate(&alone, &kinds, &lacking)?;

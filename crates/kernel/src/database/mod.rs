@@ -11,6 +11,7 @@ mod prepare;
 mod purge;
 mod recover;
 mod references;
+mod search;
 mod stamp;
 mod tables;
 mod views;
@@ -19,6 +20,7 @@ mod write;
 pub use backup::{JOURNAL, JournalState, copy_journal, copy_sqlite, inspect_journal, start_timeline};
 pub use erase::{EraseError, Erasure};
 pub use erasure_list::{ERASURE_LIST, ErasureListError};
+pub use search::Page;
 pub use views::{ViewRefused, ViewState, ViewStatus};
 pub use write::{EntryOutcome, Handling, Interaction, Outcome, WriteError, WriteRequest};
 
@@ -27,6 +29,7 @@ use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId, Tim
 use crate::journal::{self, Checkpointer, JournalError, Lookup, Readers, StoredRow};
 use crate::limits::{COMMIT_QUEUE, OPTIMISTIC_TRIES};
 use crate::live::{self, LiveCell, SegmentFiles, Snapshot, Tuning};
+use crate::search::index::Indexes;
 use arc_swap::ArcSwap;
 use commit::{Committer, Reply, Work};
 use erased::{About, Erasures, chain};
@@ -93,6 +96,8 @@ struct Shared {
     next_table: AtomicU32,
     files: OnceLock<Arc<SegmentFiles>>,
     views: Views,
+    /// Of the search values.
+    indexes: Indexes,
     /// Held by whoever builds a table.
     building: Mutex<()>,
     /// Tables of which a file is damaged and that are being built anew.
@@ -604,7 +609,7 @@ fn recovered(
         let id = match tables.iter().find(|t| t.schema().name == *name) {
             Some(table) => table.info().id,
             // Registered views are built beside the running tables.
-            None if !wanted.builtin => continue,
+            None if wanted.source.is_registered() => continue,
             None => {
                 let id = TableId(next_table.fetch_add(1, Ordering::Relaxed));
                 let view = wanted.clone().numbered(id, tuning);
@@ -612,7 +617,7 @@ fn recovered(
                 id
             }
         };
-        if !wanted.builtin {
+        if wanted.source.is_registered() {
             views.is_live(name, opened.commit);
         }
         live_views.push(wanted.numbered(id, tuning));
@@ -624,7 +629,7 @@ fn recovered(
         new_id: Box::new(move || time_ordered_id(ids.now())),
         tables: ArcSwap::from_pointee(Tables::new(1, live_views)),
         readers: Readers::new(path),
-        snapshot: ArcSwap::from_pointee(Snapshot::new(Commit(0), Timestamp::UNIX_EPOCH, Arc::new([]))),
+        snapshot: ArcSwap::from_pointee(Snapshot::new(Commit(0), Timestamp::UNIX_EPOCH, Vec::new())),
         holders: RwLock::new(holders),
         counters: Mutex::new(opened.counters.clone()),
         timeline,
@@ -635,6 +640,7 @@ fn recovered(
         next_table,
         files: OnceLock::new(),
         views,
+        indexes: Indexes::default(),
         building: Mutex::default(),
         damaged: Mutex::default(),
         closing: AtomicBool::new(false),

@@ -1,10 +1,12 @@
 //! Which views read which resource type, and their rows as the committer takes them.
 
+use super::erased::patients_of;
 use crate::fhir::definitions;
 use crate::fhir::json::Value;
 use crate::ids::TableId;
 use crate::live::schema::{Storage, TableSchema};
 use crate::live::{LiveCell, TableInfo, Tuning};
+use crate::search::{parameters, values};
 use crate::views::builtin::{TREATMENT, builtin_views};
 use crate::views::render::write_json;
 use crate::views::{Cell, View, ViewError, has_modifier_extension};
@@ -18,13 +20,39 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// table is then built anew.
 const ROWS: &str = "1";
 
+/// What gives the rows of a live table.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// A view. Built-in ones leave resources with an unknown `modifierExtension` out.
+    View { view: Arc<View>, builtin: bool },
+    /// The search values of a resource type: one row for each resource, in a table that is hidden.
+    Search(&'static str),
+}
+
+impl Source {
+    /// The type of the resources that it reads.
+    pub(super) fn resource_type(&self) -> &str {
+        match self {
+            Self::View { view, .. } => view.resource_type(),
+            Self::Search(resource_type) => resource_type,
+        }
+    }
+
+    /// Whether the centre has registered it, and may take it away.
+    pub(super) fn is_registered(&self) -> bool {
+        matches!(self, Self::View { builtin: false, .. })
+    }
+
+    pub(super) fn is_builtin_view(&self) -> bool {
+        matches!(self, Self::View { builtin: true, .. })
+    }
+}
+
 /// A view whose rows are kept in a live table.
 #[derive(Clone, Debug)]
 pub(super) struct LiveView {
     pub(super) info: Arc<TableInfo>,
-    pub(super) view: Arc<View>,
-    /// Built-in views leave resources with an unknown `modifierExtension` out.
-    pub(super) builtin: bool,
+    pub(super) source: Source,
     pub(super) failures: Arc<Failures>,
 }
 
@@ -52,8 +80,7 @@ impl Failures {
 pub(super) struct Wanted {
     pub(super) schema: Arc<TableSchema>,
     pub(super) fingerprint: String,
-    pub(super) view: Arc<View>,
-    pub(super) builtin: bool,
+    pub(super) source: Source,
 }
 
 impl Wanted {
@@ -69,12 +96,20 @@ impl Wanted {
             hash.update(format!("{} {:?}\n", column.name, column.storage));
         }
         let fingerprint = hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect();
-        Self { schema: Arc::new(schema), fingerprint, view: Arc::new(view), builtin }
+        Self { schema: Arc::new(schema), fingerprint, source: Source::View { view: Arc::new(view), builtin } }
     }
 
-    /// The built-in ones.
+    /// The table of the search values of a resource type.
+    fn search(resource_type: &'static str, fingerprint: &str) -> Self {
+        let schema = TableSchema::hidden(search_table(resource_type), "The search values of each resource.", "values");
+        Self { schema: Arc::new(schema), fingerprint: fingerprint.to_owned(), source: Source::Search(resource_type) }
+    }
+
+    /// What every database has: the built-in views, and a table of search values for each resource type.
     pub(super) fn builtin() -> Vec<Self> {
-        builtin_views().into_iter().map(|b| Self::of(b.table, b.description, b.view, b.definition, true)).collect()
+        let views = builtin_views().into_iter().map(|b| Self::of(b.table, b.description, b.view, b.definition, true));
+        let fingerprint = values::fingerprint();
+        views.chain(definitions::resource_types().map(|resource_type| Self::search(resource_type, &fingerprint))).collect()
     }
 
     /// Name, fingerprint and columns: what a stored table is recognised by.
@@ -85,8 +120,13 @@ impl Wanted {
     /// A table of it, under a number.
     pub(super) fn numbered(self, id: TableId, tuning: Tuning) -> LiveView {
         let info = Arc::new(TableInfo { id, fingerprint: self.fingerprint, schema: self.schema, segment_rows: tuning.segment_rows });
-        LiveView { info, view: self.view, builtin: self.builtin, failures: Arc::default() }
+        LiveView { info, source: self.source, failures: Arc::default() }
     }
+}
+
+/// The name of the hidden table of a resource type's search values. No ViewDefinition can have it.
+pub(super) fn search_table(resource_type: &str) -> String {
+    format!("search:{resource_type}")
 }
 
 /// Names of tables that no ViewDefinition may have: the built-in ones, and the view over them.
@@ -124,7 +164,7 @@ impl Tables {
     pub(super) fn new(generation: u64, views: Vec<LiveView>) -> Self {
         let mut by_type: HashMap<String, Vec<usize>> = HashMap::new();
         for (at, view) in views.iter().enumerate() {
-            by_type.entry(view.view.resource_type().to_owned()).or_default().push(at);
+            by_type.entry(view.source.resource_type().to_owned()).or_default().push(at);
         }
         Self { generation, views, by_type }
     }
@@ -141,9 +181,9 @@ impl Tables {
     /// The rows of one resource in all its tables, and whether a `modifierExtension` keeps it out of the built-in ones.
     pub(super) fn rows<'a>(&self, resource_type: &str, resource: Value<'a>, arena: &'a Bump) -> (Vec<PreparedRow>, bool) {
         let mut rows = Vec::new();
-        let mut views = self.of_type(resource_type).peekable();
-        let modified = views.peek().is_some() && has_modifier_extension(&resource);
-        for view in views.filter(|v| !(modified && v.builtin)) {
+        let seen_by_views = self.of_type(resource_type).any(|v| !matches!(v.source, Source::Search(_)));
+        let modified = seen_by_views && has_modifier_extension(&resource);
+        for view in self.of_type(resource_type).filter(|v| !(modified && v.source.is_builtin_view())) {
             let before = rows.len();
             if let Err(error) = view.rows(resource, arena, &mut rows) {
                 // The resource stays readable as FHIR; the table's state says that it lacks it.
@@ -160,7 +200,17 @@ impl LiveView {
     /// The rows of one resource.
     pub(super) fn rows<'a>(&self, resource: Value<'a>, arena: &'a Bump, rows: &mut Vec<PreparedRow>) -> Result<(), ViewError> {
         let columns = &self.info.schema.columns;
-        self.view.run(resource, arena, &mut |cells| {
+        let view = match &self.source {
+            Source::View { view, .. } => view,
+            Source::Search(resource_type) => {
+                let Some(parameters) = parameters::of_type(resource_type) else { return Ok(()) };
+                let packed = values::values_of(parameters, resource, patients_of(resource_type, &resource).into_iter());
+                let cells = vec![PreparedCell::Cell(LiveCell::Text(packed.into()))];
+                rows.push(PreparedRow { table: self.info.id, cells });
+                return Ok(());
+            }
+        };
+        view.run(resource, arena, &mut |cells| {
             let cells = cells.iter().zip(columns).map(|(cell, column)| prepared_cell(cell, column.storage)).collect();
             rows.push(PreparedRow { table: self.info.id, cells });
         })

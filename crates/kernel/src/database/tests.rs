@@ -408,4 +408,5 @@ fn ids_are_version_7_uuids() {
 
 mod persons;
 mod registered;
+mod search;
 mod stored;

@@ -247,12 +247,8 @@ impl Database {
         if let Some(view) = tables.views().iter().find(|v| v.info.id == id)
             && self.shared.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(id)
         {
-            let wanted = Wanted {
-                schema: view.info.schema.clone(),
-                fingerprint: view.info.fingerprint.clone(),
-                view: view.view.clone(),
-                builtin: view.builtin,
-            };
+            let wanted =
+                Wanted { schema: view.info.schema.clone(), fingerprint: view.info.fingerprint.clone(), source: view.source.clone() };
             self.build(Reason::Damaged(id), wanted, None);
         }
     }

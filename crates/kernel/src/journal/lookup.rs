@@ -167,6 +167,11 @@ impl<'c> Lookup<'c> {
         Ok(highest.unwrap_or_default())
     }
 
+    /// The row of the newest version of a resource; 0 if there is none.
+    pub(crate) fn newest_version(&self, resource: ResourceOrdinal) -> Result<i64, JournalError> {
+        Ok(self.one("SELECT head FROM resource WHERE ordinal = ?1", [resource.0], |r| r.get(0))?.unwrap_or_default())
+    }
+
     /// The patient ordinal of a Patient resource.
     pub(crate) fn patient(&self, resource: ResourceOrdinal) -> Result<Option<PatientOrdinal>, JournalError> {
         let patient = self.one("SELECT patient FROM resource WHERE ordinal = ?1", [resource.0], |r| r.get::<_, Option<u32>>(0))?;

@@ -26,7 +26,7 @@ pub use file::Damaged;
 pub use manifest::Counters;
 pub use persons::PersonMap;
 pub use segment::RowHead;
-pub use snapshot::{Part, RowFilter, Snapshot, TableSnapshot, Visible};
+pub use snapshot::{Heads, Part, RowFilter, Snapshot, TableSnapshot, Visible};
 pub use statistics::Condition;
 pub use store::{Cleaning, SegmentFiles, Store, Tuning};
 pub use table::{LiveTable, TableInfo};

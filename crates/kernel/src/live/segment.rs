@@ -12,13 +12,19 @@ use super::statistics::Condition;
 use crate::ids::{Commit, HolderId, ResourceOrdinal};
 use arrow::array::ArrayRef;
 use arrow::buffer::ScalarBuffer;
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
 
 /// The rows of a segment, as readers see them.
 pub(super) struct Segment {
     rows: Rows,
     ends: Arc<Ends>,
+    attached: Attached,
 }
+
+/// What readers have made of the rows of a segment, such as an index: it goes when the segment goes. The stored form of a segment
+/// shares it with the one in memory that it replaces, whose rows it has.
+pub(super) type Attached = Arc<OnceLock<Arc<dyn Any + Send + Sync>>>;
 
 enum Rows {
     Memory(Growing),
@@ -66,7 +72,7 @@ impl SegmentWriter {
             resources: resources.reader(),
             holders: holders.reader(),
         };
-        let segment = Segment { rows: Rows::Memory(rows), ends: Arc::new(Ends::none(most)) };
+        let segment = Segment { rows: Rows::Memory(rows), ends: Arc::new(Ends::none(most)), attached: Attached::default() };
         (Self { columns, begins, resources, holders, most }, segment)
     }
 
@@ -92,8 +98,13 @@ impl SegmentWriter {
 
 impl Segment {
     /// A segment in a file.
-    pub(super) fn stored(file: Stored, ends: Arc<Ends>) -> Self {
-        Self { rows: Rows::File(Box::new(file)), ends }
+    pub(super) fn stored(file: Stored, ends: Arc<Ends>, attached: Attached) -> Self {
+        Self { rows: Rows::File(Box::new(file)), ends, attached }
+    }
+
+    /// What readers have attached to it.
+    pub(super) fn attached(&self) -> &Attached {
+        &self.attached
     }
 
     /// How many rows are there now.

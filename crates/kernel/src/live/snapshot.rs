@@ -5,7 +5,7 @@ use super::persons::PersonMap;
 use super::schema::{Storage, TableSchema};
 use super::segment::{Segment, Segments};
 use super::statistics::Condition;
-use crate::ids::{Commit, HolderId};
+use crate::ids::{Commit, HolderId, ResourceOrdinal};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::FilterBuilder;
@@ -13,8 +13,10 @@ use arrow::datatypes::{Field, Schema, UInt32Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
+use std::any::Any;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// All live tables at one commit. Holding it costs nothing and stops nobody.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub struct Snapshot {
     commit: Commit,
     time: Timestamp,
     tables: Arc<[TableSnapshot]>,
+    /// The program's own tables, those that have rows.
+    hidden: Arc<[TableSnapshot]>,
 }
 
 /// One live table at one commit.
@@ -77,13 +81,16 @@ pub struct RowFilter {
 
 impl Snapshot {
     /// All live tables at `commit`, which was made at `time`.
-    pub fn new(commit: Commit, time: Timestamp, tables: Arc<[TableSnapshot]>) -> Self {
-        Self { commit, time, tables }
+    pub fn new(commit: Commit, time: Timestamp, tables: Vec<TableSnapshot>) -> Self {
+        let (hidden, tables): (Vec<_>, Vec<_>) = tables.into_iter().partition(|t| t.schema.hidden);
+        let hidden = hidden.into_iter().filter(|t| !t.segments.is_empty() || !t.history.is_empty()).collect();
+        Self { commit, time, tables: tables.into(), hidden }
     }
 
     /// The same with these persons.
     #[must_use]
     pub fn with_persons(self, persons: &Arc<PersonMap>) -> Self {
+        // The hidden ones know no persons.
         let tables = self.tables.iter().map(|t| TableSnapshot { persons: Arc::clone(persons), ..t.clone() }).collect();
         Self { tables, ..self }
     }
@@ -105,7 +112,8 @@ impl Snapshot {
     #[must_use]
     pub fn as_of(&self, commit: Commit, time: Timestamp) -> Self {
         let at = commit.min(self.commit);
-        Self { commit: at, time, tables: self.tables.iter().map(|t| TableSnapshot { at, ..t.clone() }).collect() }
+        let as_of = |tables: &[TableSnapshot]| tables.iter().map(|t| TableSnapshot { at, ..t.clone() }).collect();
+        Self { commit: at, time, tables: as_of(&self.tables), hidden: as_of(&self.hidden) }
     }
 
     /// The commit that is seen.
@@ -127,6 +135,11 @@ impl Snapshot {
     pub fn table(&self, name: &str) -> Option<&TableSnapshot> {
         self.tables.iter().find(|t| t.schema.name == name)
     }
+
+    /// One of the program's own tables by name; `None` also if it has no rows.
+    pub fn hidden_table(&self, name: &str) -> Option<&TableSnapshot> {
+        self.hidden.iter().find(|t| t.schema.name == name)
+    }
 }
 
 impl Snapshot {
@@ -142,16 +155,22 @@ impl Snapshot {
                 other.tables.len()
             ));
         }
-        self.tables.iter().zip(other.tables.iter()).find_map(|(a, b)| {
-            let (mine, theirs) = match (a.rows(), b.rows()) {
+        let pairs = self.tables.iter().zip(other.tables.iter()).map(|(a, b)| (Some(a), Some(b)));
+        // A hidden table without rows is not there.
+        let names: BTreeSet<&str> = self.hidden.iter().chain(other.hidden.iter()).map(|t| &*t.schema.name).collect();
+        let hidden = names.into_iter().map(|name| (self.hidden_table(name), other.hidden_table(name)));
+        pairs.chain(hidden).find_map(|(a, b)| {
+            let name = a.or(b).map_or("", |t| &t.schema.name);
+            let rows = |table: Option<&TableSnapshot>| table.map_or(Ok(Vec::new()), TableSnapshot::rows);
+            let (mine, theirs) = match (rows(a), rows(b)) {
                 (Ok(mine), Ok(theirs)) => (mine, theirs),
-                (Err(damaged), _) | (_, Err(damaged)) => return Some(format!("{}: {damaged}", a.schema.name)),
+                (Err(damaged), _) | (_, Err(damaged)) => return Some(format!("{name}: {damaged}")),
             };
             if mine.len() != theirs.len() {
-                return Some(format!("{}: {} rows, {} rows", a.schema.name, mine.len(), theirs.len()));
+                return Some(format!("{name}: {} rows, {} rows", mine.len(), theirs.len()));
             }
             let row = mine.iter().zip(&theirs).position(|(x, y)| x != y)?;
-            Some(format!("{}: visible row {row} differs", a.schema.name))
+            Some(format!("{name}: visible row {row} differs"))
         })
     }
 }
@@ -200,7 +219,64 @@ impl TableSnapshot {
     }
 }
 
+/// Whose rows those of a part are, and from when to when they stand: for who looks at single rows.
+#[derive(Clone, Copy)]
+pub struct Heads<'p> {
+    begins: &'p [u64],
+    resources: &'p [u64],
+    holders: &'p [u16],
+    ends: Option<&'p [AtomicU64]>,
+    at: u64,
+}
+
+impl Heads<'_> {
+    /// The rows that begin within these commits, both included.
+    pub fn within(&self, first: Commit, last: Commit) -> std::ops::Range<usize> {
+        let from = self.begins.partition_point(|b| *b < first.0);
+        let to = self.begins.partition_point(|b| *b <= last.0.min(self.at));
+        from..to.max(from)
+    }
+
+    /// Whether a row is seen at the part's commit, by its holder.
+    pub fn stands(&self, row: usize, holder: HolderId) -> bool {
+        let begun = self.begins.get(row).is_some_and(|begin| *begin <= self.at) && self.holders.get(row) == Some(&holder.0);
+        begun
+            && match self.ends.and_then(|ends| ends.get(row)).map_or(0, |end| end.load(Ordering::Acquire)) {
+                0 => true,
+                end => end > self.at,
+            }
+    }
+
+    /// The resource and the commit that wrote this version of it.
+    pub fn of(&self, row: usize) -> Option<(ResourceOrdinal, Commit)> {
+        Some((ResourceOrdinal(*self.resources.get(row)?), Commit(*self.begins.get(row)?)))
+    }
+}
+
 impl Part {
+    /// Whose rows these are. Rows that the reader does not see yet are not among them.
+    pub fn heads(&self) -> Result<Heads<'_>, Damaged> {
+        if let Some(damaged) = &self.damaged {
+            return Err(Damaged::clone(damaged));
+        }
+        let begins = self.segment.begins()?;
+        let ends = self.segment.ends().commits();
+        let (resources, holders) = (self.segment.resources()?, self.segment.holders()?);
+        Ok(Heads { begins: begins.get(..self.len).unwrap_or(begins), resources, holders, ends, at: self.at.0 })
+    }
+
+    /// The commits of its first and its last row.
+    pub fn range(&self) -> Option<(Commit, Commit)> {
+        self.segment.range().map(|(first, last)| (Commit(first), Commit(last)))
+    }
+
+    /// What readers have made of its rows, or now make, as long as those rows are there. Its rows are those of all parts that give
+    /// the same; the tail's grow.
+    pub fn attached<T: Any + Send + Sync>(&self, make: impl FnOnce() -> Arc<T>) -> Option<Arc<T>> {
+        let attached = self.segment.attached().get_or_init(|| -> Arc<dyn Any + Send + Sync> { make() });
+        Arc::clone(attached).downcast::<T>().ok()
+    }
+
     /// How many rows it holds, visible or not; an upper bound of what a scan returns.
     pub fn len(&self) -> usize {
         self.len

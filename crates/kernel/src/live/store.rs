@@ -13,7 +13,7 @@ use super::log::{self, LogWriter};
 use super::manifest::{Counters, FORMAT, Manifest, StoredTable, sync_dir};
 use super::merge;
 use super::schema::TableSchema;
-use super::segment::{Segment, Segments};
+use super::segment::{Attached, Segment, Segments};
 use super::table::{LiveTable, Replacement, TableInfo};
 use crate::ids::{Commit, TableId};
 use crate::limits::{CHECKPOINT_LOG_BYTES, SEGMENT_ROWS};
@@ -155,7 +155,7 @@ fn load(dir: &Path, stored: &StoredTable, schema: &Arc<TableSchema>, tuning: Tun
             let file = file::open(&dir.join(name), schema)?;
             let ends = Ends::none(file.len());
             ends::read(&dir.join(name), &ends)?;
-            Ok(Arc::new(Segment::stored(file, Arc::new(ends))))
+            Ok(Arc::new(Segment::stored(file, Arc::new(ends), Attached::default())))
         };
         names.iter().map(one).collect()
     };
@@ -331,15 +331,15 @@ impl SegmentFiles {
     /// Writes a segment to a file of its own.
     fn store(&self, schema: &TableSchema, segment: &Segment) -> io::Result<Arc<Segment>> {
         let contents = segment.contents(schema).map_err(|e| io::Error::other(e.to_string()))?;
-        self.write(schema, &contents, Arc::clone(segment.ends()))
+        self.write(schema, &contents, Arc::clone(segment.ends()), Arc::clone(segment.attached()))
     }
 
-    fn write(&self, schema: &TableSchema, contents: &Contents, ends: Arc<Ends>) -> io::Result<Arc<Segment>> {
+    fn write(&self, schema: &TableSchema, contents: &Contents, ends: Arc<Ends>, attached: Attached) -> io::Result<Arc<Segment>> {
         let name = format!("{:010}.segment", self.next.fetch_add(1, Ordering::Relaxed));
         let known = |segment| self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), segment);
         known(None); // before it is there, so that nobody takes it for one that is left over
         let file = file::write(&self.dir.join(&name), schema, contents)?;
-        let segment = Arc::new(Segment::stored(file, ends));
+        let segment = Arc::new(Segment::stored(file, ends, attached));
         known(Some(Arc::downgrade(&segment)));
         Ok(segment)
     }
@@ -516,7 +516,7 @@ impl Keeper {
                 return Ok(None);
             }
         };
-        let write = |contents: Contents, ends: Ends| self.files.write(&table.schema, &contents, Arc::new(ends));
+        let write = |contents: Contents, ends: Ends| self.files.write(&table.schema, &contents, Arc::new(ends), Attached::default());
         let new = merged.standing.map(|contents| {
             let none = Ends::none(contents.begins.len());
             write(contents, none)

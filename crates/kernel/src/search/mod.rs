@@ -5,8 +5,11 @@
 //! resources are a patient's, [`include`] what comes along with matches.
 
 pub mod compartment;
+pub mod execute;
 pub mod fold;
 pub mod include;
+pub mod index;
+pub mod matches;
 pub mod parameters;
 pub mod parse;
 pub mod query;

@@ -4,7 +4,7 @@
 //! an [`Operand`] must fit the [`Kind`](super::parameters::Kind) of its parameter; one that does not matches nothing.
 
 use super::parameters::Parameter;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What is asked of the resources of one type. An empty one asks for all of them.
@@ -90,6 +90,8 @@ pub enum Operand {
     },
     /// Reference.
     Reference(Reference),
+    /// Reference: one of these resources, which a chain has found.
+    Resources(Arc<Resources>),
     /// Reference with `:identifier`: `Reference.identifier`
     Identifier(Token),
     /// Date.
@@ -166,6 +168,37 @@ impl FromIterator<(String, String)> for Codes {
             all.entry(code).or_default().push(system);
         }
         Self(all)
+    }
+}
+
+/// Resources of one holder, by type and logical id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resources(HashMap<&'static str, HashSet<Box<str>>>);
+
+impl Resources {
+    /// Adds one.
+    pub fn insert(&mut self, resource_type: &'static str, id: &str) {
+        self.0.entry(resource_type).or_default().insert(id.into());
+    }
+
+    /// Whether it is one of them.
+    pub fn contains(&self, resource_type: &str, id: &str) -> bool {
+        self.0.get(resource_type).is_some_and(|ids| ids.contains(id))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.values().map(HashSet::len).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Their ids.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.0.values().flatten().map(|id| &**id)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Query strings that strangers with a token may send.
 
 use crate::support::Server;
-use dugnad_kernel::limits::{MAX_CHAIN_DEPTH, MAX_SEARCH_VALUES};
+use dugnad_kernel::limits::{MAX_SEARCH_DEPTH, MAX_SEARCH_VALUES};
 use serde_json::json;
 
 const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
@@ -14,7 +14,7 @@ async fn what_is_too_much_or_malformed_is_refused_with_a_reason() {
     let long = "x".repeat(20_000);
     let many_values = vec!["1"; MAX_SEARCH_VALUES + 1].join(",");
     let many_parameters = vec!["name=x"; 1_000].join("&");
-    let deep = format!("{}_id=x", "link:Patient.".repeat(MAX_CHAIN_DEPTH + 1));
+    let deep = format!("{}_id=x", "link:Patient.".repeat(MAX_SEARCH_DEPTH + 1));
     let very_deep = format!("{}_id=x", "link.".repeat(2_000));
     let has = "_has:Observation:patient:".repeat(50);
     for (query, status) in [

@@ -6,7 +6,7 @@ use super::value::Modifier;
 use super::{Reader, Refusal, Unused, known, value};
 use crate::fhir::definitions;
 use crate::fhir::issue::IssueType;
-use crate::limits::MAX_CHAIN_DEPTH;
+use crate::limits::MAX_SEARCH_DEPTH;
 
 /// How many references a criterion has been led over.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,10 +14,10 @@ pub(super) struct Depth(usize);
 
 impl Depth {
     fn deeper(self) -> Result<Self, Refusal> {
-        if self.0 < MAX_CHAIN_DEPTH {
+        if self.0 < MAX_SEARCH_DEPTH {
             return Ok(Self(self.0 + 1));
         }
-        Err(Refusal::costly(format!("it leads over more than {MAX_CHAIN_DEPTH} references; search in steps")))
+        Err(Refusal::costly(format!("it leads over more than {MAX_SEARCH_DEPTH} references; search in steps")))
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Refusal, Unused, known};
 use crate::fhir::definitions;
 use crate::fhir::issue::Issue;
 use crate::fhir::subset::Subset;
-use crate::limits::{MAX_SEARCH_COUNT, MAX_SEARCH_INCLUDES, MAX_SORT_KEYS};
+use crate::limits::{MAX_SEARCH_INCLUDES, MAX_SEARCH_PAGE, MAX_SORT_KEYS};
 
 /// What has been said about the answer.
 #[derive(Debug, Default)]
@@ -81,8 +81,8 @@ fn once<T>(before: Option<T>) -> Result<(), Refusal> {
 fn count(value: &str) -> Result<usize, Refusal> {
     let digits = value.bytes().all(|b| b.is_ascii_digit());
     let wrong =
-        || Refusal::value(format!("expected a whole number, 0 for the number of matches only; a page has at most {MAX_SEARCH_COUNT}"));
-    if digits { Ok(value.parse().unwrap_or(usize::MAX).min(MAX_SEARCH_COUNT)) } else { Err(wrong()) }
+        || Refusal::value(format!("expected a whole number, 0 for the number of matches only; a page has at most {MAX_SEARCH_PAGE}"));
+    if digits { Ok(value.parse().unwrap_or(usize::MAX).min(MAX_SEARCH_PAGE)) } else { Err(wrong()) }
 }
 
 fn total(value: &str) -> Result<Total, Refusal> {

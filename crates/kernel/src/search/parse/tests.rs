@@ -2,7 +2,7 @@
 
 use super::super::query::{Criterion, Hierarchy, Match, Moments, Operand, Prefix, Reference, System, Test, Token, Total, Unit};
 use super::*;
-use crate::limits::{MAX_CHAIN_DEPTH, MAX_SEARCH_COUNT, MAX_SEARCH_PARAMETERS};
+use crate::limits::{MAX_SEARCH_DEPTH, MAX_SEARCH_PAGE, MAX_SEARCH_PARAMETERS};
 use proptest::prelude::*;
 
 fn environment() -> Environment<'static> {
@@ -278,7 +278,7 @@ fn the_answer() {
     assert_eq!(query.used.len(), 7);
     let all = asked("Observation", "_include=*&_revinclude=Provenance:*").unwrap().search.include;
     assert!(all.iter().all(|i| i.parameter.is_none()));
-    assert_eq!(asked("Patient", "_count=100000").unwrap().search.count, Some(MAX_SEARCH_COUNT));
+    assert_eq!(asked("Patient", "_count=100000").unwrap().search.count, Some(MAX_SEARCH_PAGE));
     for wrong in [
         "_sort=nonsense",
         "_sort=code&_sort=date",
@@ -362,11 +362,11 @@ fn work_is_bounded() {
     assert!(refused("Patient", &format!("_id={many}"))[0].1.contains("values"));
     let pairs = vec!["name=x"; MAX_SEARCH_PARAMETERS + 1].join("&");
     assert!(asked("Patient", &pairs).is_err());
-    let deep = format!("{}name=x", "link:Patient.".repeat(MAX_CHAIN_DEPTH + 1));
+    let deep = format!("{}name=x", "link:Patient.".repeat(MAX_SEARCH_DEPTH + 1));
     assert!(refused("Patient", &deep)[0].1.contains("references"));
     let wide = refused("Provenance", "target.focus.focus.focus._id=1");
     assert!(wide[0].1.contains("criteria"), "{wide:?}");
-    let has = format!("{}code=1", "_has:Observation:has-member:".repeat(MAX_CHAIN_DEPTH + 1));
+    let has = format!("{}code=1", "_has:Observation:has-member:".repeat(MAX_SEARCH_DEPTH + 1));
     assert!(refused("Observation", &has)[0].1.contains("references"));
 }
 

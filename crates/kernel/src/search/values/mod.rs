@@ -8,18 +8,28 @@ mod references;
 #[cfg(test)]
 mod tests;
 
-use super::parameters::TypeParameters;
+use super::parameters::{self, TypeParameters};
 use super::query::Moments;
 use crate::fhir::json::Value as Json;
 use crate::fhirpath::Focus;
 use bumpalo::Bump;
 use packed::{Packer, Tuple};
-pub(super) use references::references_of;
+use sha2::{Digest, Sha256};
 use std::ops::ControlFlow;
+
+pub(super) use references::references_of;
 
 /// The version of how values are made of resources and packed. A change that gives other values for the same resource raises it,
 /// and every stored table of them is then built anew.
-pub const VALUES: &str = "1";
+const VALUES: &str = "1";
+
+/// What the packed values depend on.
+pub fn fingerprint() -> String {
+    let mut hash = Sha256::new();
+    hash.update(VALUES);
+    hash.update(parameters::TABLE);
+    hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect()
+}
 
 /// One value of a parameter. Texts are as they were sent: they are folded when they are compared.
 #[derive(Clone, Copy, Debug, PartialEq)]

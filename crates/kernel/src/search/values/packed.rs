@@ -245,7 +245,7 @@ impl<'a> Packed<'a> {
         let mut rest = self.0;
         let (mut number, mut found) = (0, None);
         for _ in 0..take_number(&mut rest)? {
-            number += take_number(&mut rest)?;
+            number = take_number(&mut rest)?.saturating_add(number);
             let (at, len) = (take_number(&mut rest)?, take_number(&mut rest)?);
             if number == wanted as u64 {
                 found = Some((at as usize, len as usize));

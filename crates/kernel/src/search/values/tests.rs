@@ -81,6 +81,16 @@ fn a_patient_has_the_values_of_its_parameters() {
     assert_eq!(of(patient, "birthdate"), ["Date(Moments { low: 476060400000000, high: 478479600000000 })"]);
 }
 
+/// The example of docs/formats/search-values.md.
+#[test]
+fn a_golden_patient() {
+    let arena = Bump::new();
+    let resource = parse(br#"{"resourceType":"Patient","id":"p","active":true}"#, &arena).unwrap();
+    let packed = values_of(parameters::of_type("Patient").unwrap(), resource, std::iter::empty());
+    let directory = [3, 0, 0, 4, 6, 4, 7, 9, 11, 8];
+    assert_eq!(packed.as_bytes(), [&directory[..], b"c\0\x01p", b"c\0\x04true", b"c\0\x05false"].concat());
+}
+
 #[test]
 fn periods_timings_ranges_and_places() {
     let period = |json: &str| of(&format!(r#"{{"resourceType":"Encounter","period":{json}}}"#), "date");
