@@ -11,6 +11,7 @@ mod hostile;
 mod limits;
 mod permits;
 mod process;
+mod search;
 mod sql;
 mod support;
 mod view_run;

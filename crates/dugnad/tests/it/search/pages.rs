@@ -7,7 +7,8 @@ use serde_json::json;
 use std::collections::HashSet;
 
 async fn put(hospital: &Hospital<'_>, n: usize) {
-    let patient = json!({"resourceType": "Patient", "id": format!("p{n:03}"), "gender": "female", "birthDate": format!("{}-01-01", 1900 + n)});
+    let patient =
+        json!({"resourceType": "Patient", "id": format!("p{n:03}"), "gender": "female", "birthDate": format!("{}-01-01", 1900 + n)});
     let status = hospital.put(&format!("/fhir/Patient/p{n:03}"), &patient).await.status;
     assert!(status.is_success());
 }
@@ -101,8 +102,13 @@ async fn records_of_others_are_not_there() {
     // The same ids, other records.
     other.put("/fhir/Observation/o", &observation("p001")).await.expect(201);
     for query in [
-        "Patient", "Patient?_id=p001", "Patient?gender=female", "Patient?gender:missing=true", "Patient?_has:Observation:patient:status=final",
-        "Patient?_lastUpdated=ge2000", "Patient/p001/Patient",
+        "Patient",
+        "Patient?_id=p001",
+        "Patient?gender=female",
+        "Patient?gender:missing=true",
+        "Patient?_has:Observation:patient:status=final",
+        "Patient?_lastUpdated=ge2000",
+        "Patient/p001/Patient",
     ] {
         assert_eq!(other.ids(&format!("/fhir/{query}")).await, Vec::<String>::new(), "{query}");
     }

@@ -76,7 +76,10 @@ async fn forms_systems_and_compartments() {
     assert!(names(&searchset(hospital.get("/fhir/Patient/absent/Observation").await), "match").is_empty());
     hospital.get("/fhir/Patient/p/Practitioner").await.expect(404);
     hospital.get("/fhir/Encounter/e/Observation").await.expect(404);
-    assert_eq!(names(&searchset(hospital.send("POST", "/fhir/Patient/p/Observation/_search", &[FORM], "status=final").await), "match").len(), 2);
+    assert_eq!(
+        names(&searchset(hospital.send("POST", "/fhir/Patient/p/Observation/_search", &[FORM], "status=final").await), "match").len(),
+        2
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +93,8 @@ async fn unknown_parameters_are_left_out_and_said_or_refused() {
     let outcome = lenient["entry"].as_array().unwrap().iter().find(|e| e["search"]["mode"] == "outcome").unwrap();
     assert_eq!(outcome["resource"]["resourceType"], "OperationOutcome");
     assert!(outcome["resource"]["issue"][0]["diagnostics"].as_str().unwrap().contains("shoe-size"));
-    let strict = hospital.send("GET", "/fhir/Patient?name=moe&shoe-size=44&hat=1", &[("Prefer", "handling=strict")], "").await.expect(400).json();
+    let strict =
+        hospital.send("GET", "/fhir/Patient?name=moe&shoe-size=44&hat=1", &[("Prefer", "handling=strict")], "").await.expect(400).json();
     let places: Vec<&str> = strict["issue"].as_array().unwrap().iter().map(|i| i["expression"][0].as_str().unwrap()).collect();
     assert_eq!(places, ["http.shoe-size", "http.hat"]);
     // A modifier that is passed over would find something else: refused, however lenient.
