@@ -22,7 +22,7 @@ pub const MAX_HEADERS: usize = 100;
 /// have three times their length when they are encoded; it stays below [`MAX_HEAD_BYTES`].
 pub const MAX_URI_BYTES: usize = 3 * MAX_SEARCH_BYTES + (4 << 10);
 
-/// How long the parameters of a search may be, in bytes, those of its address and its form together: some 400 UUIDs.
+/// How long the parameters of a search may be, in bytes, decoded, those of its address and its form together: some 400 UUIDs.
 pub const MAX_SEARCH_BYTES: usize = 16 << 10;
 
 /// The largest body of `POST /sql`, in bytes: generated SQL of many lines has room.

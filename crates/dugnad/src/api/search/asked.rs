@@ -86,12 +86,12 @@ pub struct Understood {
 impl Asked {
     /// Reads a query string, or the body of a form after it.
     pub fn new(place: Place, query: &str, form: &str, strict: bool) -> Result<Self, ApiError> {
-        if query.len() + form.len() > MAX_SEARCH_BYTES {
+        let both = if form.is_empty() { query.to_owned() } else { format!("{query}&{form}") };
+        let mut parameters = parse::pairs(&both).map_err(|refusal| refused(vec![refusal.into()]))?;
+        if parameters.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_SEARCH_BYTES {
             let what = format!("the parameters have more than {MAX_SEARCH_BYTES} bytes; search in steps");
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, IssueType::TooCostly, what));
         }
-        let both = if form.is_empty() { query.to_owned() } else { format!("{query}&{form}") };
-        let mut parameters = parse::pairs(&both).map_err(|refusal| refused(vec![refusal.into()]))?;
         let page = parameters.iter().position(|(name, _)| name == link::PAGE).map(|at| parameters.remove(at).1);
         Ok(Self { place, parameters, page, strict })
     }
