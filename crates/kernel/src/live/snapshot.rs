@@ -24,7 +24,7 @@ pub struct Snapshot {
     commit: Commit,
     time: Timestamp,
     tables: Arc<[TableSnapshot]>,
-    /// The program's own tables, those that have rows.
+    /// The program's own tables. Those without rows may be left out.
     hidden: Arc<[TableSnapshot]>,
 }
 
@@ -83,8 +83,7 @@ impl Snapshot {
     /// All live tables at `commit`, which was made at `time`.
     pub fn new(commit: Commit, time: Timestamp, tables: Vec<TableSnapshot>) -> Self {
         let (hidden, tables): (Vec<_>, Vec<_>) = tables.into_iter().partition(|t| t.schema.hidden);
-        let hidden = hidden.into_iter().filter(|t| !t.segments.is_empty() || !t.history.is_empty()).collect();
-        Self { commit, time, tables: tables.into(), hidden }
+        Self { commit, time, tables: tables.into(), hidden: hidden.into() }
     }
 
     /// The same with these persons.
@@ -136,7 +135,7 @@ impl Snapshot {
         self.tables.iter().find(|t| t.schema.name == name)
     }
 
-    /// One of the program's own tables by name; `None` also if it has no rows.
+    /// One of the program's own tables by name; `None` also if it has no rows and was left out.
     pub fn hidden_table(&self, name: &str) -> Option<&TableSnapshot> {
         self.hidden.iter().find(|t| t.schema.name == name)
     }

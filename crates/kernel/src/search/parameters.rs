@@ -2,6 +2,7 @@
 // The table `data/search-r4.tsv` is made from HL7's CC0 files by `examples/reduce_search_parameters.rs`.
 
 use crate::fhir::definitions;
+use crate::fhir::json::Value;
 use crate::fhirpath::{CompileError, Environment, Expression};
 use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
@@ -85,8 +86,32 @@ pub struct Parameter {
     pub components: Vec<Component>,
     /// What it is evaluated with, as HL7 writes it for this type.
     pub expression: &'static str,
-    pub(super) paths: Vec<Expression>,
+    pub(super) paths: Vec<Path>,
     pub(super) yields: Vec<Yield>,
+}
+
+/// One alternative of an expression.
+#[derive(Debug)]
+pub(super) struct Path {
+    pub(super) expression: Expression,
+    /// The element of the resource without which it yields nothing; of a choice without its type. Most resources lack most elements,
+    /// and looking for a name is cheaper than evaluating.
+    pub(super) root: Option<&'static str>,
+}
+
+impl Path {
+    fn of(expression: Expression, text: &'static str, resource_type: &str) -> Self {
+        let text = text.trim_start_matches('(');
+        let rest = [resource_type, COMMON].iter().find_map(|name| text.strip_prefix(name)?.strip_prefix('.')).unwrap_or_default();
+        let name = rest.split(|c: char| !c.is_ascii_alphanumeric()).next().filter(|name| !name.is_empty());
+        // What asks whether there is something yields something where there is nothing.
+        Self { expression, root: name.filter(|_| !rest.contains("exists()")) }
+    }
+
+    /// Whether it can yield something on a resource.
+    pub(super) fn may_yield(&self, resource: Value<'_>) -> bool {
+        self.root.is_none_or(|root| resource.members().iter().any(|(name, _)| name.starts_with(root)))
+    }
 }
 
 /// A component of a composite.
@@ -185,7 +210,8 @@ fn compile_all(resource_type: &'static str, lines: &[&'static str]) -> TypeParam
         }
         let (kind, yields, targets, expression) = (Kind::parse(column()), yields(column()), targets(column()), column());
         let number = u16::try_from(all.len()).unwrap_or(u16::MAX); // a type has some 60
-        let paths = compiled(expression);
+        let paths = compiled(expression).into_iter().zip(expression.split(" | ")).map(|(path, text)| Path::of(path, text, resource_type));
+        let paths = paths.collect();
         all.push(Parameter { resource_type, code, kind, number, targets, components: Vec::new(), expression, paths, yields });
     }
     let by_code = all.iter().enumerate().map(|(at, parameter)| (parameter.code, at)).collect();

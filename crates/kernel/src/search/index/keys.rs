@@ -17,7 +17,7 @@ pub(in crate::search) fn key(text: &str) -> u64 {
 /// Calls `with` for each text that a value is found by.
 pub(super) fn each_key(value: &Value<'_>, with: &mut impl FnMut(&str)) {
     match value {
-        Value::Token { code, .. } if code.is_empty() => {}
+        Value::Token { code: "", .. } => {}
         Value::Token { code, .. } => with(code),
         Value::Reference { id, .. } => with(id),
         Value::Url(url) => with(canonical(url)),

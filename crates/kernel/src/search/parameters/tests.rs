@@ -50,3 +50,16 @@ fn every_resource_type_can_be_searched() {
         }
     }
 }
+
+#[test]
+fn a_path_is_left_out_where_its_element_is_missing() {
+    let roots = |resource_type: &str, code: &str| -> Vec<_> {
+        parameter(resource_type, code).unwrap().paths.iter().map(|path| path.root).collect()
+    };
+    assert_eq!(roots("Observation", "combo-code"), [Some("code"), Some("component")]);
+    assert_eq!(roots("Observation", "value-quantity"), [Some("value"), Some("value")]);
+    assert_eq!(roots("Observation", "patient"), [Some("subject")]);
+    assert_eq!(roots("Observation", "code-value-quantity"), [None]);
+    assert_eq!(roots("Patient", "_tag"), [Some("meta")]);
+    assert_eq!(roots("Patient", "deceased"), [None], "nobody without the element is dead");
+}

@@ -15,7 +15,9 @@ pub(super) fn parameter<'a>(parameter: &Parameter, item: Item<'a>, focus: &Focus
         return values(parameter.kind, &parameter.yields, item, &mut |value| packer.push(&value));
     }
     let focus = Focus { context: Some(item), ..*focus };
-    let components = parameter.components.iter().map(|component| {
+    let mut components = Vec::with_capacity(parameter.components.len());
+    // The last first: it is the value, which is missing more often than the code.
+    for component in parameter.components.iter().rev() {
         let mut of = Vec::new();
         for path in &component.paths {
             let evaluated = path.each(&focus, &mut |item| {
@@ -26,9 +28,13 @@ pub(super) fn parameter<'a>(parameter: &Parameter, item: Item<'a>, focus: &Focus
                 of.clear();
             }
         }
-        of
-    });
-    packer.push_tuple(&components.collect::<Vec<_>>());
+        if of.is_empty() {
+            return;
+        }
+        components.push(of);
+    }
+    components.reverse();
+    packer.push_tuple(&components);
 }
 
 /// The values of an item for a parameter of that kind.

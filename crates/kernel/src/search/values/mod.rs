@@ -119,8 +119,8 @@ pub fn values_of<'p>(parameters: &TypeParameters, resource: Json<'_>, about: imp
     let focus = Focus::resource(resource, &arena);
     let mut packer = Packer::default();
     for parameter in parameters.all() {
-        for path in &parameter.paths {
-            let evaluated = path.each(&focus, &mut |item| {
+        for path in parameter.paths.iter().filter(|path| path.may_yield(resource)) {
+            let evaluated = path.expression.each(&focus, &mut |item| {
                 convert::parameter(parameter, item, &focus, &mut packer);
                 ControlFlow::Continue(())
             });

@@ -63,11 +63,8 @@ impl Packer {
         put_value(value, &mut self.body);
     }
 
-    /// Adds an element of a composite: the values of each component. Nothing if one has none.
+    /// Adds an element of a composite: the values of each component.
     pub(super) fn push_tuple(&mut self, components: &[Vec<Value<'_>>]) {
-        if components.iter().any(Vec::is_empty) {
-            return;
-        }
         let mut inner = String::new();
         put_number(components.len() as u64, &mut inner);
         for values in components {
