@@ -17,7 +17,7 @@ pub(in crate::search) fn references_of(parameters: &[&Parameter], resource: Json
         let mut packer = Packer::default();
         for path in &parameter.paths {
             // Where it fails there are no values, as in `values_of`.
-            let _: Result<_, _> = path.each(&focus, &mut |item| {
+            let _: Result<_, _> = path.expression.each(&focus, &mut |item| {
                 convert::parameter(parameter, item, &focus, &mut packer);
                 ControlFlow::Continue(())
             });
