@@ -4,6 +4,7 @@ use super::erased::About;
 use super::tables::search_table;
 use super::{Database, ReadError, StoredVersion, stored};
 use crate::ids::{Commit, HolderId};
+use crate::live::Snapshot;
 use crate::search::execute::{Cursor, Found, Hit, Reader, SearchError};
 use crate::search::query::Search;
 use std::cell::RefCell;
@@ -33,6 +34,18 @@ impl Database {
             None => self.snapshot(),
             Some(commit) => self.snapshot_at(commit)?.ok_or(SearchError::NoCommit(commit))?,
         };
+        self.search_in(&snapshot, holder, search, page.after, page.count)
+    }
+
+    /// The same in a snapshot that the caller has: one of an earlier commit costs more to get than a search.
+    pub fn search_in(
+        &self,
+        snapshot: &Snapshot,
+        holder: HolderId,
+        search: &Search,
+        after: Option<Cursor>,
+        count: usize,
+    ) -> Result<Found, SearchError> {
         let all = self.shared.erasures.load();
         let erased_of = self.shared.erased_of(holder);
         let known = RefCell::new(HashMap::new());
@@ -40,14 +53,14 @@ impl Database {
         let commit_at =
             |time_us: i64| -> Result<Commit, SearchError> { Ok(self.shared.look(|l| l.commit_at(time_us))?.unwrap_or_default()) };
         let reader = Reader {
-            snapshot: &snapshot,
+            snapshot,
             holder,
             indexes: &self.shared.indexes,
             table: &search_table,
             commit_at: &commit_at,
             erased: if all.to_hide().is_empty() { None } else { Some(&erased) },
         };
-        let found = reader.run(search, page.after, page.count);
+        let found = reader.run(search, after, count);
         if let Err(SearchError::Damaged(_)) = &found {
             self.report_damage(&search_table(search.resource_type));
         }

@@ -1,21 +1,21 @@
 //! The kernel's search, as a page with the JSON of its resources.
 
 use crate::api::{ApiError, App};
-use dugnad_kernel::database::{Page as SearchPage, StoredVersion};
+use dugnad_kernel::database::StoredVersion;
 use dugnad_kernel::ids::{Commit, HolderId, ResourceOrdinal};
+use dugnad_kernel::live::Snapshot;
 use dugnad_kernel::search::execute::{Cursor, Hit};
 use dugnad_kernel::search::include::{Included, Resource, Source, included};
 use dugnad_kernel::search::query::{Search, Total};
 
 /// What a search runs on.
-#[derive(Clone, Copy)]
 pub struct Engine<'e> {
     /// The server.
     pub app: &'e App,
     /// Whose records exist.
     pub holder: HolderId,
-    /// As of which commit.
-    pub commit: Commit,
+    /// All tables at the commit that is searched. Taken once: under writes, an earlier one costs more than a search.
+    pub snapshot: &'e Snapshot,
 }
 
 /// A page.
@@ -33,8 +33,7 @@ pub struct Found {
 impl Engine<'_> {
     /// One page of at most `most` matches.
     pub fn page(&self, search: &Search, after: &[u8], most: usize) -> Result<Found, ApiError> {
-        let page = SearchPage { at: Some(self.commit), after: cursor(after), count: most };
-        let found = self.app.database().search(self.holder, search, page)?;
+        let found = self.app.database().search_in(self.snapshot, self.holder, search, cursor(after), most)?;
         let matches = self.resources(search.resource_type, found.hits)?;
         let included = if search.include.is_empty() { Included::default() } else { included(self, &matches, &search.include)? };
         Ok(Found { matches, included, total: found.total, next: found.next.map(encoded) })
@@ -43,8 +42,7 @@ impl Engine<'_> {
     /// How many resources match.
     pub fn count(&self, search: &Search) -> Result<u64, ApiError> {
         let search = Search { total: Total::Accurate, sort: Vec::new(), ..search.clone() };
-        let page = SearchPage { at: Some(self.commit), after: None, count: 0 };
-        Ok(self.app.database().search(self.holder, &search, page)?.total.unwrap_or_default())
+        Ok(self.app.database().search_in(self.snapshot, self.holder, &search, None, 0)?.total.unwrap_or_default())
     }
 
     /// The JSON of what was found, without what has been erased since.
@@ -59,13 +57,13 @@ impl Source for Engine<'_> {
     type Error = ApiError;
 
     fn read(&self, resource_type: &'static str, id: &str) -> Result<Option<Resource>, ApiError> {
-        let version = self.app.database().read_at(self.holder, resource_type, id, self.commit)?;
+        let version = self.app.database().read_at(self.holder, resource_type, id, self.snapshot.commit())?;
         Ok(version.and_then(|v| v.json).map(|json| Resource { resource_type, id: id.to_owned(), json }))
     }
 
     fn search(&self, search: &Search, most: usize) -> Result<Vec<Resource>, ApiError> {
-        let page = SearchPage { at: Some(self.commit), after: None, count: most };
-        self.resources(search.resource_type, self.app.database().search(self.holder, search, page)?.hits)
+        let found = self.app.database().search_in(self.snapshot, self.holder, search, None, most)?;
+        self.resources(search.resource_type, found.hits)
     }
 }
 

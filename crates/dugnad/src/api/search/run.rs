@@ -13,6 +13,8 @@ use dugnad_kernel::fhir::issue::{Issue, IssueType};
 use dugnad_kernel::fhir::subset::Subset;
 use dugnad_kernel::ids::Commit;
 use dugnad_kernel::limits::MAX_SEARCH_INCLUDED;
+use dugnad_kernel::live::Snapshot;
+use dugnad_kernel::search::execute::SearchError;
 use dugnad_kernel::search::parse::{self, Query};
 use dugnad_kernel::search::query::{Criterion, Include, Search, Total};
 use std::collections::BTreeSet;
@@ -49,9 +51,12 @@ pub fn run(app: &App, searcher: &Searcher<'_>, asked: &Asked) -> Result<Page, Ap
         request: asked.summary(searcher.method),
         tables: types_asked(&understood).into_iter().map(str::to_owned).collect(),
     };
-    let at = pin.as_ref().map(|pin| pin.commit).or(searcher.commit);
-    let running = Running { app, searcher, asked, understood: &understood, owner: &owner };
-    app.read_recorded_at(&access, at, |commit| running.page(pin, commit))
+    let snapshot = match pin.as_ref().map(|pin| pin.commit).or(searcher.commit) {
+        None => app.database().snapshot(),
+        Some(commit) => app.database().snapshot_at(commit)?.ok_or(SearchError::NoCommit(commit))?,
+    };
+    let running = Running { app, searcher, asked, understood: &understood, owner: &owner, snapshot };
+    app.read_recorded_at(&access, Some(running.snapshot.commit()), |commit| running.page(pin, commit))
 }
 
 struct Running<'r> {
@@ -60,6 +65,7 @@ struct Running<'r> {
     asked: &'r Asked,
     understood: &'r Understood,
     owner: &'r Owner<'r>,
+    snapshot: Snapshot,
 }
 
 impl Running<'_> {
@@ -73,7 +79,7 @@ impl Running<'_> {
         // A hospital that has never written has nothing to find.
         let holder = self.app.database().holder(&self.searcher.hospital.holder);
         let next = match holder {
-            Some(holder) => self.fill(&Engine { app: self.app, holder: holder.id, commit }, &start, &mut filling)?,
+            Some(holder) => self.fill(&Engine { app: self.app, holder: holder.id, snapshot: &self.snapshot }, &start, &mut filling)?,
             None => None,
         };
         let Filling { mut entries, mut total, said } = filling;

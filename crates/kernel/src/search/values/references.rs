@@ -15,7 +15,7 @@ pub(in crate::search) fn references_of(parameters: &[&Parameter], resource: Json
     let mut found = Vec::new();
     for parameter in parameters {
         let mut packer = Packer::default();
-        for path in &parameter.paths {
+        for path in parameter.paths.iter().filter(|path| path.may_yield(resource)) {
             // Where it fails there are no values, as in `values_of`.
             let _: Result<_, _> = path.expression.each(&focus, &mut |item| {
                 convert::parameter(parameter, item, &focus, &mut packer);
