@@ -173,6 +173,16 @@ pub const TABLE_WIDTH_ROWS: usize = 1_000;
 /// How wide a column of a printed table becomes at most, in characters.
 pub const TABLE_COLUMN_WIDTH: usize = 60;
 
+/// The largest body that holds an application, an organisation or a release request without a table, in bytes: the longest
+/// permit with the reasons for its columns.
+pub const MAX_CASE_BODY_BYTES: usize = dugnad_kernel::limits::MAX_PERMIT_BYTES + (64 << 10);
+
+/// The largest body of `POST /releases`, in bytes: the largest supplied table, escaped as JSON, with what is said about it.
+pub const MAX_RELEASE_BODY_BYTES: usize = 2 * dugnad_kernel::limits::MAX_RELEASE_BYTES;
+
+/// How many requests to release a table one user may have waiting: each has files on the disk until somebody decides.
+pub const MAX_RELEASES_WAITING: usize = 32;
+
 /// The largest body of `POST /erasures`, in bytes: two names and a reason.
 pub const MAX_ERASURE_BODY_BYTES: usize = 8 << 10;
 

@@ -56,6 +56,9 @@ pub const MAX_VIEW_COLUMNS: usize = 1_000;
 /// How many Patients one person may have. More share an identifier or a link by mistake: they are left apart.
 pub const MAX_PERSON_PATIENTS: usize = 100;
 
+/// Of how many past commits it is remembered who was one person then: analysts ask again and again as of the same few.
+pub const PAST_COMMITS_KEPT: usize = 16;
+
 /// How many views may be registered: each is evaluated on every resource of its type that is written.
 pub const MAX_VIEWS: usize = 200;
 
@@ -117,8 +120,30 @@ pub const MAX_SEARCH_INCLUDES: usize = 20;
 /// How many resources `_include` and `_revinclude` add to a page at most; the answer says if there were more.
 pub const MAX_SEARCH_INCLUDED: usize = 1_000;
 
+/// How many steps an application may take: it is handed in, completed and prolonged a few times; a loop of an applicant ends here.
+pub const MAX_APPLICATION_STEPS: usize = 100;
+
+/// How many cells of the catalogue of statistics one application may show before it is decided: enough to see that a study is
+/// possible, too few to be one.
+pub const MAX_FEASIBILITY_CELLS: usize = 20;
+
+/// To which multiple the counts of those cells are rounded.
+pub const FEASIBILITY_ROUNDING: u64 = 10;
+
+/// How many rows a result that leaves may have: a person has to look at it.
+pub const MAX_RELEASE_ROWS: usize = 20_000;
+
+/// How many columns.
+pub const MAX_RELEASE_COLUMNS: usize = 100;
+
+/// How many bytes each of its files may have.
+pub const MAX_RELEASE_BYTES: usize = 8 << 20;
+
+/// How many rows a finding names: where to begin to look.
+pub const MAX_FINDING_ROWS: usize = 20;
+
 /// How many bytes the search indexes of a database take in all. Ten million resources have one GiB of memory, and all else has
-/// to fit too; three indexes over a million resources take some 60 MB.
+/// to fit too; three indexes over a million resources take some 60 MB by reckoning (8 to 32 bytes a value).
 pub const SEARCH_INDEX_BYTES: usize = 384 << 20;
 
 /// How many resources a chain or `_has` of a search may join at one step: they are held in memory, some 60 bytes each.

@@ -15,9 +15,8 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::execution::{SendableRecordBatchStream, SessionStateDefaults};
+use datafusion::execution::{SendableRecordBatchStream, SessionStateDefaults, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
@@ -34,22 +33,12 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine in which `catalog` is all that exists. `now` is what `now()` returns, `zone` the zone of instants.
-    pub fn new(catalog: Arc<dyn CatalogProviderList>, now: SystemTime, zone: &str) -> Result<Self, QueryError> {
-        let config = config(zone);
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(GreedyMemoryPool::new(QUESTION_MEMORY)))
-            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
-            .build_arc()
-            .map_err(QueryError::running)?;
-        let mut properties = ExecutionProps::new().with_query_execution_start_time(now.into());
-        properties.config_options = Some(config.options().clone());
+    /// An engine without any table: functions, rules and settings, which take longer to put together than a small question
+    /// takes. `zone` is the zone of instants.
+    pub fn new(zone: &str) -> Self {
         let state = SessionStateBuilder::new()
             .with_session_id("question".to_owned()) // the default is random
-            .with_config(config)
-            .with_runtime_env(runtime)
-            .with_execution_props(properties)
-            .with_catalog_list(catalog)
+            .with_config(config(zone))
             .with_expr_planners(SessionStateDefaults::default_expr_planners())
             .with_scalar_functions(functions::scalar_functions())
             .with_higher_order_functions(SessionStateDefaults::default_higher_order_functions())
@@ -59,7 +48,19 @@ impl Engine {
             .with_optimizer_rules(optimizer_rules())
             .with_physical_optimizer_rule(Arc::new(Runs { count: cores() }))
             .build();
-        Ok(Self { state })
+        Self { state }
+    }
+
+    /// The same in which `catalog` is all that exists. `now` is what `now()` returns.
+    #[must_use]
+    pub fn over(&self, catalog: Arc<dyn CatalogProviderList>, now: SystemTime) -> Self {
+        let mut state = self.state.clone();
+        state.register_catalog_list(catalog);
+        let options = state.config_options().clone();
+        let properties = state.execution_props_mut();
+        *properties = std::mem::take(properties).with_query_execution_start_time(now.into());
+        properties.config_options = Some(options);
+        Self { state }
     }
 
     /// The logical plan of a statement, as it is written.
@@ -82,9 +83,14 @@ impl Engine {
         Ok(references.iter().map(|r| r.table().to_owned()).collect())
     }
 
-    /// Starts a plan.
+    /// Starts a plan, with memory of its own.
     pub fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream, DataFusionError> {
-        execute_stream(plan, self.state.task_ctx())
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(GreedyMemoryPool::new(QUESTION_MEMORY)))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+            .build_arc()?;
+        let context = TaskContext::default().with_session_config(self.state.config().clone()).with_runtime(runtime);
+        execute_stream(plan, Arc::new(context))
     }
 }
 

@@ -12,6 +12,7 @@ mod error;
 mod expansion;
 pub mod functions;
 pub mod guard;
+mod labels;
 pub mod limits;
 pub mod numbers;
 mod parallel;
@@ -19,6 +20,7 @@ mod truncate;
 
 pub use engine::Engine;
 pub use error::QueryError;
+pub use labels::with_labels;
 
 /// The name of the one catalog.
 pub const CATALOG: &str = "dugnad";

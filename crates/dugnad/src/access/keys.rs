@@ -19,6 +19,9 @@ pub struct Keys {
     pub audit: SigningKey,
     /// Every permit's pseudonyms derive from it.
     pub pseudonym: [u8; 32],
+    /// Signs releases. It derives from the log's key, so that there is no further secret to keep, and signs nothing else, so that
+    /// neither signature can be taken for the other.
+    pub release: SigningKey,
 }
 
 /// The key of links to the pages of a search, derived from that of pseudonyms: a database that has one has both.
@@ -33,7 +36,10 @@ impl Keys {
         if !folder.try_exists().map_err(|error| AccessError::key(&folder, error))? {
             make(dir, &folder)?;
         }
-        Ok(Self { audit: SigningKey::from_bytes(&read(&folder, AUDIT)?), pseudonym: read(&folder, PSEUDONYM)? })
+        let audit = read(&folder, AUDIT)?;
+        let pseudonym = read(&folder, PSEUDONYM)?;
+        let release = release_key(&audit).ok_or_else(|| AccessError::key(&folder, "no key can be derived from it"))?;
+        Ok(Self { audit: SigningKey::from_bytes(&audit), pseudonym, release })
     }
 
     /// The key of page links: `HMAC-SHA256(pseudonym key, "dugnad/page-link/1")`.
@@ -43,6 +49,13 @@ impl Keys {
         mac.update(b"dugnad/page-link/1");
         PageKey(mac.finalize().into_bytes().into())
     }
+}
+
+/// HMAC-SHA256 under the log's secret key.
+fn release_key(audit: &[u8; 32]) -> Option<SigningKey> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(audit).ok()?;
+    mac.update(b"dugnad/release/1");
+    Some(SigningKey::from_bytes(&mac.finalize().into_bytes().into()))
 }
 
 fn read(folder: &Path, name: &str) -> Result<[u8; 32], AccessError> {

@@ -121,6 +121,8 @@ fn keys_are_made_once_and_for_their_owner_only() {
     let second = Keys::open(dir.path()).unwrap();
     assert_eq!((first.audit.to_bytes(), first.pseudonym), (second.audit.to_bytes(), second.pseudonym));
     assert_ne!(first.audit.to_bytes(), first.pseudonym);
+    assert_eq!(first.release.to_bytes(), second.release.to_bytes());
+    assert_ne!(first.release.to_bytes(), first.audit.to_bytes(), "a key of its own");
     let elsewhere = tempfile::tempdir().unwrap();
     assert_ne!(Keys::open(elsewhere.path()).unwrap().pseudonym, first.pseudonym);
     let names: Vec<String> = fs::read_dir(dir.path()).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap()).collect();

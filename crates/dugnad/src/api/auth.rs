@@ -55,14 +55,22 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
+impl Hospital {
+    /// The hospital that a caller is, if it is one.
+    pub fn of(who: &Principal) -> Option<Self> {
+        let holder = who.holder.clone().filter(|_| who.role == Role::Hospital)?;
+        Some(Self { who: who.clone(), holder })
+    }
+}
+
 impl FromRequestParts<App> for Hospital {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let Caller(who) = Caller::from_request_parts(parts, app).await?;
-        match (who.role, who.holder.clone()) {
-            (Role::Hospital, Some(holder)) => Ok(Hospital { who, holder }),
-            _ => {
+        match Hospital::of(&who) {
+            Some(hospital) => Ok(hospital),
+            None => {
                 let what = "FHIR is spoken with health data holders only, about their own patients; read under a permit with POST /sql";
                 Err(app.refuse(&who, request_line(parts), what).await)
             }

@@ -4,7 +4,7 @@ use super::auth::Centre;
 use super::headers::{self, DUGNAD_COMMIT, value};
 use super::routes::{Caller, Doc, Routes};
 use super::work::Access;
-use super::{ApiError, App, body};
+use super::{ApiError, App, body, releases};
 use crate::access::Principal;
 use crate::limits::MAX_ERASURE_BODY_BYTES;
 use axum::Json;
@@ -99,6 +99,7 @@ fn erase(app: &App, who: &Principal, request: &Request) -> Result<Erasure, ApiEr
     let holder = app.database().holder(&request.holder).ok_or_else(unknown)?;
     let erasure = app.database().erase(holder.id, &request.patient, &request.reason)?;
     app.exports().remove_all(); // they may hold the person
+    releases::remove_waiting(app.data(), app.database()); // so may they
     app.append(&app.entry(Act::Decision, who, |entry| describe(entry, "erasures", &holder.name, &erasure)))?;
     Ok(erasure)
 }

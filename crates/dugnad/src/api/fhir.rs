@@ -207,7 +207,7 @@ async fn transaction(State(app): State<App>, hospital: Hospital, headers: Header
     .await
 }
 
-async fn create(
+pub async fn create(
     State(app): State<App>,
     hospital: Hospital,
     Path(kind): Path<String>,
@@ -224,7 +224,7 @@ async fn create(
     write(app, hospital, headers, body, summary, make).await
 }
 
-async fn update(
+pub async fn update(
     State(app): State<App>,
     hospital: Hospital,
     Path((kind, id)): Path<(String, String)>,
@@ -262,7 +262,7 @@ async fn update_matching(
     write(app, hospital, headers, body, summary, make).await
 }
 
-async fn delete(
+pub async fn delete(
     State(app): State<App>,
     hospital: Hospital,
     Path((kind, id)): Path<(String, String)>,
@@ -334,7 +334,7 @@ pub async fn min_commit(app: &App, headers: &HeaderMap) -> Result<Option<Commit>
     Ok(Some(wanted))
 }
 
-async fn read_current(
+pub async fn read_current(
     state: State<App>,
     hospital: Hospital,
     Path((kind, id)): Path<(String, String)>,

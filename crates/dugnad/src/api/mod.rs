@@ -5,11 +5,13 @@
 //! HTTP in [`error`] only. HTML is not made here: `web` hands in its pages as a router.
 
 mod answer;
+mod applications;
 mod audit;
 pub mod auth;
 mod batch;
 mod body;
 mod capability;
+mod desk;
 pub(crate) mod erasures;
 pub mod error;
 mod fhir;
@@ -18,7 +20,10 @@ pub mod interaction;
 mod metrics;
 mod openapi;
 mod ops;
+mod organisations;
 mod permits;
+mod register;
+pub(crate) mod releases;
 mod routes;
 mod search;
 mod serve;
@@ -29,6 +34,7 @@ mod views;
 pub mod work;
 
 pub use error::ApiError;
+pub use releases::sweep as sweep_releases;
 pub use serve::{Peer, serve};
 pub use settings::{Network, Settings, SettingsError};
 pub use views::sweep as sweep_exports;
@@ -45,10 +51,11 @@ use dugnad_kernel::audit::Log;
 use dugnad_kernel::clock::Clock;
 use dugnad_kernel::database::Database;
 use dugnad_kernel::fhir::issue::IssueType;
+use ed25519_dalek::SigningKey;
 use jiff::Timestamp;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -69,6 +76,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// What the operator chose.
     pub settings: Settings,
+    /// Signs releases.
+    pub release_key: SigningKey,
     /// The database's folder.
     pub data: PathBuf,
 }
@@ -85,6 +94,7 @@ struct Inner {
     metrics: metrics::Metrics,
     strangers: auth::StrangerBudget,
     exports: views::Jobs,
+    desk: Mutex<()>,
     log_failed: AtomicBool,
 }
 
@@ -100,6 +110,7 @@ impl App {
             reads: work::Gate::new(limits::MAX_READS_RUNNING, limits::MAX_READS_WAITING),
             metrics: metrics::Metrics::default(),
             strangers: auth::StrangerBudget::default(),
+            desk: Mutex::default(),
             log_failed: AtomicBool::new(false),
         }))
     }
@@ -138,6 +149,18 @@ impl App {
         self.0.parts.clock.now()
     }
 
+    fn desk(&self) -> &Mutex<()> {
+        &self.0.desk
+    }
+
+    fn data(&self) -> &Path {
+        &self.0.parts.data
+    }
+
+    fn release_key(&self) -> &SigningKey {
+        &self.0.parts.release_key
+    }
+
     fn exports(&self) -> &views::Jobs {
         &self.0.exports
     }
@@ -174,7 +197,9 @@ impl App {
 /// All routes of the API with their descriptions.
 fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
-    ops::add(erasures::add(audit::add(permits::add(sql::add(views::add(search::add(fhir::add(routes))))))))
+    let routes = permits::add(sql::add(views::add(search::add(fhir::add(routes)))));
+    let routes = register::add(releases::add(applications::add(organisations::add(routes))));
+    ops::add(erasures::add(audit::add(routes)))
 }
 
 /// The whole server: the API and, beside it, `pages` (the web pages, their state already in them).

@@ -29,7 +29,7 @@ fn build(routes: &[Route]) -> Value {
             "description": "Hospitals send FHIR R4 as they treat; authorities and industry read it within permits, from the moment the write is acknowledged. Answers with records and answers to writes carry `Dugnad-Commit`; statistics carry `Dugnad-Epoch`. Beside `Dugnad-Commit` stands `Dugnad-Timeline`: after a restore it is another one, and commit numbers are given anew; a request that sends `Dugnad-Timeline` is refused with 412 on any other.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "tags": [{"name": "FHIR"}, {"name": "SQL"}, {"name": "Audit"}, {"name": "Operations"}],
+        "tags": [{"name": "FHIR"}, {"name": "SQL"}, {"name": "Permits"}, {"name": "Releases"}, {"name": "Audit"}, {"name": "Operations"}],
         "paths": paths,
         "components": components(),
     })

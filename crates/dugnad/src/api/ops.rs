@@ -56,7 +56,7 @@ async fn prometheus(State(app): State<App>, Centre(_): Centre) -> impl IntoRespo
         ("dugnad_reads_waiting", "Reads that wait for a place.", String::new(), app.reads().waiting() as u64),
         (
             "dugnad_resources_outside_views",
-            "Resources that an unknown modifierExtension keeps out of the built-in views.",
+            "Versions of resources that an unknown modifierExtension has kept out of the built-in views.",
             String::new(),
             counters.modified,
         ),

@@ -101,6 +101,9 @@ struct Freshness {
     /// The running server, if it is not where its demo.json says.
     #[arg(long, value_name = "URL", requires = "tokens")]
     server: Option<String>,
+    /// Registers a view of all Observations in the middle of the time, and shows the latency of writes while its table is built.
+    #[arg(long, conflicts_with_all = ["tokens", "reads"])]
+    register: bool,
 }
 
 /// Asks what analysts ask, under a permit over everyone, and asks DuckDB the same of the same rows: once in tables of its own, once
@@ -243,6 +246,7 @@ impl From<Freshness> for freshness::Options {
             data: given.data,
             tokens: given.tokens,
             server: given.server,
+            register: given.register,
         }
     }
 }

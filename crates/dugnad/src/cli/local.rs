@@ -3,11 +3,12 @@
 use super::CliError;
 use super::progress::Progress;
 use crate::access::{Keys, PageKey, Tokens};
-use crate::api::{App, Parts, Settings, sweep_exports};
+use crate::api::{App, Parts, Settings, sweep_exports, sweep_releases};
 use crate::query::QueryService;
 use dugnad_kernel::audit::Log;
 use dugnad_kernel::clock::{Clock, SystemClock};
 use dugnad_kernel::database::Database;
+use ed25519_dalek::SigningKey;
 use jiff::SignedDuration;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Local {
     pub page_key: PageKey,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Signs releases.
+    pub release_key: SigningKey,
     /// Its folder.
     pub dir: PathBuf,
 }
@@ -95,7 +98,8 @@ impl Local {
         let audit = Arc::new(Log::open(&folder, &origin, keys.audit, Arc::clone(&clock)).map_err(CliError::failed)?);
         let tokens = Arc::new(Tokens::open(dir).map_err(CliError::failed)?);
         let query = QueryService::with_epochs(database.clone(), Arc::clone(&audit), keys.pseudonym, Arc::clone(&clock), epoch);
-        Ok(Self { database, audit, query, tokens, page_key, clock, dir: dir.to_owned() })
+        sweep_releases(dir, &database);
+        Ok(Self { database, audit, query, tokens, page_key, clock, release_key: keys.release, dir: dir.to_owned() })
     }
 
     /// The server's state over it.
@@ -108,6 +112,7 @@ impl Local {
             page_key: self.page_key.clone(),
             clock: Arc::clone(&self.clock),
             settings,
+            release_key: self.release_key.clone(),
             data: self.dir.clone(),
         })
     }

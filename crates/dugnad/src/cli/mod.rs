@@ -1,5 +1,6 @@
 //! The command line, a file per command. Exit codes: 0 all went well, 1 something was refused or failed, 2 usage.
 
+mod application;
 mod audit;
 mod backup;
 mod bench;
@@ -10,7 +11,9 @@ pub(crate) mod ingest;
 pub mod local;
 mod progress;
 mod query;
+mod release;
 pub mod serve;
+mod server;
 pub mod source;
 mod token;
 pub(crate) mod view;
@@ -53,6 +56,9 @@ enum Command {
     Query(query::Query),
     View(view::View),
     Token(token::Token),
+    Application(application::Application),
+    Permit(application::Permit),
+    Release(release::Release),
     Audit(audit::Audit),
     Backup(backup::Backup),
     Restore(backup::Restore),
@@ -93,6 +99,9 @@ pub fn main() -> ExitCode {
         Command::Query(command) => command.run(),
         Command::View(command) => command.run(),
         Command::Token(command) => command.run(),
+        Command::Application(command) => command.run(),
+        Command::Permit(command) => command.run(),
+        Command::Release(command) => command.run(),
         Command::Audit(command) => command.run(),
         Command::Backup(command) => command.run(),
         Command::Restore(command) => command.run(),
@@ -175,6 +184,14 @@ mod tests {
             "dugnad audit verify --data d",
             "dugnad audit prove --data d 7",
             "dugnad audit log --server http://127.0.0.1:1 --token T",
+            "dugnad application new --server u --token T a.json",
+            "dugnad application decide --server u a --grant --reasons R --permit p",
+            "dugnad permit revoke --server u p --keep --reasons R",
+            "dugnad permit extend --server u p --until 2031-01-01T00:00:00Z --reasons R",
+            "dugnad release request --server u --permit p --title T --reason R SELECT",
+            "dugnad release request --server u --permit p --title T --reason R --csv t.csv --column n=measure --publish",
+            "dugnad release decide --server u r --approve --reasons R --accept small_cell --accept difference",
+            "dugnad release verify d --key k",
             "dugnad backup --data d --to b",
             "dugnad restore --from b --data d --erasures e.jsonl --audit old/audit",
             "dugnad restore --from b --data d --no-erasures --keys k",
@@ -194,6 +211,10 @@ mod tests {
         for line in [
             "dugnad ingest --holder H a.json",
             "dugnad query --data d --server u --permit p S",
+            "dugnad application decide --server u a --reasons R",
+            "dugnad application decide --server u a --grant --refuse --reasons R",
+            "dugnad permit revoke --server u p --revoke",
+            "dugnad release request --server u --permit p --title T --reason R",
             "dugnad restore --from b --data d",
             "dugnad restore --from b --data d --no-erasures --erasures e.jsonl",
             "dugnad",

@@ -9,6 +9,7 @@ use crate::feed::study::{OPEN_LABEL_STUDY, studies};
 use crate::feed::{self};
 use dugnad_kernel::audit::{Act, Entry};
 use dugnad_kernel::permit::Permit;
+use dugnad_kernel::permit::organisation::Organisation;
 use jiff::{Span, ToSpan};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -30,6 +31,8 @@ pub(super) struct Cast {
     pub(super) authority: String,
     pub(super) company: String,
     pub(super) centre: String,
+    /// A second person of the centre: who proposes cannot decide.
+    pub(super) reviewer: String,
     pub(super) patient: String,
     pub(super) study_title: String,
 }
@@ -41,8 +44,14 @@ impl Cast {
             let request = TokenRequest { user: user.to_owned(), role, holder: None, valid_for: token_life() };
             local.tokens.issue(&request).map_err(CliError::failed)
         };
+        for organisation in [organisation("authority", "A public authority", true), organisation("company", "A company", false)] {
+            let organisation = Organisation::parse(&organisation.to_string()).map_err(CliError::failed)?;
+            let json = serde_json::to_string(&organisation).map_err(CliError::failed)?;
+            decide(local, "organisation", &organisation.id, &json)?;
+        }
         for permit in permits(local) {
-            grant(local, &permit)?;
+            let parsed = Permit::parse(&permit.to_string()).map_err(CliError::failed)?;
+            decide(local, "permit", parsed.id(), &permit.to_string())?;
         }
         let study = studies().iter().find(|s| s.id == OPEN_LABEL_STUDY);
         Ok(Self {
@@ -50,6 +59,7 @@ impl Cast {
             authority: token("authority", Role::Authority)?,
             company: token("company", Role::Company)?,
             centre: token("centre", Role::Centre)?,
+            reviewer: token("reviewer", Role::Centre)?,
             patient: token("patient", Role::Patient)?,
             study_title: study.map(|s| s.title.clone()).unwrap_or_default(),
         })
@@ -60,7 +70,7 @@ impl Cast {
         let json = json!({
             "url": url,
             "data": data.display().to_string(),
-            "tokens": {"hospital": self.hospital, "authority": self.authority, "company": self.company, "centre": self.centre, "patient": self.patient},
+            "tokens": {"hospital": self.hospital, "authority": self.authority, "company": self.company, "centre": self.centre, "reviewer": self.reviewer, "patient": self.patient},
             "permits": {"authority": SURVEILLANCE, "company": STATISTICS, "company_study": STUDY},
         });
         let path = data.join("demo.json");
@@ -93,6 +103,8 @@ impl Cast {
         println!("The centre reads the audit log:");
         println!("  TOKEN={}", self.centre);
         println!(r#"  curl -H "Authorization: Bearer $TOKEN" '{url}/audit/log?count=5'"#);
+        println!("A second person of the centre, who can decide on what the first proposed (`dugnad application --help`):");
+        println!("  TOKEN={}", self.reviewer);
         println!("A patient (who has a token, and pages of their own in a later release):");
         println!("  TOKEN={}", self.patient);
         println!(r#"  curl -H "Authorization: Bearer $TOKEN" {url}/permits"#);
@@ -121,15 +133,20 @@ fn shown_hospital() -> usize {
     hospitals.max_by_key(|(_, h)| h.weight).map_or(0, |(index, _)| index)
 }
 
-fn grant(local: &Local, permit: &Value) -> Result<(), CliError> {
-    let parsed = Permit::parse(&permit.to_string()).map_err(CliError::failed)?;
-    let commit = local.database.put_document("permit", parsed.id(), &permit.to_string()).map_err(CliError::failed)?;
+/// An organisation of one user, who has its id.
+fn organisation(id: &str, name: &str, public_body: bool) -> Value {
+    json!({"id": id, "name": name, "public_body": public_body, "users": [id], "verified": "Made for the demo."})
+}
+
+fn decide(local: &Local, kind: &str, id: &str, json: &str) -> Result<(), CliError> {
+    let commit = local.database.put_document(kind, id, json).map_err(CliError::failed)?;
     let (user, role) = ("centre".to_owned(), "centre".to_owned());
     let entry = Entry {
         user,
         role,
         interface: Some("cli".to_owned()),
-        permit: Some(parsed.id().to_owned()),
+        permit: (kind == "permit").then(|| id.to_owned()),
+        request: Some(format!("{kind} {id}")),
         commit: Some(commit.0),
         ..blank_entry(local.clock.now(), Act::Decision)
     };

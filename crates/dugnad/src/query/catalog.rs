@@ -14,21 +14,28 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Tables(pub BTreeMap<String, Arc<dyn TableProvider>>);
 
+/// Descriptions of columns, by table and column.
+pub(super) type Descriptions = BTreeMap<(String, String), String>;
+
+/// The `information_schema`: its tables are made when a question names them.
+#[derive(Debug)]
+struct Information {
+    public: Arc<Tables>,
+    descriptions: Descriptions,
+}
+
 /// The catalog, and the list of catalogs that holds only it.
 #[derive(Clone, Debug)]
 pub(super) struct Catalog {
     public: Arc<Tables>,
-    information: Arc<Tables>,
+    information: Arc<Information>,
 }
 
 impl Catalog {
-    /// A catalog of `tables`; `descriptions` are by table and column.
-    pub fn new(tables: Tables, descriptions: &BTreeMap<(String, String), String>) -> Result<Self> {
-        let mut information = BTreeMap::new();
-        information.insert("tables".to_owned(), tables_table(&tables)?);
-        information.insert("columns".to_owned(), columns_table(&tables, descriptions)?);
-        information.insert("schemata".to_owned(), schemata_table()?);
-        Ok(Self { public: Arc::new(tables), information: Arc::new(Tables(information)) })
+    /// A catalog of `tables`.
+    pub fn new(tables: Tables, descriptions: Descriptions) -> Self {
+        let public = Arc::new(tables);
+        Self { public: public.clone(), information: Arc::new(Information { public, descriptions }) }
     }
 }
 
@@ -44,6 +51,26 @@ impl SchemaProvider for Tables {
 
     fn table_exist(&self, name: &str) -> bool {
         self.0.contains_key(name)
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for Information {
+    fn table_names(&self) -> Vec<String> {
+        ["columns", "schemata", "tables"].map(str::to_owned).into()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        Ok(Some(match name {
+            "columns" => columns_table(&self.public, &self.descriptions)?,
+            "schemata" => schemata_table()?,
+            "tables" => tables_table(&self.public)?,
+            _ => return Ok(None),
+        }))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.table_names().iter().any(|table| table == name)
     }
 }
 
@@ -97,7 +124,7 @@ fn tables_table(tables: &Tables) -> Result<Arc<dyn TableProvider>> {
     ])
 }
 
-fn columns_table(tables: &Tables, descriptions: &BTreeMap<(String, String), String>) -> Result<Arc<dyn TableProvider>> {
+fn columns_table(tables: &Tables, descriptions: &Descriptions) -> Result<Arc<dyn TableProvider>> {
     let mut rows = Vec::new();
     for (name, provider) in &tables.0 {
         for (position, field) in provider.schema().fields().iter().enumerate() {

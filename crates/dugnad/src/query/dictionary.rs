@@ -23,10 +23,14 @@ impl Dictionary {
     pub fn numbers(&self, codes: &ArrayRef) -> Result<ArrayRef> {
         let codes = dictionary(codes)?;
         let values = codes.values().as_string_opt::<i32>().ok_or_else(|| internal("a code is not stored as text"))?;
-        let (keys, seen) = numbered(codes);
+        let seen: Vec<u32> = occurring(codes);
         let numbers = self.numbered(seen.iter().map(|key| values.value(*key as usize)));
-        let number = |key: &u32| numbers.get(*key as usize).copied().unwrap_or_default();
-        let numbered = keys.values().iter().map(number).collect();
+        let mut number_of = vec![0; values.len()];
+        for (key, number) in seen.iter().zip(numbers) {
+            number_of[*key as usize] = number;
+        }
+        // The key of a null may be anything.
+        let numbered = codes.keys().values().iter().map(|key| number_of.get(*key as usize).copied().unwrap_or_default()).collect();
         Ok(Arc::new(UInt32Array::new(numbered, codes.nulls().cloned())))
     }
 
@@ -88,6 +92,21 @@ pub(super) fn compact(column: &ArrayRef) -> Result<ArrayRef> {
     }
     let values = take(codes.values(), &UInt32Array::from(seen), None)?;
     Ok(Arc::new(DictionaryArray::try_new(keys, values)?))
+}
+
+/// The keys that rows of a dictionary column have, in the dictionary's order.
+fn occurring(codes: &DictionaryArray<UInt32Type>) -> Vec<u32> {
+    let mut occurs = vec![false; codes.values().len()];
+    let mut mark = |key: u32| {
+        if let Some(occurs) = occurs.get_mut(key as usize) {
+            *occurs = true;
+        }
+    };
+    match codes.nulls() {
+        None => codes.keys().values().iter().for_each(|key| mark(*key)),
+        Some(valid) => codes.keys().values().iter().zip(valid).filter(|(_, valid)| *valid).for_each(|(key, _)| mark(*key)),
+    }
+    occurs.iter().zip(0..).filter(|(occurs, _)| **occurs).map(|(_, key)| key).collect()
 }
 
 fn numbered(codes: &DictionaryArray<UInt32Type>) -> (UInt32Array, Vec<u32>) {

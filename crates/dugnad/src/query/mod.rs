@@ -10,8 +10,10 @@ mod dictionary;
 pub mod format;
 mod keys;
 mod lens;
+pub mod library;
 mod permit;
 mod pruning;
+pub mod published;
 mod reading;
 mod record;
 mod run;
@@ -37,20 +39,17 @@ use dugnad_kernel::clock::{Clock, SystemClock};
 use dugnad_kernel::database::Database;
 use dugnad_kernel::disclosure::{Calendar, Epoch, Method};
 use dugnad_kernel::ids::Commit;
+use dugnad_kernel::limits::FEASIBILITY_ROUNDING;
 use dugnad_kernel::permit::Permit;
-use dugnad_kernel::views::builtin::TREATMENT;
 use jiff::SignedDuration;
 use record::{Record, Recorded};
 use run::{Deadline, Gate, Message, Place, Threads};
 use session::{Planned, Session};
 use statistics::{Cache, Request};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use world::SqlView;
-
-/// The views over live tables that permits may name.
-const SQL_VIEWS: [SqlView; 1] = [TREATMENT];
 
 /// Answers questions under permits.
 #[derive(Clone)]
@@ -69,6 +68,8 @@ struct Shared {
     threads: Threads,
     gate: Gate,
     statistics: Mutex<Cache>,
+    /// The views over live tables that permits may name.
+    views: RwLock<Arc<[SqlView]>>,
 }
 
 /// A question.
@@ -110,6 +111,13 @@ pub struct Answer {
     pub batches: SendableRecordBatchStream,
 }
 
+/// On what a question rests.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    UnderPermit,
+    Feasibility,
+}
+
 /// What is left to do once a question has been understood.
 enum Prepared {
     Rows { planned: Box<Planned>, commit: Commit },
@@ -139,8 +147,11 @@ impl QueryService {
             threads: Threads::new(),
             gate: Gate::new(),
             statistics: Mutex::default(),
+            views: RwLock::new(Arc::default()),
         };
-        Self { shared: Arc::new(shared) }
+        let service = Self { shared: Arc::new(shared) };
+        service.find_views();
+        service
     }
 
     /// What statistics permits can ask for now: a function of the calendar and of published lists, so anyone may see it.
@@ -156,14 +167,37 @@ impl QueryService {
         permit::find(&self.shared.database, &question, self.shared.clock.now())
     }
 
+    /// How many cells a question about feasibility shows: one of the form that statistics permits have.
+    pub fn feasibility_cells(&self, sql: &str) -> Result<usize, QueryError> {
+        let (_, lists) = self.shared.present();
+        let request = Request::parse(sql)?;
+        request.check(&lists)?;
+        Ok(request.cells(&lists))
+    }
+
+    /// Answers a question about feasibility, before there is a permit: cells of the catalogue of statistics, rounded. The caller
+    /// has bounded how many. `question.permit` names the application, for the record.
+    pub async fn ask_feasibility(&self, question: Question) -> Result<Answer, QueryError> {
+        self.ask_as(question, Asked::Feasibility).await
+    }
+
     /// Answers a question, or says why not. Either way it is on the record; the intent of an answer is durable before
     /// anything is read for it.
     pub async fn ask(&self, question: Question) -> Result<Answer, QueryError> {
+        self.ask_as(question, Asked::UnderPermit).await
+    }
+
+    async fn ask_as(&self, question: Question, asked: Asked) -> Result<Answer, QueryError> {
         let deadline = Deadline::after(self.shared.time);
         let place = self.shared.gate.enter(deadline).await?;
         let mut recorded = Recorded::new(self.shared.record.clone(), self.shared.clock.clone(), &question);
         let shared = self.shared.clone();
-        let work = async move { Ok(shared.prepare(&question).await) };
+        let work = async move {
+            Ok(match asked {
+                Asked::UnderPermit => shared.prepare(&question).await,
+                Asked::Feasibility => (None, shared.prepare_feasibility(&question)),
+            })
+        };
         let prepared = self.shared.threads.run(deadline, work).await.unwrap_or_else(|error| (None, Err(error)));
         recorded.under(prepared.0);
         match prepared.1 {
@@ -224,7 +258,7 @@ impl Shared {
     async fn prepare_rows(&self, question: &Question, permit: &Permit, now: jiff::Timestamp) -> Result<Prepared, QueryError> {
         let snapshot = permit::snapshot(&self.database, permit, question, now)?;
         let commit = snapshot.commit();
-        let world = permit::world(&self.database, permit, &self.pseudonym_key, snapshot)?;
+        let world = permit::world(&self.database, permit, &self.pseudonym_key, snapshot, self.views().to_vec())?;
         let planned = Session::open(&world.for_question(&question.sql)).await?.plan(&question.sql).await?;
         Ok(Prepared::Rows { planned: Box::new(planned), commit })
     }
@@ -238,6 +272,13 @@ impl Shared {
         let request = Request::parse(&question.sql)?;
         request.within(permit)?;
         let (epoch, lists) = self.present();
+        request.check(&lists)?;
+        Ok(Prepared::Statistics { request, epoch, lists })
+    }
+
+    fn prepare_feasibility(&self, question: &Question) -> Result<Prepared, QueryError> {
+        let (epoch, lists) = self.present();
+        let request = Request { rounding: Some(FEASIBILITY_ROUNDING), ..Request::parse(&question.sql)? };
         request.check(&lists)?;
         Ok(Prepared::Statistics { request, epoch, lists })
     }
@@ -256,7 +297,7 @@ impl Shared {
         let commit = self.database.commit_at(epoch.start).map_err(|e| QueryError::Internal(e.to_string()))?;
         let snapshot = self.database.snapshot_at(commit).map_err(|e| QueryError::Internal(e.to_string()))?;
         let snapshot = snapshot.ok_or_else(|| QueryError::Internal("the epoch's commit is not there".to_owned()))?;
-        let basis = statistics::Basis { epoch, lists, method: self.method, sources: Arc::new(snapshot), views: SQL_VIEWS.to_vec() };
+        let basis = statistics::Basis { epoch, lists, method: self.method, sources: Arc::new(snapshot), views: self.views().to_vec() };
         let table = cache.table(request, &basis).await?;
         request.answer(&table)
     }

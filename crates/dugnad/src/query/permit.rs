@@ -1,10 +1,10 @@
 //! From a question's permit to the world that it opens.
 
+use super::Question;
 use super::dictionary::Dictionary;
 use super::keys::Keys;
 use super::source::{Source, Sources, stored};
-use super::world::{Lens, World, whole};
-use super::{Question, SQL_VIEWS};
+use super::world::{Lens, SqlView, World, whole};
 use crate::access::Role;
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{UInt32Type, UInt64Type};
@@ -94,7 +94,13 @@ fn period_start(cadence: Cadence, decided: Timestamp, now: Timestamp) -> Option<
 }
 
 /// What exists under a permit at a snapshot.
-pub(super) fn world(database: &Database, permit: &Permit, master: &[u8; 32], snapshot: Snapshot) -> Result<World, QueryError> {
+pub(super) fn world(
+    database: &Database,
+    permit: &Permit,
+    master: &[u8; 32],
+    snapshot: Snapshot,
+    views: Vec<SqlView>,
+) -> Result<World, QueryError> {
     let now = snapshot.time();
     // Who sees logical ids sees Patients; who sees pseudonyms sees persons.
     let snapshot = if permit.identified() { snapshot.by_patient() } else { snapshot };
@@ -105,20 +111,20 @@ pub(super) fn world(database: &Database, permit: &Permit, master: &[u8; 32], sna
         Keys::Pseudonyms(Arc::new(Pseudonyms::of_permit(master, permit.id())))
     };
     Ok(World {
-        grants: grants(permit, &snapshot),
-        views: SQL_VIEWS.to_vec(),
+        grants: grants(permit, &snapshot, &views),
+        views,
         sources: Arc::new(snapshot),
         lens: Lens { filter, keys, dictionary: Dictionary::default() },
         now,
     })
 }
 
-fn grants(permit: &Permit, snapshot: &Snapshot) -> BTreeMap<String, TableGrant> {
+fn grants(permit: &Permit, snapshot: &Snapshot, views: &[SqlView]) -> BTreeMap<String, TableGrant> {
     match &permit.document().tables {
         Tables::List(grants) => grants.iter().map(|g| (g.table.clone(), g.clone())).collect(),
         Tables::All => {
             let tables = snapshot.tables().iter().map(|t| t.schema().name.clone());
-            let views = SQL_VIEWS.iter().map(|(name, _)| (*name).to_owned());
+            let views = views.iter().map(|view| view.name.to_string());
             tables.chain(views).map(|name| (name.clone(), whole(name))).collect()
         }
     }

@@ -15,8 +15,11 @@ use datafusion::sql::parser::Statement;
 use dugnad_kernel::live::schema::ZONE;
 use dugnad_sql::{Engine, QueryError, guard};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
+
+/// What all sessions share; it has no table.
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new(ZONE));
 
 /// A session over one world.
 pub(super) struct Session {
@@ -46,12 +49,15 @@ impl Session {
             }
             tables.insert(name.to_owned(), Arc::new(PermitTable::new(source, columns, world.lens.clone()).numbered()));
         }
-        for ((name, sql), grant) in world.granted_views() {
-            tables.insert(name.to_owned(), Arc::new(view::plan(world, (name, sql), grant).await?));
+        for (view, grant) in world.granted_views() {
+            // A view whose tables have gone has gone with them.
+            match view::plan(world, view, grant).await {
+                Ok(table) => drop(tables.insert(view.name.to_string(), Arc::new(table))),
+                Err(error) => tracing::error!("{error}"),
+            }
         }
         let names = tables.keys().cloned().collect();
-        let catalog = Catalog::new(Tables(tables), &descriptions).map_err(QueryError::running)?;
-        let engine = Engine::new(Arc::new(catalog), SystemTime::from(world.now), ZONE)?;
+        let engine = ENGINE.over(Arc::new(Catalog::new(Tables(tables), descriptions)), SystemTime::from(world.now));
         Ok(Self { engine, tables: names })
     }
 

@@ -15,12 +15,12 @@ use dugnad_kernel::permit::{TableGrant, Transform};
 use dugnad_sql::{QueryError, engine};
 
 /// A view with the columns that the permit holds of it. Its plan carries the world's filter and keys in its scans.
-pub(super) async fn plan(world: &World, view: SqlView, grant: &TableGrant) -> Result<ViewTable, QueryError> {
-    let (name, sql) = view;
+pub(super) async fn plan(world: &World, view: &SqlView, grant: &TableGrant) -> Result<ViewTable, QueryError> {
+    let name = &view.name;
     let broken = |what: String| QueryError::Internal(format!("the view {name} cannot be planned: {what}"));
-    let statement = engine::trusted(sql).map_err(|e| broken(e.to_string()))?;
+    let statement = engine::trusted(&view.sql).map_err(|e| broken(e.to_string()))?;
     let tables = engine::tables_of(&statement).map_err(|e| broken(e.to_string()))?;
-    let behind = world.behind_views(tables);
+    let behind = world.behind(view, tables);
     // A box, because a session may hold views and a view is planned in a session.
     let session = Box::pin(Session::open(&behind)).await?;
     let plan = session.logical(statement).await.map_err(|e| broken(e.to_string()))?;

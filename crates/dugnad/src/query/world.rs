@@ -38,8 +38,21 @@ pub(super) struct ColumnGrant {
     pub description: String,
 }
 
-/// A view over live tables that a permit may hold like a table: its name and SQL.
-pub(super) type SqlView = (&'static str, &'static str);
+/// A view over live tables that a permit may hold like a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SqlView {
+    /// Its name, among those of tables.
+    pub name: Arc<str>,
+    /// What it selects.
+    pub sql: Arc<str>,
+}
+
+impl SqlView {
+    /// A view of that name and SQL.
+    pub fn new(name: &str, sql: &str) -> Self {
+        Self { name: name.into(), sql: sql.into() }
+    }
+}
 
 /// Everything that exists for one question.
 #[derive(Clone)]
@@ -65,8 +78,7 @@ impl fmt::Debug for World {
 impl World {
     /// The live tables of the permit: those that it names and that exist.
     pub fn tables(&self) -> impl Iterator<Item = (&str, Arc<dyn Source>, Arc<[ColumnGrant]>)> {
-        let view = |name: &str| self.views.iter().any(|(view, _)| *view == name);
-        self.grants.iter().filter(move |(name, _)| !view(name)).filter_map(|(name, grant)| {
+        self.grants.iter().filter(|(name, _)| !self.is_view(name)).filter_map(|(name, grant)| {
             let source = self.sources.table(name)?;
             let columns = granted(source.schema(), grant);
             Some((name.as_str(), source, columns))
@@ -74,8 +86,12 @@ impl World {
     }
 
     /// The views of the permit.
-    pub fn granted_views(&self) -> impl Iterator<Item = (SqlView, &TableGrant)> {
-        self.views.iter().filter_map(|view| Some((*view, self.grants.get(view.0)?)))
+    pub fn granted_views(&self) -> impl Iterator<Item = (&SqlView, &TableGrant)> {
+        self.views.iter().filter_map(|view| Some((view, self.grants.get(&*view.name)?)))
+    }
+
+    fn is_view(&self, name: &str) -> bool {
+        self.views.iter().any(|view| *view.name == *name)
     }
 
     /// The same without the views that a question cannot be about: each is planned in a session of its own, which takes as long
@@ -83,15 +99,19 @@ impl World {
     pub fn for_question(mut self, sql: &str) -> World {
         let sql = sql.to_lowercase();
         let catalogue = sql.contains(INFORMATION_SCHEMA) || sql.contains("show");
-        self.views.retain(|(name, _)| catalogue || sql.contains(name));
+        let unnamed = |view: &&SqlView| !catalogue && !sql.contains(&*view.name);
+        for view in self.views.iter().filter(unnamed) {
+            self.grants.remove(&*view.name);
+        }
         self
     }
 
-    /// The same rows and keys with every column of every table: what the permit's views are planned over. Never given to
-    /// a user.
-    pub fn behind_views(&self, tables: impl IntoIterator<Item = String>) -> World {
+    /// The same rows and keys with every column of the tables that a view names: what it is planned over. Never given to a
+    /// user. The view itself is not among them, so that views which name each other come to an end.
+    pub fn behind(&self, view: &SqlView, tables: impl IntoIterator<Item = String>) -> World {
         let grants = tables.into_iter().map(|table| (table.clone(), whole(table))).collect();
-        World { grants, views: Vec::new(), ..self.clone() }
+        let views = self.views.iter().filter(|other| other.name != view.name).cloned().collect();
+        World { grants, views, ..self.clone() }
     }
 }
 

@@ -124,6 +124,7 @@ fn answers_over_http_are_fresh() {
         data: None,
         tokens: None,
         server: None,
+        register: false,
     };
     let target = Target::own(None).unwrap();
     let outcome = measure(&options, &target);

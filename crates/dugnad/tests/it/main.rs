@@ -3,14 +3,18 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod api;
+mod applications;
 mod backup;
 mod commands;
 mod crash;
 mod freshness;
 mod hostile;
+mod libraries;
 mod limits;
+mod people;
 mod permits;
 mod process;
+mod releases;
 mod search;
 mod sql;
 mod support;

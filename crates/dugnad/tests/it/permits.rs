@@ -64,6 +64,16 @@ async fn a_permit_holds_from_its_commit_until_it_is_revoked() {
     assert_eq!(centre.server.local.database.history(dugnad_kernel::ids::HolderId::CENTRE, "permit", "live").unwrap().len(), 3);
 }
 
+/// A permit was written first, and only then was the log found to have failed: the decision held, and nobody could see by whom.
+#[tokio::test]
+async fn without_a_log_no_permit_is_granted() {
+    let centre = Centre::open();
+    centre.server.local.audit.close();
+    centre.send(&centre.authority, "GET", "/permits", &json!({})).await.expect(503);
+    centre.put("/permits/live", &centre.permit()).await.expect(503);
+    assert_eq!(centre.server.local.database.snapshot().commit().0, 0, "nothing was written");
+}
+
 #[tokio::test]
 async fn what_is_no_decision_of_the_centre_is_refused() {
     let centre = Centre::open();

@@ -4,10 +4,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use dugnad::access::{Role, TokenRequest};
-use dugnad::api::{self, Settings};
+use dugnad::api::{self, Network, Settings};
 use dugnad::cli::local::Local;
-use jiff::ToSpan;
+use dugnad_kernel::clock::Clock;
+use jiff::{SignedDuration, ToSpan};
 use serde_json::Value;
+use std::sync::Arc;
 use tower::ServiceExt;
 
 pub struct Server {
@@ -45,6 +47,15 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let local = Local::open(dir.path(), None).unwrap();
         let router = api::router(local.app(Settings::default()), Router::new());
+        Self { local, router, dir }
+    }
+
+    /// A server whose time is `clock`, with daily epochs; sessions from loopback addresses are inside the secure processing environment.
+    pub fn open_at(clock: Arc<dyn Clock>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let local = Local::open_with(dir.path(), None, clock, SignedDuration::from_hours(24)).unwrap();
+        let settings = Settings { inside_spe: Network::loopback(), ..Settings::default() };
+        let router = api::router(local.app(settings), Router::new());
         Self { local, router, dir }
     }
 

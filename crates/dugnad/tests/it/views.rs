@@ -21,7 +21,7 @@ fn view(name: &str, columns: Value) -> Value {
     })
 }
 
-fn bp() -> Value {
+pub fn bp() -> Value {
     view(
         "bp",
         json!([
@@ -39,7 +39,7 @@ fn observation(id: &str, patient: &str, code: &str) -> Value {
 }
 
 /// A permit of `user` with whole tables.
-fn permit(id: &str, user: &str, basis: &str, population: Value, tables: &[&str]) -> Value {
+pub fn permit(id: &str, user: &str, basis: &str, population: Value, tables: &[&str]) -> Value {
     let tables: Vec<Value> = tables.iter().map(|t| json!({"table": t, "columns": "all"})).collect();
     let mut permit = json!({
         "id": id, "basis": basis, "applicant": "somebody", "users": [user], "purpose": "to test", "tables": tables,
@@ -54,12 +54,12 @@ fn permit(id: &str, user: &str, basis: &str, population: Value, tables: &[&str])
 }
 
 /// A server with a hospital that has two patients, one of them in a study, and an Observation of each.
-struct Scene {
-    server: Server,
+pub struct Scene {
+    pub server: Server,
 }
 
 impl Scene {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let scene = Self { server: Server::open() };
         let nord = scene.server.hospital("Nord");
         for patient in ["p1", "p2"] {
@@ -76,21 +76,21 @@ impl Scene {
         scene
     }
 
-    fn grant(&self, permit: &Value) {
+    pub fn grant(&self, permit: &Value) {
         self.server.local.database.put_document("permit", permit["id"].as_str().unwrap(), &permit.to_string()).unwrap();
     }
 
     /// Somebody with a token of a role.
-    fn caller(&self, role: Role, user: &str) -> Hospital<'_> {
+    pub fn caller(&self, role: Role, user: &str) -> Hospital<'_> {
         Hospital { server: &self.server, token: self.server.token(role, user, None) }
     }
 
-    fn centre(&self) -> Hospital<'_> {
+    pub fn centre(&self) -> Hospital<'_> {
         self.caller(Role::Centre, "centre")
     }
 
     /// Registers a view and waits until its table is there.
-    async fn register(&self, id: &str, view: &Value) -> Answer {
+    pub async fn register(&self, id: &str, view: &Value) -> Answer {
         let answer = self.centre().put(&format!("/fhir/ViewDefinition/{id}"), view).await;
         if answer.status.is_success() {
             self.built(id).await;
@@ -120,7 +120,7 @@ fn named(parameters: &Value, name: &str) -> Value {
     value.unwrap_or(Value::Null)
 }
 
-async fn sql(caller: &Hospital<'_>, permit: &str, sql: &str) -> Answer {
+pub async fn sql(caller: &Hospital<'_>, permit: &str, sql: &str) -> Answer {
     caller.post("/sql", &[("Content-Type", "application/json")], &json!({"permit": permit, "sql": sql})).await
 }
 

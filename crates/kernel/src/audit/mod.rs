@@ -14,7 +14,7 @@ mod entry;
 mod folder;
 mod log;
 mod newest;
-mod note;
+pub(crate) mod note;
 mod publish;
 mod record;
 mod recover;

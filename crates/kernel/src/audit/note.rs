@@ -1,4 +1,5 @@
-//! Checkpoints: the size and root of the tree as a signed note (C2SP signed-note, tlog-checkpoint), and the keys that check them.
+//! Signed notes (C2SP signed-note) and the keys that check them; and checkpoints, which are the size and root of the tree as such a
+//! note (C2SP tlog-checkpoint).
 
 use super::tree::Hash;
 use base64::Engine as _;
@@ -25,8 +26,8 @@ pub enum NoteError {
     /// A verifier key is not of the form `name+id+key`.
     #[error("this is not a verifier key (name+id+base64): {0}")]
     Key(&'static str),
-    /// The note is not of the form that checkpoints have.
-    #[error("this is not a checkpoint: {0}")]
+    /// The note is not of the form that it should have.
+    #[error("this is not a signed note of this kind: {0}")]
     Form(&'static str),
     /// It is the checkpoint of another log.
     #[error("this is a checkpoint of `{found}`, not of `{expected}`")]
@@ -37,10 +38,10 @@ pub enum NoteError {
         found: String,
     },
     /// The expected key did not sign it.
-    #[error("the key {0} has not signed this checkpoint")]
+    #[error("the key {0} has not signed this note")]
     Unsigned(String),
     /// The signature is wrong.
-    #[error("the signature of {0} does not fit this checkpoint")]
+    #[error("the signature of {0} does not fit this note")]
     Signature(String),
 }
 
@@ -129,11 +130,7 @@ impl Checkpoint {
 
     /// The signed note.
     pub fn sign(&self, key: &SigningKey) -> Result<String, NoteError> {
-        let verifier = VerifierKey::new(&self.origin, key.verifying_key())?;
-        let body = self.body();
-        let mut signature = verifier.id().to_vec();
-        signature.extend_from_slice(&key.sign(body.as_bytes()).to_bytes());
-        Ok(format!("{body}\n\u{2014} {} {}\n", self.origin, STANDARD.encode(signature)))
+        sign(&self.body(), &self.origin, key)
     }
 
     /// Reads a signed note and checks that `key` signed it. Signatures of others (witnesses) are passed over.
@@ -146,15 +143,7 @@ impl Checkpoint {
         if checkpoint.origin != key.name {
             return Err(NoteError::Origin { expected: key.name.clone(), found: checkpoint.origin });
         }
-        let signatures = signatures.strip_suffix('\n').ok_or(NoteError::Form("its last line does not end"))?;
-        let mut accepted = false;
-        for (count, line) in signatures.split('\n').enumerate() {
-            if count == MAX_SIGNATURES {
-                return Err(NoteError::Form("it has too many signatures"));
-            }
-            accepted |= checkpoint.signed_by(line, key)?;
-        }
-        if accepted { Ok(checkpoint) } else { Err(NoteError::Unsigned(key.label())) }
+        accepted(&checkpoint.body(), signatures, key).map(|()| checkpoint)
     }
 
     fn parse_body(text: &str) -> Result<Self, NoteError> {
@@ -169,20 +158,46 @@ impl Checkpoint {
         let root = Hash::parse(root).ok_or(NoteError::Form("its root hash is not the base64 of 32 bytes"))?;
         Ok(Self { origin: origin.to_owned(), size: size_number, root })
     }
+}
 
-    /// Whether a signature line is `key`'s: an error if it is but does not fit.
-    fn signed_by(&self, line: &str, key: &VerifierKey) -> Result<bool, NoteError> {
-        let form = NoteError::Form("a signature line is malformed");
-        let Some((name, signature)) = line.strip_prefix("\u{2014} ").and_then(|rest| rest.split_once(' ')) else {
-            return Err(form);
-        };
-        let Ok(bytes) = STANDARD.decode(signature) else { return Err(form) };
-        let Some((id, signature)) = bytes.split_first_chunk::<4>() else { return Err(form) };
-        if name != key.name || *id != key.id() {
-            return Ok(false);
+/// A signed note (C2SP signed-note): `text`, which ends with a line end, and the signature of `key` under `name`.
+pub(crate) fn sign(text: &str, name: &str, key: &SigningKey) -> Result<String, NoteError> {
+    let mut signature = VerifierKey::new(name, key.verifying_key())?.id().to_vec();
+    signature.extend_from_slice(&key.sign(text.as_bytes()).to_bytes());
+    Ok(format!("{text}\n\u{2014} {name} {}\n", STANDARD.encode(signature)))
+}
+
+/// The text of a signed note, with the line end of its last line, if `key` signed it.
+pub(crate) fn open<'n>(note: &'n str, key: &VerifierKey) -> Result<&'n str, NoteError> {
+    let end = note.rfind("\n\n").ok_or(NoteError::Form("it has no signatures"))?;
+    let (text, signatures) = note.split_at(end + 1);
+    accepted(text, signatures.strip_prefix('\n').unwrap_or_default(), key).map(|()| text)
+}
+
+/// Whether the signature lines of `text` have one of `key`; those of others (witnesses) are passed over.
+fn accepted(text: &str, signatures: &str, key: &VerifierKey) -> Result<(), NoteError> {
+    let signatures = signatures.strip_suffix('\n').ok_or(NoteError::Form("its last line does not end"))?;
+    let mut accepted = false;
+    for (count, line) in signatures.split('\n').enumerate() {
+        if count == MAX_SIGNATURES {
+            return Err(NoteError::Form("it has too many signatures"));
         }
-        let fits =
-            Signature::from_slice(signature).is_ok_and(|signature| key.key.verify_strict(self.body().as_bytes(), &signature).is_ok());
-        if fits { Ok(true) } else { Err(NoteError::Signature(key.label())) }
+        accepted |= signed_by(text, line, key)?;
     }
+    if accepted { Ok(()) } else { Err(NoteError::Unsigned(key.label())) }
+}
+
+/// Whether a signature line is `key`'s: an error if it is but does not fit.
+fn signed_by(text: &str, line: &str, key: &VerifierKey) -> Result<bool, NoteError> {
+    let form = NoteError::Form("a signature line is malformed");
+    let Some((name, signature)) = line.strip_prefix("\u{2014} ").and_then(|rest| rest.split_once(' ')) else {
+        return Err(form);
+    };
+    let Ok(bytes) = STANDARD.decode(signature) else { return Err(form) };
+    let Some((id, signature)) = bytes.split_first_chunk::<4>() else { return Err(form) };
+    if name != key.name || *id != key.id() {
+        return Ok(false);
+    }
+    let fits = Signature::from_slice(signature).is_ok_and(|signature| key.key.verify_strict(text.as_bytes(), &signature).is_ok());
+    if fits { Ok(true) } else { Err(NoteError::Signature(key.label())) }
 }

@@ -24,8 +24,8 @@ pub(super) enum Work {
     /// A table that has been built up to `after`, a sequence of the journal: switch it on, or, if too much has come since, say
     /// so and give it back.
     Install { built: Box<Built>, reply: SyncSender<Installed> },
-    /// The view of this table is no longer wanted.
-    Remove { table: TableId, reply: SyncSender<()> },
+    /// The view of the table of this name is no longer wanted.
+    Remove { table: String, reply: SyncSender<()> },
     /// A holder's registration.
     Holder { name: String, reply: SyncSender<Result<HolderId, WriteError>> },
     /// Something that is no member of a group: it has the committer and its connection to itself.
@@ -242,8 +242,8 @@ impl Committer {
                     let _ = reply.send(outcome); // nobody may be waiting
                 }
                 Work::Remove { table, reply } => {
-                    self.replace_views(&|info| info.id == table, None);
-                    self.tables.retain(|t| t.info().id != table);
+                    self.replace_views(&|info| info.schema.name == table, None);
+                    self.tables.retain(|t| t.schema().name != table);
                     self.publish();
                     let _ = reply.send(()); // nobody may be waiting
                 }

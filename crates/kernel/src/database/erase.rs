@@ -8,6 +8,7 @@
 use super::commit::{Committer, Work};
 use super::erased::hex;
 use super::erasure_list::{ErasureList, ErasureListError, Listed};
+use super::persons::PersonKeys;
 use super::{Database, Shared, WriteError, timestamp};
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
 use crate::journal::{ErasureRow, JournalError, PersonHash};
@@ -59,6 +60,9 @@ impl Database {
             Ok(())
         })))?;
         let row = answer.recv().map_err(|_| self.stopped())??;
+        if let Some(eraser) = self.shared.eraser.get() {
+            eraser.unpark();
+        }
         self.shared.list([&row])?;
         Ok(erasure(&row))
     }
@@ -123,8 +127,9 @@ impl Committer {
         for row in &rows {
             self.writer.add_erasure(row)?;
             if let Some(patient) = row.patient {
-                // Whom the Patient is one person with followed from the national identifier, whose hash is soon guessed.
-                self.writer.set_person(patient, &[], &[])?;
+                // Whom the Patient is one person with followed from the national identifier, whose hash is soon guessed. Who was
+                // joined by it alone is joined no more.
+                self.identify(HolderId::CENTRE, patient, &PersonKeys::default(), commit)?;
             }
         }
         self.writer.commit()?;

@@ -45,7 +45,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Thread};
 use tables::{Tables, Wanted};
 use views::Views;
 
@@ -86,6 +86,7 @@ struct Shared {
     tables: ArcSwap<Tables>,
     readers: Readers,
     snapshot: ArcSwap<Snapshot>,
+    past: persons::Past,
     holders: RwLock<Vec<Holder>>,
     counters: Mutex<live::Counters>,
     timeline: Timeline,
@@ -103,6 +104,8 @@ struct Shared {
     /// Tables of which a file is damaged and that are being built anew.
     damaged: Mutex<HashSet<TableId>>,
     closing: AtomicBool,
+    /// The thread of the purge, so that an erasure can wake it.
+    eraser: OnceLock<Thread>,
 }
 
 /// A hospital as it is registered.
@@ -194,7 +197,7 @@ pub type ResourceName = (HolderId, String, String);
 pub struct Counters {
     /// Current (not deleted) resources by type.
     pub resources: Vec<(String, u64)>,
-    /// Resources that an unknown `modifierExtension` keeps out of the built-in views.
+    /// Versions that an unknown `modifierExtension` has kept out of the built-in views, replaced ones and deleted resources' included.
     pub modified: u64,
 }
 
@@ -268,7 +271,7 @@ impl Database {
     /// The same, with segments and checkpoints of another size: tests make them small.
     pub fn open_tuned(dir: &Path, clock: Arc<dyn Clock>, tuning: Tuning, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, OpenError> {
         let io = |path: &Path, source| OpenError::Io { path: path.display().to_string(), source };
-        std::fs::create_dir_all(dir).map_err(|e| io(dir, e))?;
+        make_folder(dir).map_err(|e| io(dir, e))?;
         let lock_path = dir.join("lock");
         let lock = File::options().create(true).write(true).truncate(false).open(&lock_path).map_err(|e| io(&lock_path, e))?;
         match lock.try_lock() {
@@ -308,9 +311,12 @@ impl Database {
         if commit >= newest.commit() {
             return Ok((commit == newest.commit()).then_some(newest));
         }
-        let time_us = self.shared.look(|l| l.time_us(commit))?.unwrap_or_default();
-        let changes = self.shared.look(|l| l.person_changes(commit))?;
-        Ok(Some(newest.as_of(commit, timestamp(time_us)).with_persons(&Arc::new(persons::map_of(changes)))))
+        let (time, persons) = self.shared.past.at(commit, || {
+            let time_us = self.shared.look(|l| l.time_us(commit))?.unwrap_or_default();
+            let changes = self.shared.look(|l| l.person_changes(commit))?;
+            Ok::<_, ReadError>((timestamp(time_us), Arc::new(persons::map_of(changes))))
+        })?;
+        Ok(Some(newest.as_of(commit, time).with_persons(&persons)))
     }
 
     /// The newest commit whose time is at or before `at` (0 if there is none): an epoch of a calendar is
@@ -422,7 +428,7 @@ impl Database {
         self.versions(holder, resource_type, id, at, usize::MAX)
     }
 
-    /// The newest `count` versions up to `at`. (What is durable but not yet published is not yet acknowledged either.) What is
+    /// Those of the newest `count` versions up to `at` that anybody sees. (What is durable but not yet published is not yet acknowledged either.) What is
     /// about a person who was erased is not there, at whatever commit.
     fn versions(&self, holder: HolderId, kind: &str, id: &str, at: Commit, count: usize) -> Result<Vec<StoredVersion>, ReadError> {
         let erased = self.shared.erased_of(holder);
@@ -441,8 +447,8 @@ impl Database {
                     // Whether it is hidden depends on the other versions.
                     let versions = chain(lookup, head.map_or(0, |h| h.sequence))?;
                     let by = erased.among(kind, id, &versions);
-                    let seen = versions.into_iter().zip(by).filter(|(row, by)| row.commit <= at && by.is_none());
-                    return Ok(seen.take(count).map(|(row, _)| stored(row)).collect());
+                    let newest = versions.into_iter().zip(by).filter(|(row, _)| row.commit <= at).take(count);
+                    return Ok(newest.filter(|(_, by)| by.is_none()).map(|(row, _)| stored(row)).collect());
                 }
                 if row.commit <= at {
                     found.push(stored(row));
@@ -459,29 +465,46 @@ impl Database {
 
     /// Writes a document of the centre as one commit.
     pub fn put_document(&self, kind: &str, id: &str, json: &str) -> Result<Commit, WriteError> {
-        self.write_document(kind, id, Some(json))
+        self.write_documents(&[(kind, id, Some(json))])
     }
 
-    /// A new version of a document, or its deletion.
-    fn write_document(&self, kind: &str, id: &str, json: Option<&str>) -> Result<Commit, WriteError> {
+    /// Deletes a document of the centre as one commit; `None` if there is none.
+    pub fn remove_document(&self, kind: &str, id: &str) -> Result<Option<Commit>, WriteError> {
+        match self.document(kind, id) {
+            Ok(Some(_)) => self.write_documents(&[(kind, id, None)]).map(Some),
+            Ok(None) => Ok(None),
+            Err(error) => Err(WriteError::Stopped(error.to_string())),
+        }
+    }
+
+    /// Writes documents, as (kind, id, JSON), in one commit: all of them or none. No document stands in it twice.
+    pub fn put_documents(&self, documents: &[(&str, &str, &str)]) -> Result<Commit, WriteError> {
+        let written: Vec<_> = documents.iter().map(|(kind, id, json)| (*kind, *id, Some(*json))).collect();
+        self.write_documents(&written)
+    }
+
+    /// New versions of documents; a deletion is one without JSON.
+    fn write_documents(&self, documents: &[(&str, &str, Option<&str>)]) -> Result<Commit, WriteError> {
         for _ in 0..=OPTIMISTIC_TRIES {
-            let seen = self.shared.readers.look(|l| l.kind(kind)?.map_or(Ok(None), |k| l.head(HolderId::CENTRE, k, id)));
-            let operation = Operation {
-                kind: kind.to_owned(),
-                id: id.to_owned(),
-                seen: seen.map_err(|e| WriteError::Stopped(e.to_string()))?,
-                looked_up: true,
-                json: json.map(|json| Stamped { json: json.as_bytes().to_vec(), stamp_at: None }),
-                rows: Vec::new(),
-                identifiers: Vec::new(),
-                modified: false,
-                person: None,
+            let operation = |(kind, id, json): &(&str, &str, Option<&str>)| {
+                let seen = self.shared.readers.look(|l| l.kind(kind)?.map_or(Ok(None), |k| l.head(HolderId::CENTRE, k, id)));
+                Ok(Operation {
+                    kind: (*kind).to_owned(),
+                    id: (*id).to_owned(),
+                    seen: seen.map_err(|e| WriteError::Stopped(e.to_string()))?,
+                    looked_up: true,
+                    json: json.map(|json| Stamped { json: json.as_bytes().to_vec(), stamp_at: None }),
+                    rows: Vec::new(),
+                    identifiers: Vec::new(),
+                    modified: false,
+                    person: None,
+                })
             };
             let prepared = Prepared {
                 holder: HolderId::CENTRE,
                 generation: self.shared.tables.load().generation,
                 idempotency_key: None,
-                operations: vec![operation],
+                operations: documents.iter().map(operation).collect::<Result<_, WriteError>>()?,
                 matched: Vec::new(),
                 unchanged: Vec::new(),
                 entries: Vec::new(),
@@ -563,6 +586,19 @@ impl Database {
     }
 }
 
+/// Makes a folder and those that it is in, durably.
+fn make_folder(dir: &Path) -> std::io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_folder(parent)?;
+    match std::fs::create_dir(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => File::open(parent)?.sync_all(),
+    }
+}
+
 fn stored(row: StoredRow) -> StoredVersion {
     StoredVersion { version: row.number, commit: row.commit, last_updated: timestamp(row.time_us), json: row.json }
 }
@@ -630,6 +666,7 @@ fn recovered(
         tables: ArcSwap::from_pointee(Tables::new(1, live_views)),
         readers: Readers::new(path),
         snapshot: ArcSwap::from_pointee(Snapshot::new(Commit(0), Timestamp::UNIX_EPOCH, Vec::new())),
+        past: persons::Past::default(),
         holders: RwLock::new(holders),
         counters: Mutex::new(opened.counters.clone()),
         timeline,
@@ -644,6 +681,7 @@ fn recovered(
         building: Mutex::default(),
         damaged: Mutex::default(),
         closing: AtomicBool::new(false),
+        eraser: OnceLock::new(),
     });
     let mut committer = Committer::new(Arc::clone(&shared), writer, tables, opened.commit, time_us);
     let logged = opened.replay(&live_dir, &mut |changes| changes.iter().for_each(|change| committer.apply(change))).map_err(io)?;
@@ -656,6 +694,11 @@ fn recovered(
     committer.newest = logged;
     committer.recover(logged, progress).map_err(failed)?;
     committer.newest = newest;
+    if shared.erasures.load().rows().any(|row| row.done_us.is_none()) {
+        // A purge was interrupted: whether the counters know what it has overwritten cannot be told.
+        shared.counters.lock().unwrap_or_else(PoisonError::into_inner).kinds =
+            committer.writer.lookup().current_by_kind().map_err(failed)?;
+    }
     committer.load_persons().map_err(failed)?;
     committer.publish();
     Ok((shared, committer))

@@ -8,12 +8,13 @@ use crate::fhir::json::{self, Value};
 use crate::fhir::reference;
 use crate::ids::{Commit, HolderId, PatientOrdinal};
 use crate::journal::{JournalError, NationalHash};
-use crate::limits::MAX_PERSON_PATIENTS;
+use crate::limits::{MAX_PERSON_PATIENTS, PAST_COMMITS_KEPT};
 use crate::live::PersonMap;
 use bumpalo::Bump;
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Identifier systems in which a value is one human's: fødselsnummer and D-number (Volven's OIDs).
 const NATIONAL_SYSTEMS: [&str; 2] = ["urn:oid:2.16.578.1.12.4.1.4.1", "urn:oid:2.16.578.1.12.4.1.4.2"];
@@ -44,6 +45,28 @@ impl PersonKeys {
             (kind == "Patient").then(|| Box::from(id))
         };
         Self { identifiers: national.map(hash).collect(), links: links.iter().filter_map(other).collect() }
+    }
+}
+
+/// What was true at past commits that were asked for lately. It never changes.
+#[derive(Default)]
+pub(super) struct Past(Mutex<VecDeque<(Commit, Was)>>);
+
+/// The time of a commit, and who was one person.
+type Was = (Timestamp, Arc<PersonMap>);
+
+impl Past {
+    /// How it was at `commit`, looked up by `look` if that is not known.
+    pub(super) fn at<E>(&self, commit: Commit, look: impl FnOnce() -> Result<Was, E>) -> Result<Was, E> {
+        let lately = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, was)) = lately().iter().find(|(known, _)| *known == commit) {
+            return Ok(was.clone());
+        }
+        let was = look()?;
+        let mut lately = lately();
+        lately.truncate(PAST_COMMITS_KEPT - 1);
+        lately.push_front((commit, was.clone()));
+        Ok(was)
     }
 }
 

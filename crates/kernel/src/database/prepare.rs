@@ -121,6 +121,8 @@ pub(super) struct Planned<'a> {
     pub(super) resource_type: &'a str,
     pub(super) id: String,
     seen: Option<Head>,
+    /// Whether anybody sees a resource there: one that is hidden since its person was erased is there for nobody.
+    there: bool,
     looked_up: bool,
     pub(super) action: Action<'a>,
 }
@@ -163,53 +165,71 @@ impl Preparer<'_> {
         prefixes: Vec<String>,
         matched: &mut Vec<Matched>,
     ) -> Result<Vec<Planned<'a>>, Unprepared> {
-        let mut planned: Vec<Planned<'a>> = Vec::with_capacity(entries.len());
+        // Deletions first, as FHIR says (R4, 3.1.0.11.2): a conditional create does not find what its transaction deletes.
+        let mut planned: Vec<Option<Planned<'a>>> = Vec::with_capacity(entries.len());
+        for (entry, at) in entries.iter().zip(&prefixes) {
+            let Request::Delete { target, if_match } = &entry.interaction else {
+                planned.push(None);
+                continue;
+            };
+            let (resource_type, id, seen) = self.target(holder, target, None, at, matched)?;
+            let there = self.is_there(resource_type, &id, seen)?;
+            check_if_match(*if_match, seen.filter(|_| there), at)?;
+            let action = if there { Action::Delete } else { Action::Nothing };
+            planned.push(Some(Planned { at: at.clone(), resource_type, id, seen, there, looked_up: true, action }));
+        }
         let mut created: HashMap<&Criteria, String> = HashMap::new();
-        for (entry, at) in entries.iter().zip(prefixes) {
+        for (n, (entry, at)) in entries.iter().zip(prefixes).enumerate() {
             let put = |resource: Option<Value<'a>>| resource.map_or(Action::Nothing, Action::Put);
+            let new = |at, resource_type, id, action| Planned { at, resource_type, id, seen: None, there: false, looked_up: false, action };
             let next = match &entry.interaction {
-                Request::Create { resource_type, if_none_exist: None } => {
-                    Planned { at, resource_type, id: (self.new_id)(), seen: None, looked_up: false, action: put(entry.resource) }
-                }
+                Request::Delete { .. } => continue,
+                Request::Create { resource_type, if_none_exist: None } => new(at, *resource_type, (self.new_id)(), put(entry.resource)),
                 Request::Create { resource_type, if_none_exist: Some(criteria) } => {
                     if let Some(id) = created.get(criteria) {
-                        planned.push(Planned { at, resource_type, id: id.clone(), seen: None, looked_up: false, action: Action::Nothing });
-                        continue;
-                    }
-                    match self.single_match(holder, criteria, &at, matched)? {
-                        Some((id, head)) => Planned { at, resource_type, id, seen: Some(head), looked_up: true, action: Action::Nothing },
-                        None => {
-                            let id = (self.new_id)();
-                            created.insert(criteria, id.clone());
-                            Planned { at, resource_type, id, seen: None, looked_up: false, action: put(entry.resource) }
+                        new(at, *resource_type, id.clone(), Action::Nothing)
+                    } else {
+                        let deletes = |p: &Planned<'_>, id: &str| {
+                            matches!(p.action, Action::Delete) && p.resource_type == *resource_type && p.id == id
+                        };
+                        let deleted = |id: &str| planned.iter().flatten().any(|p| deletes(p, id));
+                        match self.single_match(holder, criteria, &at, matched, &deleted)? {
+                            Some((id, head)) => {
+                                let (seen, action) = (Some(head), Action::Nothing);
+                                Planned { at, resource_type, id, seen, there: true, looked_up: true, action }
+                            }
+                            None => {
+                                let id = (self.new_id)();
+                                created.insert(criteria, id.clone());
+                                new(at, *resource_type, id, put(entry.resource))
+                            }
                         }
                     }
                 }
                 Request::Update { target, if_match } => {
                     let (resource_type, id, seen) = self.target(holder, target, entry.resource, &at, matched)?;
-                    check_if_match(*if_match, seen, &at)?;
-                    Planned { at, resource_type, id, seen, looked_up: true, action: put(entry.resource) }
-                }
-                Request::Delete { target, if_match } => {
-                    let (resource_type, id, seen) = self.target(holder, target, None, &at, matched)?;
-                    check_if_match(*if_match, seen, &at)?;
-                    let exists = match seen.filter(Head::exists) {
-                        Some(head) => !self.erased.hides_head(self.lookup, resource_type, &id, head.sequence)?,
-                        None => false,
-                    };
-                    Planned { at, resource_type, id, seen, looked_up: true, action: if exists { Action::Delete } else { Action::Nothing } }
+                    let there = self.is_there(resource_type, &id, seen)?;
+                    check_if_match(*if_match, seen.filter(|_| there), &at)?;
+                    Planned { at, resource_type, id, seen, there, looked_up: true, action: put(entry.resource) }
                 }
                 Request::Refused(issues) => {
                     return Err(Unprepared::Refused(WriteError::Refused { status: 400, issues: issues.clone() }));
                 }
-                Request::Read { .. } => {
-                    Planned { at, resource_type: "", id: String::new(), seen: None, looked_up: false, action: Action::Nothing }
-                }
+                Request::Read { .. } => new(at, "", String::new(), Action::Nothing),
             };
-            planned.push(next);
+            if let Some(place) = planned.get_mut(n) {
+                *place = Some(next);
+            }
         }
+        let planned: Vec<Planned<'a>> = planned.into_iter().flatten().collect();
         once_each(entries, &planned)?;
         Ok(planned)
+    }
+
+    /// Whether anybody sees a resource there.
+    fn is_there(&self, resource_type: &str, id: &str, seen: Option<Head>) -> Result<bool, JournalError> {
+        let Some(head) = seen.filter(Head::exists) else { return Ok(false) };
+        Ok(!self.erased.hides_head(self.lookup, resource_type, id, head.sequence)?)
     }
 
     fn head(&self, holder: HolderId, resource_type: &str, id: &str) -> Result<Option<Head>, JournalError> {
@@ -230,7 +250,7 @@ impl Preparer<'_> {
             Target::Match(criteria) => {
                 let resource_type = resource_type_of(criteria, resource);
                 let given = resource.and_then(|r| r.str("id"));
-                match (self.single_match(holder, criteria, at, matched)?, given) {
+                match (self.single_match(holder, criteria, at, matched, &|_| false)?, given) {
                     (Some((id, _)), Some(given)) if id != given => {
                         let what =
                             "the criteria match a resource with another id than the one sent; leave the id out or send the right one";
@@ -264,15 +284,18 @@ impl Preparer<'_> {
         Ok(found)
     }
 
+    /// The one that matches, but for those that are `deleted` before.
     fn single_match(
         &self,
         holder: HolderId,
         criteria: &Criteria,
         at: &str,
         matched: &mut Vec<Matched>,
+        deleted: &dyn Fn(&str) -> bool,
     ) -> Result<Option<(String, Head)>, Unprepared> {
         let mut found = self.matches(holder, criteria)?;
         matched.push(Matched { criteria: criteria.clone(), ids: found.iter().map(|(id, _)| id.clone()).collect() });
+        found.retain(|(id, _)| !deleted(id));
         if found.len() > 1 {
             let what = format!("the criteria match {} resources; they must match at most one", found.len());
             return Err(refused(412, Issue::error(IssueType::MultipleMatches, at, what)));
@@ -280,11 +303,10 @@ impl Preparer<'_> {
         Ok(found.pop())
     }
 
-    /// Whether a criterion still matches what it matched when the request was prepared. Of several matches nothing is used
-    /// but that they are several.
+    /// Whether a criterion still matches what it matched when the request was prepared.
     pub(super) fn still(&self, holder: HolderId, matched: &Matched) -> Result<bool, JournalError> {
         let now = self.matches(holder, &matched.criteria)?;
-        Ok(now.len() > 1 && matched.ids.len() > 1 || now.iter().map(|(id, _)| id).eq(matched.ids.iter()))
+        Ok(now.iter().map(|(id, _)| id).eq(matched.ids.iter()))
     }
 
     /// Rewrites references, writes the JSON and evaluates the views.
@@ -316,7 +338,7 @@ impl Preparer<'_> {
             erasures: self.erased.known(),
         };
         for (entry, plan) in entries.iter().zip(&planned) {
-            let (before, exists) = (plan.seen.map_or(0, |h| h.version), plan.seen.is_some_and(|h| h.exists()));
+            let (before, exists) = (plan.seen.map_or(0, |h| h.version), plan.there);
             let mut outcome = EntryOutcome {
                 status: 200,
                 resource_type: plan.resource_type.to_owned(),
@@ -366,7 +388,7 @@ impl Preparer<'_> {
         let version = plan.seen.map_or(1, |h| h.version + 1);
         let json = stamped(resource, &plan.id, version);
         self.refuse_erased(plan, &json.json)?;
-        if let Some(head) = plan.seen.filter(Head::exists) {
+        if let Some(head) = plan.seen.filter(|_| plan.there) {
             let current = self.lookup.version(head.sequence)?.and_then(|v| v.json).unwrap_or_default();
             let again = stamped(resource, &plan.id, head.version);
             if same_but_stamp(&again, &current) {

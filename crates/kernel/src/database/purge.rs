@@ -207,6 +207,7 @@ impl Eraser {
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
         let mut work = Purge { shared, queue, journal, clean: None, pause: INTERVAL };
+        let known = Arc::clone(&work.shared);
         let thread = std::thread::Builder::new().name("eraser".to_owned()).spawn(move || {
             while !stopping.load(Ordering::Acquire) {
                 let pause = work.advance().unwrap_or_else(|error| {
@@ -216,6 +217,7 @@ impl Eraser {
                 std::thread::park_timeout(pause);
             }
         })?;
+        let _ = known.eraser.set(thread.thread().clone()); // there is one
         Ok(Self { stop, thread: Some(thread) })
     }
 }

@@ -293,6 +293,23 @@ fn an_idempotency_key_is_taken_once() {
     assert_eq!(count(&bench.database.snapshot(), "patient"), 1);
 }
 
+/// A create whose match its own transaction deletes was answered with the deleted resource, and made none.
+#[test]
+fn a_conditional_create_does_not_find_what_its_transaction_deletes() {
+    let bench = bench();
+    let identified = |id: &str| serde_json::json!({"resourceType": "Patient", "id": id, "identifier": [{"system": "urn:x", "value": "1"}]});
+    bench.put(&identified("p1").to_string()).unwrap();
+    let url = |n: u8| format!("urn:uuid:0191a7a0-0000-7000-8000-{n:012}");
+    let mut create = entry("POST", "Patient", &url(1), &identified("any"));
+    create["request"]["ifNoneExist"] = "identifier=urn:x|1".into();
+    let delete = serde_json::json!({"request": {"method": "DELETE", "url": "Patient/p1"}});
+    // Deletions come first, wherever they stand.
+    let outcome = bench.transaction(&bundle(&[create, delete]), Handling::Strict, None).unwrap();
+    assert_eq!(outcome.entries.iter().map(|e| e.status).collect::<Vec<_>>(), [201, 204]);
+    assert_ne!(outcome.entries[0].id, "p1");
+    assert_eq!(count(&bench.database.snapshot(), "patient"), 1);
+}
+
 #[test]
 fn sixty_four_clients_with_one_conditional_create_make_one_resource() {
     let bench = bench();
@@ -350,6 +367,16 @@ fn documents_have_versions_and_survive_a_restart() {
     let bench = bench.reopened();
     let permits = bench.database.documents("permit").unwrap();
     assert_eq!((permits.len(), permits[0].version, permits[0].json.as_str()), (1, 2, r#"{"n":2}"#));
+}
+
+#[test]
+fn several_documents_are_one_commit() {
+    let bench = bench();
+    let commit = bench.database.put_documents(&[("application", "a", r#"{"n":1}"#), ("permit", "a", r#"{"n":2}"#)]).unwrap();
+    assert_eq!((commit, bench.database.snapshot().commit()), (Commit(1), Commit(1)));
+    let bench = bench.reopened();
+    let json = |kind| bench.database.document(kind, "a").unwrap().map(|document| document.json);
+    assert_eq!((json("application"), json("permit")), (Some(r#"{"n":1}"#.into()), Some(r#"{"n":2}"#.into())));
 }
 
 #[test]

@@ -189,14 +189,16 @@ impl Database {
 
     /// Takes a view away, and its table at one commit. `None` if there is no such view.
     pub fn remove_view(&self, id: &str) -> Result<Option<Commit>, WriteError> {
-        let Some(view) = self.shared.views.lock().remove(id) else { return Ok(None) };
+        // Held until the document is written: a view that could not be taken away is still there.
+        let mut views = self.shared.views.lock();
+        let Some(table) = views.get(id).map(|view| view.table.clone()) else { return Ok(None) };
+        let commit = self.write_documents(&[(KIND, id, None)])?;
         self.shared.views.set_current(id, None);
-        let commit = self.write_document(KIND, id, None)?;
-        if let Some(table) = self.table_of(&view.table) {
-            let (reply, answer) = sync_channel(1);
-            self.enqueue(Work::Remove { table, reply })?;
-            answer.recv().map_err(|_| self.stopped())?;
-        }
+        views.remove(id);
+        let (reply, answer) = sync_channel(1);
+        self.queue.send(Work::Remove { table, reply }).map_err(|_| self.stopped())?; // before another can have the name
+        drop(views);
+        answer.recv().map_err(|_| self.stopped())?;
         Ok(Some(commit))
     }
 

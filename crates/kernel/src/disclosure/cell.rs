@@ -104,6 +104,14 @@ impl Released {
             Shown::Persons(persons) => Some(persons),
         }
     }
+
+    /// The cell with its number rounded to a multiple of `to`, for feasibility: half goes up.
+    pub fn rounded(&self, to: u64) -> Self {
+        match self.0 {
+            Shown::Below(_) => *self,
+            Shown::Persons(persons) => Self(Shown::Persons(persons.saturating_add(to / 2) / to.max(1) * to.max(1))),
+        }
+    }
 }
 
 impl fmt::Display for Released {

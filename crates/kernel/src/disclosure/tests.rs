@@ -25,6 +25,14 @@ fn none_and_few_look_the_same() {
 }
 
 #[test]
+fn rounding_shows_no_more() {
+    let method = Method::default();
+    let shown = |persons| released(persons, &method).rounded(10).to_string();
+    assert_eq!([4, 5, 14, 15, 104].map(shown), ["< 5", "10", "10", "20", "100"]);
+    assert_eq!(released(7, &method).rounded(0), released(7, &method));
+}
+
+#[test]
 fn a_threshold_that_would_hide_nothing_is_raised() {
     assert_eq!(Method::threshold(0), Method::threshold(2));
     assert_eq!(released(1, &Method::threshold(1)).to_string(), "< 2");

@@ -4,6 +4,7 @@ use super::{JournalError, erasure};
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// Look-ups on one state of the journal.
 pub(crate) struct Lookup<'c> {
@@ -188,6 +189,13 @@ impl<'c> Lookup<'c> {
     /// (holder, id) of a patient.
     pub(crate) fn patient_name(&self, patient: PatientOrdinal) -> Result<Option<(HolderId, String)>, JournalError> {
         self.one("SELECT holder, id FROM resource WHERE patient = ?1", [patient.0], |r| Ok((HolderId(r.get(0)?), r.get(1)?)))
+    }
+
+    /// How many current resources and documents there are of each kind: reads all of them.
+    pub(crate) fn current_by_kind(&self) -> Result<BTreeMap<String, i64>, JournalError> {
+        let sql = "SELECT k.name, count(*) FROM resource r JOIN version v ON v.sequence = r.head JOIN kind k ON k.id = r.kind
+                   WHERE typeof(v.json) = 'blob' GROUP BY k.name";
+        Ok(self.all(sql, [], |r| Ok((r.get(0)?, r.get(1)?)))?.into_iter().collect())
     }
 
     /// The ids of the centre's documents of a kind.

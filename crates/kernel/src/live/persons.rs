@@ -54,11 +54,20 @@ impl PersonMap {
 
     /// A column of patients as persons; `None` if that is the same.
     pub(super) fn column(&self, patients: &UInt32Array) -> Option<UInt32Array> {
-        if self.is_identity() || patients.values().iter().all(|p| self.of(*p) == *p) {
+        if self.is_identity() {
             return None;
         }
-        let persons = patients.values().iter().map(|p| self.of(*p)).collect();
-        Some(UInt32Array::new(persons, patients.nulls().cloned()))
+        // Neighbouring rows are often about the same patient.
+        let (mut last, mut person, mut same) = (u32::MAX, self.of(u32::MAX), true);
+        let persons = patients.values().iter().map(|patient| {
+            if *patient != last {
+                (last, person) = (*patient, self.of(*patient));
+                same &= last == person;
+            }
+            person
+        });
+        let persons = persons.collect();
+        (!same).then(|| UInt32Array::new(persons, patients.nulls().cloned()))
     }
 }
 

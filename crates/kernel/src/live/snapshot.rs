@@ -298,11 +298,8 @@ impl Part {
         if let Some(damaged) = &self.damaged {
             return Err(Damaged::clone(damaged));
         }
-        let (stored, patients) = match self.schema.patient_column() {
-            Some(position) => (Some(self.segment.column(position, self.len)?), Some(self.column(position)?)),
-            None => (None, None),
-        };
-        let patients = patients.as_ref().and_then(|p| p.as_primitive_opt::<UInt32Type>());
+        let stored = self.schema.patient_column().map(|position| self.segment.column(position, self.len)).transpose()?;
+        let patients = stored.as_ref().and_then(|p| p.as_primitive_opt::<UInt32Type>());
         if patients.is_none() && !filter.without_patient {
             return Ok(Visible::Nothing);
         }
@@ -315,14 +312,14 @@ impl Part {
             if !filter.without_patient && ordinals.null_count() > 0 {
                 mask.keep(self.len, |row| ordinals.is_valid(row));
             }
-            if let Some(patients) = &filter.patients {
-                let within = |row: usize| ordinals.values().get(row).is_some_and(|ordinal| patients.contains(*ordinal));
-                mask.keep(self.len, |row| ordinals.is_null(row) || within(row));
+            if let Some(population) = &filter.patients {
+                let persons = self.persons.column(ordinals);
+                let persons = persons.as_ref().unwrap_or(ordinals);
+                let within = |row: usize| persons.values().get(row).is_some_and(|person| population.contains(*person));
+                mask.keep(self.len, |row| persons.is_null(row) || within(row));
             }
             // Whoever is erased is so as a Patient, not as a person of several.
-            if let Some(ordinals) = stored.as_ref().and_then(|p| p.as_primitive_opt::<UInt32Type>())
-                && !self.hidden.is_empty()
-            {
+            if !self.hidden.is_empty() {
                 let hidden = |row: usize| ordinals.values().get(row).is_some_and(|ordinal| self.hidden.contains(*ordinal));
                 mask.keep(self.len, |row| ordinals.is_null(row) || !hidden(row));
             }

@@ -27,7 +27,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How many changes may wait to be logged: those of some seconds, so that no commit waits for a checkpoint or a merge. Beyond it
-/// commits wait, since more comes in than the disk takes. About 500 bytes each.
+/// commits wait, since more comes in than the disk takes. About 1,000 bytes each, their search values included.
 const WAITING: usize = 200_000;
 
 enum Work {

@@ -3,9 +3,21 @@
 //! A permit is a document of kind `permit` in the journal. [`Permit::parse`] is the only way from its JSON to a [`Permit`],
 //! so every `Permit` keeps the rules of its legal basis ([`Basis::rules`]). Applications, opt-outs and versions of
 //! consent are documents of their own kinds; a permit does not name them.
+//!
+//! How a permit comes about, is extended and is revoked ([`application`], [`hearing`], within the clocks of [`deadline`]), what of it
+//! is public ([`register`]), and how a result leaves ([`release`]) are here too: state machines whose acts are pure functions of
+//! document, actor and time.
 
+pub mod application;
 mod basis;
+pub mod deadline;
 mod document;
+pub mod hearing;
+pub mod organisation;
+pub mod procedure;
+pub mod purpose;
+pub mod register;
+pub mod release;
 #[cfg(test)]
 mod tests;
 

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-const PLOT: Plot = Plot { operations: 25, drawn_ids: true, views: true, crashes: false };
+const PLOT: Plot = Plot { operations: 25, drawn_ids: true, views: true, erasures: false, crashes: false };
 
 /// HL7's examples, if they are there.
 static EXAMPLES: LazyLock<Vec<Value>> = LazyLock::new(|| {

@@ -2,6 +2,7 @@
 
 use super::{Kind, Numbered};
 use datafusion::arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BooleanArray, Int64Array, PrimitiveArray};
+use datafusion::arrow::compute::max;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, UInt32Type, UInt64Type};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, ScalarValue};
@@ -243,13 +244,106 @@ impl Set {
 /// A set for each group.
 #[derive(Debug)]
 struct Counts<T> {
+    /// As long as numbers are dense enough; afterwards empty.
+    table: Option<Table>,
     sets: Vec<Set>,
+    rows: usize,
     numbers: PhantomData<fn(T)>,
 }
 
 impl<T> Default for Counts<T> {
     fn default() -> Self {
-        Self { sets: Vec::new(), numbers: PhantomData }
+        Self { table: Some(Table::default()), sets: Vec::new(), rows: 0, numbers: PhantomData }
+    }
+}
+
+/// A bitmap for each group, all of the same length, one after the other.
+#[derive(Debug, Default)]
+struct Table {
+    words: Vec<u64>,
+    /// How many words a bitmap has.
+    stride: usize,
+    groups: usize,
+}
+
+impl Table {
+    /// How many words it may have in any case: 256 KiB.
+    const SMALL: usize = 1 << 15;
+
+    /// Makes room for so many groups and for numbers up to `most`; false if that is too much for `rows` rows: it would be
+    /// mostly empty.
+    fn reserve(&mut self, groups: usize, most: u64, rows: usize) -> bool {
+        let needed = usize::try_from(most / 64).map_or(usize::MAX, |word| word.saturating_add(1));
+        if needed > self.stride {
+            let stride = needed.checked_next_power_of_two().unwrap_or(usize::MAX);
+            if stride.saturating_mul(groups.max(1)) > Self::SMALL + rows / 2 {
+                return false;
+            }
+            let mut words = vec![0; stride * groups];
+            for group in 0..self.groups {
+                words[group * stride..][..self.stride].copy_from_slice(self.of(group));
+            }
+            *self = Self { words, stride, groups };
+        }
+        if groups > self.groups {
+            if self.stride.saturating_mul(groups) > Self::SMALL + rows / 2 {
+                return false;
+            }
+            self.words.resize(groups * self.stride, 0);
+            self.groups = groups;
+        }
+        true
+    }
+
+    fn of(&self, group: usize) -> &[u64] {
+        &self.words[group * self.stride..][..self.stride]
+    }
+
+    fn insert(&mut self, group: usize, number: u64) {
+        self.words[group * self.stride + (number / 64) as usize] |= 1 << (number % 64);
+    }
+
+    fn into_sets(self) -> Vec<Set> {
+        (0..self.groups).map(|group| Set { bits: trimmed(self.of(group)).to_vec(), ..Set::default() }).collect()
+    }
+}
+
+fn trimmed(words: &[u64]) -> &[u64] {
+    let len = words.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1);
+    &words[..len]
+}
+
+impl<T: ArrowPrimitiveType> Counts<T>
+where
+    T::Native: Into<u64>,
+{
+    /// Calls `insert` for each number that counts, with its group.
+    fn each(numbers: &PrimitiveArray<T>, groups: &[usize], filter: Option<&BooleanArray>, mut insert: impl FnMut(usize, u64)) {
+        if numbers.null_count() == 0 && filter.is_none() {
+            groups.iter().zip(numbers.values()).for_each(|(group, number)| insert(*group, (*number).into()));
+            return;
+        }
+        for (row, (group, number)) in groups.iter().zip(numbers.values()).enumerate() {
+            if numbers.is_valid(row) && filter.is_none_or(|f| f.is_valid(row) && f.value(row)) {
+                insert(*group, (*number).into());
+            }
+        }
+    }
+
+    /// All sets, from the table if they are there. Nothing is left.
+    fn take(&mut self, emit_to: EmitTo, total: usize) -> Vec<Set> {
+        self.leave_table(total);
+        emit_to.take_needed(&mut self.sets)
+    }
+
+    /// From now on each group has a set of its own.
+    fn leave_table(&mut self, total: usize) {
+        if let Some(table) = self.table.take() {
+            self.sets = table.into_sets();
+        }
+        if self.sets.len() < total {
+            self.sets.resize_with(total, Set::default);
+        }
     }
 }
 
@@ -258,33 +352,40 @@ where
     T::Native: Into<u64>,
 {
     fn update_batch(&mut self, values: &[ArrayRef], groups: &[usize], filter: Option<&BooleanArray>, total: usize) -> Result<()> {
-        self.sets.resize_with(total, Set::default);
         let numbers: Option<&PrimitiveArray<T>> = values.first().and_then(|v| v.as_primitive_opt());
         let numbers = numbers.ok_or_else(|| DataFusionError::Internal("numbers to count are of another type".to_owned()))?;
-        if numbers.null_count() == 0 && filter.is_none() {
-            groups.iter().zip(numbers.values()).for_each(|(group, number)| self.sets[*group].insert((*number).into()));
+        self.rows += numbers.len();
+        let most: u64 = max(numbers).map_or(0, Into::into);
+        if let Some(table) = &mut self.table
+            && table.reserve(total, most, self.rows)
+        {
+            Self::each(numbers, groups, filter, |group, number| table.insert(group, number));
             return Ok(());
         }
-        for (row, (group, number)) in groups.iter().zip(numbers.values()).enumerate() {
-            if numbers.is_valid(row) && filter.is_none_or(|f| f.is_valid(row) && f.value(row)) {
-                self.sets[*group].insert((*number).into());
-            }
-        }
+        self.leave_table(total);
+        let sets = &mut self.sets;
+        Self::each(numbers, groups, filter, |group, number| sets[group].insert(number));
         Ok(())
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let mut sets = emit_to.take_needed(&mut self.sets);
+        if let (Some(table), EmitTo::All) = (&self.table, emit_to) {
+            let ones = |group| table.of(group).iter().map(|word| i64::from(word.count_ones())).sum();
+            let counts = Int64Array::from_iter_values((0..table.groups).map(ones));
+            *self = Self::default();
+            return Ok(Arc::new(counts));
+        }
+        let mut sets = self.take(emit_to, 0);
         Ok(Arc::new(Int64Array::from_iter_values(sets.iter_mut().map(Set::count))))
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        let mut sets = emit_to.take_needed(&mut self.sets);
+        let mut sets = self.take(emit_to, 0);
         Ok(vec![Arc::new(BinaryArray::from_iter_values(sets.iter_mut().map(Set::write)))])
     }
 
     fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
-        self.sets.resize_with(total, Set::default);
+        self.leave_table(total);
         let states = values.first().and_then(|v| v.as_binary_opt::<i32>());
         let states = states.ok_or_else(|| DataFusionError::Internal("the state of a count is something else".to_owned()))?;
         for (group, state) in groups.iter().zip(states) {
@@ -295,13 +396,15 @@ where
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
         let rows: Vec<usize> = (0..values.first().map_or(0, |v| v.len())).collect();
-        let mut one_each = Self::default();
+        // Not a bitmap for each row.
+        let mut one_each = Self { table: None, ..Self::default() };
         one_each.update_batch(values, &rows, filter, rows.len())?;
         one_each.state(EmitTo::All)
     }
 
     fn size(&self) -> usize {
-        self.sets.capacity() * size_of::<Set>() + self.sets.iter().map(Set::size).sum::<usize>()
+        let table = self.table.as_ref().map_or(0, |t| 8 * t.words.capacity());
+        table + self.sets.capacity() * size_of::<Set>() + self.sets.iter().map(Set::size).sum::<usize>()
     }
 }
 
@@ -318,12 +421,12 @@ where
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        self.0.sets.resize_with(1, Set::default);
+        self.0.leave_table(1);
         ScalarValue::try_from_array(&self.0.evaluate(EmitTo::All)?, 0)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.0.sets.resize_with(1, Set::default);
+        self.0.leave_table(1);
         self.0.state(EmitTo::All)?.iter().map(|state| ScalarValue::try_from_array(state, 0)).collect()
     }
 

@@ -74,7 +74,7 @@ async fn write(app: App, who: Principal, id: String, definition: String, summary
     app.on_thread(place, move |app| {
         let (created, commit) = register(app, &who, &id, &definition, summary)?;
         let stored = app.database().read(HolderId::CENTRE, KIND, &id)?.ok_or_else(interaction::absent)?;
-        let mut response = answer::version(&stored, stamped(&id, &stored), commit);
+        let mut response = answer::version(&stored, stamped(KIND, &id, &stored), commit);
         let base = app.settings().public_url.as_deref().unwrap_or_default().trim_end_matches('/');
         let location = value(&format!("{base}/fhir/{KIND}/{id}"));
         response.headers_mut().insert(if created { header::LOCATION } else { header::CONTENT_LOCATION }, location);
@@ -91,6 +91,10 @@ async fn write(app: App, who: Principal, id: String, definition: String, summary
 /// Order: the definition is durable, then the entry is durable, then the caller is answered, as with other writes.
 pub fn register(app: &App, who: &Principal, id: &str, definition: &str, summary: String) -> Result<(bool, Commit), ApiError> {
     app.check_log()?;
+    let name = serde_json::from_str(definition).ok().and_then(|d: serde_json::Value| d.get("name")?.as_str().map(str::to_owned));
+    if let Some(name) = name.filter(|name| app.query().has_view(name)) {
+        return Err(ViewRefused::Name(format!("there is a SQLView of the name {name} already; choose another")).into());
+    }
     let created = app.database().view(id).is_none();
     let commit = app.database().register_view(id, definition)?;
     recorded(app, who, summary, commit)?;
@@ -147,7 +151,7 @@ pub async fn read(State(app): State<App>, Caller(who): Caller, Path(id): Path<St
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
                 return response;
             }
-            answer::version(&stored, stamped(&id, &stored), commit)
+            answer::version(&stored, stamped(KIND, &id, &stored), commit)
         })
     })
     .await
@@ -182,7 +186,7 @@ pub async fn all(State(app): State<App>, Caller(who): Caller) -> Answer {
             let base = app.settings().public_url.as_deref().unwrap_or_default().trim_end_matches('/');
             for (id, stored) in &found {
                 let members = json!({"fullUrl": format!("{base}/fhir/{KIND}/{id}"), "search": {"mode": "match"}});
-                bundle.entry(&members, Some(&stamped(id, stored)));
+                bundle.entry(&members, Some(&stamped(KIND, id, stored)));
             }
             let mut response = answer::fhir(StatusCode::OK, bundle.finish());
             if who.role == Role::Centre {
@@ -194,11 +198,11 @@ pub async fn all(State(app): State<App>, Caller(who): Caller) -> Answer {
     .await
 }
 
-/// The definition as it was sent, with its id and its version.
-fn stamped(id: &str, stored: &StoredVersion) -> Vec<u8> {
+/// A document as it was sent, with its id and its version.
+pub fn stamped(kind: &str, id: &str, stored: &StoredVersion) -> Vec<u8> {
     let arena = Bump::new();
     let Ok(definition) = json::parse(stored.json.as_deref().unwrap_or_default(), &arena) else { return Vec::new() };
-    let mut out = format!("{{\"resourceType\":\"{KIND}\",\"id\":\"{id}\",\"meta\":{{").into_bytes();
+    let mut out = format!("{{\"resourceType\":\"{kind}\",\"id\":\"{id}\",\"meta\":{{").into_bytes();
     let others = definition.get("meta").map_or(&[][..], |meta| meta.members());
     for (name, value) in others.iter().filter(|(name, _)| !matches!(*name, "versionId" | "lastUpdated")) {
         write_string(name, &mut out);
@@ -249,7 +253,7 @@ mod tests {
         let last_updated = jiff::Timestamp::UNIX_EPOCH;
         let stored = StoredVersion { version: 2, commit: Commit(7), last_updated, json: Some(json.to_vec()) };
         assert_eq!(
-            String::from_utf8_lossy(&stamped("v1", &stored)),
+            String::from_utf8_lossy(&stamped(KIND, "v1", &stored)),
             r#"{"resourceType":"ViewDefinition","id":"v1","meta":{"tag":[{"code":"t"}],"versionId":"2","lastUpdated":"1970-01-01T00:00:00Z"},"name":"v","constant":[{"valueDecimal":1.10}]}"#
         );
     }

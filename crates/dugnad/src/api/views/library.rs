@@ -1,59 +1,49 @@
-//! A SQLQuery: a Library whose content is SQL, and the values of its parameters.
-//!
-//! Values are written into the SQL as literals of their declared types, so that the audit log holds the question as it was asked.
+//! A SQLQuery as it is asked: its SQL with the values of its parameters, written in as literals of their declared types, so that
+//! the audit log holds the question as it was asked.
 
 use super::parameters::{Parameters, unsupported};
 use super::run::quoted;
 use crate::api::ApiError;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use crate::query::library::{Declared, LibraryError};
+use crate::query::published::PublishError;
+use axum::http::StatusCode;
 use dugnad_kernel::fhir::issue::IssueType;
 use dugnad_sql::bind;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Where a Library may hold its SQL as plain text.
-const SQL_TEXT: [&str; 2] =
-    ["http://hl7.org/fhir/uv/sql-on-fhir/StructureDefinition/sql-text", "https://sql-on-fhir.org/ig/StructureDefinition/sql-text"];
-
-/// The SQL of a Library with the values of its parameters in it.
-pub fn sql(library: &[u8], parameters: &mut Parameters) -> Result<String, ApiError> {
-    let wrong = |at: &str, what: String| ApiError::bad_request(IssueType::Invalid, what).at(format!("Library{at}"));
-    let library: Value = serde_json::from_slice(library).map_err(|e| wrong("", e.to_string()))?;
-    let text = written(&library)?;
+/// The SQL of a query with the values of its parameters, which are in the request's parameter `parameters`.
+pub fn bound(sql: &str, declared: &[Declared], parameters: &mut Parameters) -> Result<String, ApiError> {
     let mut given: BTreeMap<String, String> = BTreeMap::new();
     if let Some(values) = parameters.resource(&["parameters"])? {
         given.extend(Parameters::read(None, &values)?.rest()?);
     }
     let mut literals = BTreeMap::new();
-    for (i, parameter) in library.get("parameter").and_then(Value::as_array).into_iter().flatten().enumerate() {
-        let member = |name: &str| parameter.get(name).and_then(Value::as_str);
-        let name = member("name").ok_or_else(|| wrong(&format!(".parameter[{i}]"), "a parameter needs a name".to_owned()))?;
+    for Declared { name, data_type } in declared {
         let value = given.remove(name).ok_or_else(|| unsupported(name, "of the query has no value; give it in `parameters`"))?;
-        let literal = literal(member("type").unwrap_or("string"), &value);
+        let literal = literal(data_type, &value);
         let literal = literal.ok_or_else(|| unsupported(name, "does not have the form of its declared type"))?;
-        literals.insert(name.to_owned(), literal);
+        literals.insert(name.clone(), literal);
     }
     if let Some(name) = given.keys().next() {
         return Err(unsupported(name, "is not declared in Library.parameter"));
     }
-    Ok(bind::bind(&text, &literals)?)
+    Ok(bind::bind(sql, &literals)?)
 }
 
-/// The SQL of the first content that is SQL: its `sql-text`, or its data.
-fn written(library: &Value) -> Result<String, ApiError> {
-    let contents = library.get("content").and_then(Value::as_array).into_iter().flatten();
-    let is_sql = |c: &&Value| c.get("contentType").and_then(Value::as_str).is_some_and(|t| t.starts_with("application/sql"));
-    let missing = || ApiError::bad_request(IssueType::Required, "a query has content of type application/sql").at("Library.content");
-    let content = contents.into_iter().find(is_sql).ok_or_else(missing)?;
-    let extensions = content.get("extension").and_then(Value::as_array).into_iter().flatten();
-    let is_text = |e: &&Value| e.get("url").and_then(Value::as_str).is_some_and(|url| SQL_TEXT.contains(&url));
-    if let Some(text) = extensions.into_iter().find(is_text).and_then(|e| e.get("valueString")).and_then(Value::as_str) {
-        return Ok(text.to_owned());
+impl From<LibraryError> for ApiError {
+    fn from(error: LibraryError) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, IssueType::Invalid, error.what).at(error.at)
     }
-    let data = content.get("data").and_then(Value::as_str).and_then(|data| STANDARD.decode(data).ok());
-    let text = data.and_then(|bytes| String::from_utf8(bytes).ok());
-    text.ok_or_else(|| ApiError::bad_request(IssueType::Value, "the SQL must be UTF-8 in base64").at("Library.content.data"))
+}
+
+impl From<PublishError> for ApiError {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Library(error) => error.into(),
+            PublishError::Query(error) => error.into(),
+            PublishError::Name(_) => Self::new(StatusCode::CONFLICT, IssueType::Conflict, error.to_string()).at("Library.name"),
+        }
+    }
 }
 
 /// A value as a literal of SQL; `None` if it does not have the form of its type.
@@ -72,12 +62,14 @@ fn literal(declared: &str, value: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    fn asked(sql: &str, parameters: &Value, values: &Value) -> Result<String, ApiError> {
-        let library = json!({"resourceType": "Library", "parameter": parameters, "content": [{"contentType": "application/sql", "data": STANDARD.encode(sql)}]});
+    fn asked(sql: &str, declared: &Value, values: &Value) -> Result<String, ApiError> {
+        let text = |parameter: &Value, member: &str| parameter[member].as_str().unwrap_or_default().to_owned();
+        let declared: Vec<Declared> =
+            declared.as_array().into_iter().flatten().map(|p| Declared { name: text(p, "name"), data_type: text(p, "type") }).collect();
         let body = json!({"resourceType": "Parameters", "parameter": [{"name": "parameters", "resource": {"resourceType": "Parameters", "parameter": values}}]});
-        super::sql(library.to_string().as_bytes(), &mut Parameters::read(None, body.to_string().as_bytes())?)
+        bound(sql, &declared, &mut Parameters::read(None, body.to_string().as_bytes())?)
     }
 
     #[test]

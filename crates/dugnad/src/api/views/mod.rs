@@ -5,6 +5,7 @@ mod export;
 mod library;
 mod materialize;
 mod parameters;
+mod published;
 mod routes;
 mod run;
 mod supplied;

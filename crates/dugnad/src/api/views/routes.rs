@@ -1,6 +1,6 @@
 //! The routes and their descriptions.
 
-use super::{definition, export, materialize, run};
+use super::{definition, export, materialize, published, run};
 use crate::api::routes::{Caller, Doc, Parameter, Routes};
 use axum::http::Method;
 
@@ -54,7 +54,7 @@ const RUN_STATUSES: &[(u16, &str)] = &[
 
 /// Adds the routes.
 pub fn add(routes: Routes) -> Routes {
-    exports(runs(materializes(definitions(routes))))
+    exports(runs(libraries(materializes(definitions(routes)))))
 }
 
 fn definitions(routes: Routes) -> Routes {
@@ -81,6 +81,44 @@ fn definitions(routes: Routes) -> Routes {
         .add(Method::GET, "/fhir/ViewDefinition/{id}", Doc { id: "view", summary: "Read a ViewDefinition", ..read }, definition::read)
         .add(Method::PUT, "/fhir/ViewDefinition/{id}", update, definition::update)
         .add(Method::DELETE, "/fhir/ViewDefinition/{id}", delete, definition::delete)
+}
+
+fn libraries(routes: Routes) -> Routes {
+    let statuses: &[(u16, &str)] = &[
+        (200, "Published anew: the next question sees it"),
+        (201, "Published"),
+        (400, "Not JSON, or SQL that is refused"),
+        (403, "For the centre only"),
+        (409, "Another table has the name of this view"),
+        (422, "Not a SQLQuery or SQLView: the element and the reason"),
+    ];
+    let write = Doc { caller: Caller::Known, body: Some(FHIR), answer: &[FHIR], statuses, ..Doc::new("FHIR", "", "") };
+    let read = Doc { caller: Caller::Known, answer: &[FHIR], statuses: READ_STATUSES, ..Doc::new("FHIR", "", "") };
+    let publish = Doc {
+        id: "publishLibrary",
+        summary: "Publish a SQLQuery or a SQLView, or change it",
+        description: "A Library of type `sql-query` or `sql-view`; `relatedArtifact` of type `depends-on` gives ViewDefinitions and SQLViews the names that its SQL uses. A SQLView is a table of the name `Library.name` in lower case, over which permits decide as over others; its SQL is planned over the rows that each permit shows. For a hospital, a Library is a resource like any other.",
+        ..write
+    };
+    let create = Doc { id: "publishNewLibrary", summary: "Publish a SQLQuery or a SQLView under an id of the server's", ..write };
+    let delete = Doc {
+        id: "removeLibrary",
+        summary: "Take a SQLQuery or a SQLView back",
+        body: None,
+        statuses: &[(204, "Taken back"), (403, "For the centre only"), (404, "Not there")],
+        ..write
+    };
+    routes
+        .add(
+            Method::GET,
+            "/fhir/Library",
+            Doc { id: "libraries", summary: "All published queries and views that are open to you", ..read },
+            published::all,
+        )
+        .add(Method::POST, "/fhir/Library", create, published::create)
+        .add(Method::GET, "/fhir/Library/{id}", Doc { id: "library", summary: "Read a published query or view", ..read }, published::read)
+        .add(Method::PUT, "/fhir/Library/{id}", publish, published::update)
+        .add(Method::DELETE, "/fhir/Library/{id}", delete, published::delete)
 }
 
 fn materializes(routes: Routes) -> Routes {
@@ -139,7 +177,7 @@ fn runs(routes: Routes) -> Routes {
         ..Doc::new("FHIR", "", "")
     };
     let post = Doc {
-        description: "The parameters are a Parameters resource. One thing runs: a registered view (`subjectReference` or `subjectCanonical`; 2.1: `viewReference`, `viewCanonical`), a view over the resources that come with it (`subjectResource` or `viewResource`, and `resource`: no permit, nothing of the database), or a query (`subjectResource` or `queryResource`: a Library with SQL, and `parameters`).",
+        description: "The parameters are a Parameters resource. One thing runs: a registered view (`subjectReference` or `subjectCanonical`; 2.1: `viewReference`, `viewCanonical`), a view over the resources that come with it (`subjectResource` or `viewResource`, and `resource`: no permit, nothing of the database), or a query (`subjectReference` or `queryReference` to a published Library, or the Library itself as `subjectResource` or `queryResource`; its `parameters`).",
         body: Some(FHIR),
         ..get
     };

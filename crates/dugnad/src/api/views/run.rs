@@ -6,7 +6,7 @@
 
 use super::definition::{self, KIND};
 use super::parameters::{Parameters, unsupported};
-use super::{Answer, library, supplied};
+use super::{Answer, library, published, supplied};
 use crate::access::{Principal, Role};
 use crate::api::auth::Caller;
 use crate::api::headers::{self, media_type};
@@ -15,6 +15,8 @@ use crate::api::{ApiError, App, body, fhir, interaction};
 use crate::limits::RETRY_AFTER_S;
 use crate::query::Question;
 use crate::query::format::Format;
+use crate::query::library::SqlLibrary;
+use crate::query::published::LIBRARY;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
@@ -34,8 +36,10 @@ pub enum Subject {
     View(String),
     /// A view that came with the request.
     Definition(Vec<u8>),
-    /// A query that came with the request: a Library.
-    Library(Vec<u8>),
+    /// The table of a published SQLView.
+    Table(String),
+    /// A query, published or in the request.
+    Library(Box<SqlLibrary>),
 }
 
 pub async fn system(State(app): State<App>, Caller(who): Caller, headers: HeaderMap, RawQuery(query): RawQuery, body: Body) -> Answer {
@@ -101,12 +105,16 @@ pub fn subject(app: &App, parameters: &mut Parameters, id: Option<String>) -> Re
         (Some(id), None, None, None) => Ok(Subject::View(id)),
         (None, Some(reference), None, None) => match reference.rsplit_once('/') {
             Some((kind, id)) if kind == KIND || kind.ends_with("/ViewDefinition") => Ok(Subject::View(id.to_owned())),
-            _ => Err(wrong("the reference must be to a ViewDefinition of this server, such as ViewDefinition/ID; send a query itself")),
+            Some((kind, id)) if kind == LIBRARY || kind.ends_with("/Library") => published::find(app, id),
+            _ => Err(wrong("the reference must be to a ViewDefinition or a Library of this server, such as ViewDefinition/ID")),
         },
-        (None, None, Some(canonical), None) => by_canonical(app, &canonical).map(Subject::View),
+        (None, None, Some(canonical), None) => match app.query().view_of(&canonical) {
+            Some(view) => Ok(Subject::View(view.id)),
+            None => published::of_canonical(app, &canonical),
+        },
         (None, None, None, Some(resource)) => match interaction::Head::of(&resource).resource_type.as_deref() {
             Some(KIND) => Ok(Subject::Definition(resource)),
-            Some("Library") => Ok(Subject::Library(resource)),
+            Some(LIBRARY) => Ok(Subject::Library(Box::new(SqlLibrary::parse(&resource)?))),
             _ => Err(wrong("what runs is a ViewDefinition or a Library")),
         },
         (Some(_), ..) => Err(wrong("the address says what runs; leave the other names of it out")),
@@ -114,25 +122,11 @@ pub fn subject(app: &App, parameters: &mut Parameters, id: Option<String>) -> Re
     }
 }
 
-/// The registered view of a canonical URL.
-fn by_canonical(app: &App, canonical: &str) -> Result<String, ApiError> {
-    let (url, version) = canonical.split_once('|').map_or((canonical, None), |(url, version)| (url, Some(version)));
-    for view in app.database().views() {
-        let Some(definition) = app.database().view_definition(&view.id)? else { continue };
-        let json: serde_json::Value = serde_json::from_str(&definition).unwrap_or_default();
-        let text = |member: &str| json.get(member).and_then(serde_json::Value::as_str);
-        if text("url") == Some(url) && (version.is_none() || text("version") == version) {
-            return Ok(view.id);
-        }
-    }
-    Err(absent())
-}
-
 /// The definition that runs over supplied resources.
 fn definition_of(app: &App, who: &Principal, subject: Subject) -> Result<Vec<u8>, ApiError> {
     match subject {
         Subject::Definition(definition) => Ok(definition),
-        Subject::Library(_) => Err(unsupported("resource", "is for views; a query reads the tables of a permit")),
+        Subject::Library(_) | Subject::Table(_) => Err(unsupported("resource", "is for views; a query reads the tables of a permit")),
         Subject::View(id) if definition::may_read(app, who, &id) => {
             let stored = app.database().read(HolderId::CENTRE, KIND, &id)?;
             stored.and_then(|s| s.json).ok_or_else(absent)
@@ -156,11 +150,20 @@ pub async fn asked(
             let Some((table, granted)) = table_under(app, who, permit, &id) else { return Err(refused(app, who, permit, &id).await) };
             rows_of(app, &granted, &table, patients, limit)?
         }
+        Subject::Table(table) => {
+            let granted = app.query().permit(who, permit).ok().filter(|granted| granted.covers_table(&table));
+            let Some(_) = granted else { return Err(refused(app, who, permit, &table).await) };
+            if !patients.is_empty() {
+                return Err(unsupported("patient", "is for ViewDefinitions; ask a SQLView in a query"));
+            }
+            let limit = limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default();
+            format!("SELECT * FROM \"{table}\"{limit}")
+        }
         Subject::Library(_) if !patients.is_empty() => {
             return Err(unsupported("patient", "is for views; write the condition into the query"));
         }
         Subject::Library(_) if limit.is_some() => return Err(unsupported("_limit", "is for views; write LIMIT into the query")),
-        Subject::Library(library) => library::sql(&library, parameters)?,
+        Subject::Library(library) => app.query().sql(&library, &library::bound(&library.sql, &library.parameters, parameters)?)?,
         Subject::Definition(_) => return Err(unsupported("viewResource", UNREGISTERED)),
     };
     Ok(sql)
@@ -188,8 +191,8 @@ fn table_under(app: &App, who: &Principal, permit: &str, id: &str) -> Option<(St
 }
 
 /// A view that is not there, one outside the permit and a permit that is not there look the same.
-fn absent() -> ApiError {
-    ApiError::not_found("there is no such ViewDefinition under a permit that you may use now; check the id of both")
+pub fn absent() -> ApiError {
+    ApiError::not_found("there is no such ViewDefinition or Library under a permit that you may use now; check the id of both")
 }
 
 async fn refused(app: &App, who: &Principal, permit: &str, id: &str) -> ApiError {

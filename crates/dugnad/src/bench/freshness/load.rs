@@ -34,6 +34,8 @@ pub struct Load<'l> {
     pub start: Instant,
     pub next: AtomicU64,
     pub stop: &'l AtomicBool,
+    /// Whether the table of a view is being built.
+    pub building: &'l AtomicBool,
     pub result: Mutex<Written>,
 }
 
@@ -42,6 +44,8 @@ pub struct Load<'l> {
 pub struct Written {
     /// From the due time to the last byte of the acknowledgement.
     pub acknowledged: Latency,
+    /// The same of those that were due while the table of a view was built; not among the others.
+    pub while_building: Latency,
     /// Resources in them.
     pub resources: u64,
     /// Told to come back later: 429 or 503.
@@ -61,7 +65,7 @@ impl Load<'_> {
     /// Writes until it is told to stop.
     pub fn write(&self, writer: usize) {
         let mut counts: HashMap<usize, u64> = HashMap::new();
-        let mut latency = Latency::default();
+        let (mut latency, mut while_building) = (Latency::default(), Latency::default());
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let due = self.start + Duration::from_secs_f64(number as f64 / self.rate_per_s);
@@ -70,12 +74,16 @@ impl Load<'_> {
             if !self.wait_until(due) {
                 break;
             }
+            let building = self.building.load(Ordering::Relaxed);
             if self.send(&mut prepared) {
+                let latency = if building { &mut while_building } else { &mut latency };
                 latency.record(prepared.acknowledged.at.duration_since(due));
                 self.board.acknowledge(prepared.acknowledged);
             }
         }
-        self.result().acknowledged.add(&latency);
+        let mut result = self.result();
+        result.acknowledged.add(&latency);
+        result.while_building.add(&while_building);
     }
 
     fn result(&self) -> std::sync::MutexGuard<'_, Written> {

@@ -60,6 +60,8 @@ pub struct Options {
     pub tokens: Option<PathBuf>,
     /// Its address, if not that of the file.
     pub server: Option<String>,
+    /// Register a view in the middle of the time.
+    pub register: bool,
 }
 
 /// When to stop.
@@ -77,6 +79,8 @@ pub struct Outcome {
     seen: [Seen; 3],
     seconds: f64,
     disk: Latency,
+    /// How long the table of the view took, in seconds.
+    built_s: Option<f64>,
 }
 
 /// Measures, and prints.
@@ -105,6 +109,7 @@ pub fn measure(options: &Options, target: &Target) -> Result<Outcome, CliError> 
     machine::forget_peak();
     let sampler = machine::DiskSampler::start(&target.dir, DISK_INTERVAL)?;
     let (board, stop, seen) = (Board::default(), AtomicBool::new(false), <[Seen; 3]>::default());
+    let building = AtomicBool::new(false);
     let start = Instant::now();
     let load = Load {
         target,
@@ -115,10 +120,11 @@ pub fn measure(options: &Options, target: &Target) -> Result<Outcome, CliError> 
         start,
         next: AtomicU64::new(0),
         stop: &stop,
+        building: &building,
         result: Mutex::default(),
     };
     let readers = Readers { target, board: &board, seen: &seen, stop: &stop };
-    std::thread::scope(|scope| {
+    let built = std::thread::scope(|scope| {
         for writer in 0..options.writers {
             let load = &load;
             scope.spawn(move || load.write(writer));
@@ -126,11 +132,23 @@ pub fn measure(options: &Options, target: &Target) -> Result<Outcome, CliError> 
         for _ in 0..options.readers {
             scope.spawn(|| readers.read());
         }
+        let register = || {
+            let Until::Time(time) = options.until else { return Ok(None) };
+            std::thread::sleep(time / 2);
+            building.store(true, Ordering::Relaxed);
+            let begun = Instant::now();
+            let registered = target.register(&stop).map(|()| Some(begun.elapsed().as_secs_f64()));
+            building.store(false, Ordering::Relaxed);
+            registered
+        };
+        let registering = options.register.then(|| scope.spawn(register));
         wait(options.until, start, &seen, &board);
         stop.store(true, Ordering::Release);
+        let failed = || Err(CliError::Failed("the view could not be registered".to_owned()));
+        registering.map_or(Ok(None), |thread| thread.join().unwrap_or_else(|_| failed()))
     });
     let written = load.result.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(Outcome { written, seen, seconds: start.elapsed().as_secs_f64(), disk: sampler.stop()? })
+    Ok(Outcome { written, seen, seconds: start.elapsed().as_secs_f64(), disk: sampler.stop()?, built_s: built? })
 }
 
 fn wait(until: Until, start: Instant, seen: &[Seen; 3], board: &Board) {
@@ -212,6 +230,11 @@ impl Outcome {
         figures.add("busy", self.written.busy as f64, "1", Better::Lower, "writes told to come back later");
         quantiles(&mut figures, "fdatasync", &self.disk, "the disk's fdatasync in this run", Better::Context);
         quantiles(&mut figures, "acknowledge", acknowledged, "acknowledged, from the due time", Better::Lower);
+        if let Some(seconds) = self.built_s {
+            figures.add("view_built", seconds, "s", Better::Lower, "a view of all Observations was registered: until its table was live");
+            let said = "acknowledged while it was built";
+            quantiles(&mut figures, "acknowledge_building", &self.written.while_building, said, Better::Lower);
+        }
         for (seen, interface) in self.seen.iter().zip(Interface::ALL) {
             let name = interface.name();
             let visible = seen.visible.lock().unwrap_or_else(PoisonError::into_inner);

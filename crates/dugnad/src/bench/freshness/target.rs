@@ -8,10 +8,14 @@ use crate::cli::CliError;
 use crate::cli::client::Client;
 use crate::cli::local::Local;
 use crate::feed;
+use dugnad_kernel::database::ViewState;
 use dugnad_kernel::permit::Permit;
+use dugnad_kernel::views::builtin::builtin_views;
 use jiff::ToSpan;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// The clients of the hospitals and of the reader under the permit.
 pub struct Target {
@@ -77,6 +81,24 @@ impl Target {
     /// The live permit.
     pub fn permit(&self) -> &str {
         &self.permit
+    }
+
+    /// Registers a view of Observations, if the server is our own, and waits until its table is live or `stop` is set.
+    pub fn register(&self, stop: &AtomicBool) -> Result<(), CliError> {
+        let Some(own) = &self.own else { return Ok(()) };
+        let database = &own.local.database;
+        let builtin = builtin_views().into_iter().find(|b| b.table == "observation");
+        let mut definition: Value = builtin.map_or(Ok(Value::Null), |b| serde_json::from_str(b.definition)).map_err(CliError::failed)?;
+        definition["name"] = json!("observation_again");
+        database.register_view("again", &definition.to_string()).map_err(CliError::failed)?;
+        while !stop.load(Ordering::Acquire) {
+            match database.view("again").map(|view| view.state) {
+                Some(ViewState::Building { .. }) => std::thread::sleep(Duration::from_millis(10)),
+                Some(ViewState::Live { .. }) => return Ok(()),
+                other => return Err(CliError::Failed(format!("the view could not be built: {other:?}"))),
+            }
+        }
+        Err(CliError::Failed("the time was over before the view's table was built; give more with --for".to_owned()))
     }
 
     /// Ends the server, if it is our own.

@@ -10,6 +10,7 @@ use super::progress::Progress;
 use clap::Args;
 use dugnad_kernel::audit;
 use dugnad_kernel::database::{JOURNAL, copy_journal, copy_sqlite};
+use dugnad_kernel::permit::release::MANIFEST;
 use manifest::Manifest;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,11 +19,12 @@ use std::path::{Path, PathBuf};
 const ACCESS: &str = "access.sqlite";
 const AUDIT: &str = "audit";
 const KEYS: &str = "keys";
+const RELEASES: &str = "releases";
 
 /// Copy a database, also while a server writes to it.
 ///
 /// The copy is the database at one commit. In it: the journal, the tokens, the audit log up to its newest signed checkpoint,
-/// the secret keys, and backup.json with the SHA-256 of each file. Not in it: live tables, which follow from the journal, and
+/// the secret keys, what was released, and backup.json with the SHA-256 of each file. Not in it: live tables, which follow from the journal, and
 /// erasures.jsonl. Keep that file elsewhere, always the newest: `dugnad restore` needs it to erase again whom the backup still has.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -57,6 +59,8 @@ impl Backup {
         let mut progress = Progress::start("copying the journal".to_owned(), "pages");
         let state = copy_journal(data, &to.join(JOURNAL), &mut |done, all| progress.tell(done, all)).map_err(CliError::failed)?;
         progress.finish();
+        // After the journal: a release that the journal in the backup calls approved has its manifest by then.
+        copy_releases(&data.join(RELEASES), &to.join(RELEASES))?;
         copy_sqlite(&data.join(ACCESS), &to.join(ACCESS)).map_err(CliError::failed)?;
         if !self.without_keys {
             copy_folder(&data.join(KEYS), &to.join(KEYS))?;
@@ -87,6 +91,19 @@ fn make_empty(dir: &Path) -> Result<(), CliError> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(dir).map_err(failed)
+}
+
+/// Copies what was let out. What waits for a decision is not kept: it is asked for again.
+fn copy_releases(from: &Path, to: &Path) -> Result<(), CliError> {
+    let Ok(entries) = fs::read_dir(from) else { return Ok(()) };
+    make_empty(to)?;
+    for entry in entries {
+        let entry = entry.map_err(|error| CliError::Failed(format!("{}: {error}", from.display())))?;
+        if entry.path().join(MANIFEST).is_file() {
+            copy_folder(&entry.path(), &to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies a folder with all below it, rights included; synced.

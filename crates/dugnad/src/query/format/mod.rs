@@ -96,6 +96,27 @@ pub fn encode_counted(answer: Answer, format: Format) -> (BoxStream<'static, Res
     (stream::unfold(state, |mut state| async move { state.next().await.map(|item| (item, state)) }).boxed(), rows)
 }
 
+/// An answer in several formats at once, each whole, of at most `max_bytes` bytes, and how many rows it has.
+pub async fn encode_whole(mut answer: Answer, formats: &[Format], max_bytes: usize) -> Result<(Vec<Vec<u8>>, u64), QueryError> {
+    let too_large = || QueryError::Limit(format!("the answer has more than {max_bytes} bytes; ask for a summary"));
+    let mut writers = formats.iter().map(|format| Writer::new(*format, &answer.schema)).collect::<Result<Vec<_>, _>>()?;
+    let (mut encoded, mut rows) = (vec![Vec::new(); formats.len()], 0);
+    while let Some(batch) = answer.batches.next().await {
+        let batch = batch.map_err(QueryError::of_stream)?;
+        rows += batch.num_rows() as u64;
+        for (writer, bytes) in writers.iter_mut().zip(&mut encoded) {
+            bytes.extend(writer.write(&batch)?);
+            if bytes.len() > max_bytes {
+                return Err(too_large());
+            }
+        }
+    }
+    for (writer, bytes) in writers.into_iter().zip(&mut encoded) {
+        bytes.extend(writer.finish()?);
+    }
+    if encoded.iter().any(|bytes| bytes.len() > max_bytes) { Err(too_large()) } else { Ok((encoded, rows)) }
+}
+
 struct Encoding {
     batches: datafusion::execution::SendableRecordBatchStream,
     writer: Option<Writer>,

@@ -279,6 +279,12 @@ impl Request {
         }
     }
 
+    /// How many cells it shows. An order tells of cells that LIMIT cuts off, so that they count too.
+    pub fn cells(&self, lists: &Lists) -> usize {
+        let all = self.by.dimension(lists).categories().len();
+        self.codes.as_ref().map_or(all, |codes| codes.len().min(all))
+    }
+
     /// The columns of the answer.
     pub fn schema(&self) -> SchemaRef {
         let fields = self.columns.iter().map(|(_, name)| Field::new(name, DataType::Utf8, false));
@@ -288,14 +294,17 @@ impl Request {
     /// The answer: rows of the released table. Filter, order and limit see released values only.
     pub fn answer(&self, table: &ReleasedTable) -> Result<RecordBatch, QueryError> {
         let dimension = &table.dimension;
-        let mut rows: Vec<usize> = (0..dimension.categories().len().min(table.cells.len())).collect();
+        // Rounded before it is sorted: an order by more than what is shown would show more.
+        let rounded = |cell: &Released| self.rounding.map_or(*cell, |to| cell.rounded(to));
+        let cells: Vec<Released> = table.cells.iter().map(rounded).collect();
+        let mut rows: Vec<usize> = (0..dimension.categories().len().min(cells.len())).collect();
         if let Some(codes) = &self.codes {
             rows.retain(|row| codes.contains(&dimension.categories()[*row].code));
         }
         for (column, descending) in self.order.iter().rev() {
             let compare = |a: &usize, b: &usize| match column {
                 request::Column::Dimension => a.cmp(b), // the order of the list
-                request::Column::Persons => table.cells[*a].cmp(&table.cells[*b]),
+                request::Column::Persons => cells[*a].cmp(&cells[*b]),
             };
             rows.sort_by(|a, b| if *descending { compare(b, a) } else { compare(a, b) });
         }
@@ -303,7 +312,7 @@ impl Request {
         let column = |column: &request::Column| -> ArrayRef {
             let text = |row: &usize| match column {
                 request::Column::Dimension => dimension.categories()[*row].code.clone(),
-                request::Column::Persons => table.cells[*row].to_string(),
+                request::Column::Persons => cells[*row].to_string(),
             };
             Arc::new(StringArray::from_iter_values(rows.iter().map(text)))
         };

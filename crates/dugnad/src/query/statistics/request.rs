@@ -34,6 +34,8 @@ pub(in crate::query) struct Request {
     /// By what it is ordered, and whether descending.
     pub order: Vec<(Column, bool)>,
     pub limit: Option<usize>,
+    /// To which multiple its counts are rounded, for feasibility.
+    pub rounding: Option<u64>,
 }
 
 fn refused(what: &str) -> QueryError {
@@ -60,7 +62,15 @@ impl Request {
         let table = table(select)?;
         let by = dimension(select, table)?;
         let columns = columns(select, by)?;
-        let request = Self { table, by, codes: codes(select, by)?, order: order(query, by, &columns)?, limit: limit(query)?, columns };
+        let request = Self {
+            table,
+            by,
+            codes: codes(select, by)?,
+            order: order(query, by, &columns)?,
+            limit: limit(query)?,
+            columns,
+            rounding: None,
+        };
         // The syntax tree has many more places where something could hide (hints, windows, locks, modifiers that a later
         // version of the parser adds): written out again, the question must be what has been understood of it.
         if canonical(query, select) != query.to_string() {

@@ -16,7 +16,7 @@ fn answer(cache: &mut Cache, sql: &str) -> Result<Vec<String>, QueryError> {
     let request = Request::parse(sql)?;
     let (epoch, lists) = lists();
     request.check(&lists)?;
-    let views = vec![crate::query::tests::VIEW];
+    let views = vec![crate::query::tests::view()];
     let basis = Basis { epoch, lists, method: Method::default(), sources: Arc::new(Hospital::new()), views };
     let table = block_on(cache.table(&request, &basis))?;
     let batch = request.answer(&table)?;

@@ -3,7 +3,7 @@
 use crate::query::dictionary::Dictionary;
 use crate::query::keys::{Keys, Names};
 use crate::query::source::{Source, Sources};
-use crate::query::world::{Lens, World, whole};
+use crate::query::world::{Lens, SqlView, World, whole};
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Date32Array, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringViewArray,
     TimestampMicrosecondArray, UInt32Array, UInt64Array,
@@ -23,13 +23,13 @@ pub(in crate::query) const NORTH: &str = "Sykehuset Nord";
 pub(in crate::query) const SOUTH: &str = "Sykehuset Sør";
 
 /// `treatment` as far as these tables go.
-pub(in crate::query) const VIEW: (&str, &str) = (
-    "treatment",
-    "SELECT resource_id, patient_key, holder, 'surgery' AS kind, code, started FROM procedure WHERE status = 'completed' \
+pub(in crate::query) fn view() -> SqlView {
+    let sql = "SELECT resource_id, patient_key, holder, 'surgery' AS kind, code, started FROM procedure WHERE status = 'completed' \
      UNION ALL \
      SELECT resource_id, patient_key, holder, 'drug_administration' AS kind, code, started FROM medication_administration \
-     WHERE status = 'completed'",
-);
+     WHERE status = 'completed'";
+    SqlView::new("treatment", sql)
+}
 
 #[derive(Debug)]
 struct Rows {
@@ -279,7 +279,7 @@ impl Hospital {
     pub fn world(&self, permit: &str, grants: Vec<TableGrant>) -> World {
         World {
             grants: grants.into_iter().map(|g| (g.table.clone(), g)).collect(),
-            views: vec![VIEW],
+            views: vec![view()],
             sources: Arc::new(self.clone()),
             lens: Lens {
                 filter: RowFilter { patients: None, without_patient: true, holder: None },

@@ -258,6 +258,64 @@ fn a_resource_is_erased_version_by_version() {
     assert_eq!(count(&bench.database.snapshot_at(Commit(6)).unwrap().unwrap(), "observation"), 1);
 }
 
+/// Until the purge had come to it, a resource that nobody saw any more counted as there: it could be found unchanged, an update of
+/// it was no creation, and a version before it was read as the current one.
+#[test]
+fn a_hidden_resource_is_not_there_before_the_purge_either() {
+    let bench = bench();
+    bench.put(&patient("p1", "female")).unwrap();
+    bench.put(&patient("p2", "male")).unwrap();
+    bench.put(&observation("o1", "Patient/p2", "others")).unwrap();
+    bench.put(&observation("o1", "Patient/p1", "hers")).unwrap();
+    let without = json!({"resourceType": "Observation", "id": "o1", "status": "final", "code": {"text": "nobody's"}}).to_string();
+    bench.put(&observation("o2", "Patient/p1", "hers")).unwrap();
+    bench.put(&without.replace("o1", "o2")).unwrap();
+    bench.erase("p1");
+    assert_eq!((bench.read("Observation", "o1"), bench.versions("Observation", "o1")), (None, vec![1]), "not current again");
+    let written = bench.put(&without.replace("o1", "o2")).unwrap();
+    assert_eq!((written.entries[0].status, written.entries[0].version), (201, 3));
+    bench.purged();
+    assert_eq!((bench.read("Observation", "o1"), bench.versions("Observation", "o2")), (None, vec![3]));
+}
+
+/// The counters knew of what a purge had overwritten when the process was killed only in memory: afterwards they counted it.
+#[test]
+fn a_purge_that_is_interrupted_is_counted_once() {
+    let bench = bench();
+    let entries: Vec<Value> = (0..2_000)
+        .map(|i| {
+            let resource: Value = serde_json::from_str(&observation(&format!("o{i}"), "Patient/p1", PLANTED)).unwrap();
+            entry("PUT", &format!("Observation/o{i}"), &format!("urn:uuid:0191a7a0-0000-7000-8000-{i:012}"), &resource)
+        })
+        .collect();
+    bench.put(&patient("p1", "female")).unwrap();
+    bench.transaction(&bundle(&entries), Handling::Strict, None).unwrap();
+    let bench = bench.reopened(); // with tables and counters on disk
+    bench.erase("p1");
+    let left = |path: &Path| {
+        let connection = Connection::open(path.join(JOURNAL)).unwrap();
+        let left: u64 = connection.query_row("SELECT count(*) FROM version WHERE typeof(json) = 'blob'", [], |r| r.get(0)).unwrap();
+        left
+    };
+    while left(bench.dir.path()) > 1_500 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // What a killed process leaves.
+    let killed = tempfile::tempdir().unwrap();
+    std::fs::create_dir(killed.path().join("live")).unwrap();
+    for file in std::fs::read_dir(bench.dir.path().join("live")).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), killed.path().join("live").join(file.file_name())).unwrap();
+    }
+    super::super::copy_journal(bench.dir.path(), &killed.path().join(JOURNAL), &mut |_, _| {}).unwrap();
+    std::fs::copy(bench.dir.path().join(ERASURE_LIST), killed.path().join(ERASURE_LIST)).unwrap();
+    assert!(left(killed.path()) > 0, "the purge was under way");
+    bench.database.close();
+    let bench = Bench { database: open(killed.path(), &bench.clock), dir: killed, ..bench };
+    bench.purged();
+    assert_eq!(bench.database.counters().resources, []);
+    bench.database.close();
+}
+
 #[test]
 fn a_purge_goes_on_after_a_restart() {
     let bench = bench();

@@ -8,6 +8,7 @@ mod references;
 #[cfg(test)]
 mod tests;
 
+use super::matches::LAST_UPDATED;
 use super::parameters::{self, TypeParameters};
 use super::query::Moments;
 use crate::fhir::json::Value as Json;
@@ -118,7 +119,8 @@ pub fn values_of<'p>(parameters: &TypeParameters, resource: Json<'_>, about: imp
     let arena = Bump::new();
     let focus = Focus::resource(resource, &arena);
     let mut packer = Packer::default();
-    for parameter in parameters.all() {
+    // `_lastUpdated` is the commit's time: what was sent, or stands in the stored JSON, is not looked at.
+    for parameter in parameters.all().iter().filter(|parameter| parameter.code != LAST_UPDATED) {
         for path in parameter.paths.iter().filter(|path| path.may_yield(resource)) {
             let evaluated = path.expression.each(&focus, &mut |item| {
                 convert::parameter(parameter, item, &focus, &mut packer);

@@ -23,7 +23,7 @@ const POWER_STORIES: u64 = 2;
 const FAULT_STORIES: u64 = 1;
 
 fn story_of(seed: u64, operations: usize) -> Vec<Step> {
-    story(&mut ChaCha8Rng::seed_from_u64(seed), Plot { operations, drawn_ids: false, views: false, crashes: false })
+    story(&mut ChaCha8Rng::seed_from_u64(seed), Plot { operations, drawn_ids: false, views: false, erasures: false, crashes: false })
 }
 
 /// The seeds of so many stories, or the one that is asked for.

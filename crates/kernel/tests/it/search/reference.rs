@@ -33,7 +33,9 @@ fn text<'j>(json: &'j Value, name: &str) -> &'j str {
 /// System and code of everything that a token parameter means.
 fn tokens(resource: &Value, parameter: &str) -> Vec<(String, String)> {
     let pair = |system: &str, code: &str| (system.to_owned(), code.to_owned());
-    let codings = |path: &str| at(resource, path).into_iter().map(|c| pair(text(c, "system"), text(c, "code"))).collect();
+    let codings = |path: &str| -> Vec<(String, String)> {
+        at(resource, path).into_iter().map(|c| pair(text(c, "system"), text(c, "code"))).collect()
+    };
     match parameter {
         "code" => codings("code.coding"),
         "combo-code" => [codings("code.coding"), codings("component.code.coding")].concat(),

@@ -49,17 +49,17 @@ fn prefix() -> impl Strategy<Value = &'static str> {
 
 fn date() -> impl Strategy<Value = String> {
     prop_oneof![
-        (2023..=2025).prop_map(|y| y.to_string()),
-        (2023..=2025, 1..=12).prop_map(|(y, m)| format!("{y}-{m:02}")),
-        (2023..=2025, 1..=12, 1..=28).prop_map(|(y, m, d)| format!("{y}-{m:02}-{d:02}")),
-        (2024..=2024, 1..=2, 1..=3, 0..24).prop_map(|(y, m, d, h)| format!("{y}-{m:02}-{d:02}T{h:02}:00:00Z")),
+        (2023..=2025_i16).prop_map(|y| y.to_string()),
+        (2023..=2025_i16, 1..=12_i16).prop_map(|(y, m)| format!("{y}-{m:02}")),
+        (2023..=2025_i16, 1..=12_i16, 1..=28_i16).prop_map(|(y, m, d)| format!("{y}-{m:02}-{d:02}")),
+        (2024..=2024_i16, 1..=2_i16, 1..=3_i16, 0..24_i16).prop_map(|(y, m, d, h)| format!("{y}-{m:02}-{d:02}T{h:02}:00:00Z")),
     ]
 }
 
 fn number() -> impl Strategy<Value = String> {
     prop_oneof![
-        (4..=6).prop_map(|n| n.to_string()),
-        (40..=60).prop_map(|n| format!("{}.{}", n / 10, n % 10)),
+        (4..=6_i16).prop_map(|n| n.to_string()),
+        (40..=60_i16).prop_map(|n| format!("{}.{}", n / 10, n % 10)),
         Just("5.05".to_owned()),
         Just("5.00".to_owned())
     ]
@@ -89,7 +89,7 @@ fn with(mut json: Value, name: &str, value: Option<Value>) -> Value {
 }
 
 fn patient_id() -> impl Strategy<Value = String> {
-    (1..=4).prop_map(|n| format!("p{n}"))
+    (1..=4_i16).prop_map(|n| format!("p{n}"))
 }
 
 fn patient() -> impl Strategy<Value = Value> {
@@ -97,7 +97,7 @@ fn patient() -> impl Strategy<Value = Value> {
         prop::collection::vec(prop::sample::select(&NAMES[..]), 1..3).prop_map(|given| json!([{"family": "Hansen", "given": given}])),
     );
     let gender = prop::option::of(prop::sample::select(vec!["male", "female"]).prop_map(|g| json!(g)));
-    let born = prop::option::of((2023..=2025, 1..=3).prop_map(|(y, m)| json!(format!("{y}-{m:02}-01"))));
+    let born = prop::option::of((2023..=2025_i16, 1..=3_i16).prop_map(|(y, m)| json!(format!("{y}-{m:02}-01"))));
     let identifier =
         prop::option::of(coding().prop_map(|c| json!([with(json!({"value": c["code"]}), "system", c.get("system").cloned())])));
     (patient_id(), name, gender, born, identifier).prop_map(|(id, name, gender, born, identifier)| {
@@ -110,7 +110,7 @@ fn observation() -> impl Strategy<Value = Value> {
     let codes = prop::collection::vec(coding(), 1..3);
     let subject = prop::option::of(patient_id().prop_map(|id| json!({"reference": format!("Patient/{id}")})));
     let when = prop_oneof![
-        Just(None::<(&str, Value)>),
+        Just(None::<(&'static str, Value)>),
         date().prop_map(|d| Some(("effectiveDateTime", json!(d)))),
         (prop::sample::select(vec!["", "2022", "2022-06", "2022-12-31"]), date()).prop_map(|(start, end)| {
             let start = Some(json!(start)).filter(|s| s != "");
@@ -120,7 +120,7 @@ fn observation() -> impl Strategy<Value = Value> {
     let tag = prop::option::of(coding().prop_map(|c| json!({"tag": [c]})));
     let component = prop::collection::vec((coding(), quantity()), 0..3)
         .prop_map(|all| json!(all.into_iter().map(|(c, q)| json!({"code": {"coding": [c]}, "valueQuantity": q})).collect::<Vec<_>>()));
-    ((1..=6), codes, subject, when, prop::option::of(quantity()), tag, component).prop_map(
+    (1..=6_i16, codes, subject, when, prop::option::of(quantity()), tag, component).prop_map(
         |(n, codes, subject, when, quantity, tag, component)| {
             let json = json!({"resourceType": "Observation", "id": format!("o{n}"), "status": "final", "code": {"coding": codes}});
             let json = with(with(with(json, "subject", subject), "valueQuantity", quantity), "meta", tag);
@@ -138,7 +138,7 @@ pub fn step() -> impl Strategy<Value = Step> {
         3 => patient().prop_map(Step::Put),
         6 => observation().prop_map(Step::Put),
         1 => patient_id().prop_map(|id| Step::Delete("Patient", id)),
-        1 => (1..=6).prop_map(|n| Step::Delete("Observation", format!("o{n}"))),
+        1 => (1..=6_i16).prop_map(|n| Step::Delete("Observation", format!("o{n}"))),
     ]
 }
 
@@ -191,7 +191,7 @@ fn of_observation() -> BoxedStrategy<Ask> {
 }
 
 fn updated() -> BoxedStrategy<Ask> {
-    let time = (0..20).prop_map(|minutes| format!("2026-11-21T12:{minutes:02}:00Z"));
+    let time = (0..20_i16).prop_map(|minutes| format!("2026-11-21T12:{minutes:02}:00Z"));
     ask("_lastUpdated", (prefix(), time).prop_map(|(p, t)| What::Date(p, t)))
 }
 

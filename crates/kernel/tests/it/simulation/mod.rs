@@ -5,6 +5,7 @@
 //! `just simulate` runs many. A story that fails is made shorter while it goes on failing, and printed with the command that repeats it.
 
 pub mod definition;
+mod erasure;
 pub mod model;
 mod request;
 pub mod rows;
@@ -23,7 +24,7 @@ use story::{Operation, Plot, Step};
 /// How many stories the suite runs: in memory, and where every commit waits for a disk.
 const SEEDS: (u64, u64) = (800, 40);
 
-const PLOT: Plot = Plot { operations: 30, drawn_ids: true, views: true, crashes: true };
+const PLOT: Plot = Plot { operations: 30, drawn_ids: true, views: true, erasures: true, crashes: true };
 
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))

@@ -3,6 +3,7 @@
 //! The rules are those of FHIR R4, section 3.1.0 (http.html), and of the documentation of `Database`; the rows are what the
 //! built-in views make of each version, on its own.
 
+use super::erasure;
 use super::request::{Request, Sent, What, full_url};
 use super::rows::{self, Table};
 use super::story::Id;
@@ -51,6 +52,8 @@ pub struct Model {
     drawn: Vec<Name>,
     /// The built-in tables and those of registered views.
     pub tables: Vec<Arc<Table>>,
+    /// Who was erased: the holder's name, the Patient's id, the commit.
+    pub erased: BTreeMap<(String, String), u64>,
 }
 
 /// What a write must come to.
@@ -90,7 +93,16 @@ type Refusal = u16;
 impl Model {
     pub fn new(clock: Timestamp) -> Self {
         let (holders, commits, resources) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { clock, holders, commits, resources, keys: HashMap::new(), drawn: Vec::new(), tables: rows::builtin() }
+        Self {
+            clock,
+            holders,
+            commits,
+            resources,
+            keys: HashMap::new(),
+            drawn: Vec::new(),
+            tables: rows::builtin(),
+            erased: BTreeMap::new(),
+        }
     }
 
     pub fn newest(&self) -> u64 {
@@ -104,6 +116,7 @@ impl Model {
         model.resources.values_mut().for_each(|versions| versions.retain(|v| v.commit <= commit));
         model.resources.retain(|_, versions| !versions.is_empty());
         model.keys.retain(|_, of| *of <= commit);
+        model.erased.retain(|_, by| *by <= commit);
         model
     }
 
@@ -140,13 +153,19 @@ impl Model {
 
     fn content(&self, holder: HolderId, kind: &str, id: &str) -> Option<&Value> {
         let name = (holder.0, kind.to_owned(), id.to_owned());
-        self.resources.get(&name)?.last()?.content.as_ref()
+        self.current_of(&name)
+    }
+
+    /// The content of the newest version, if anybody sees it.
+    fn current_of(&self, name: &Name) -> Option<&Value> {
+        let newest = self.resources.get(name)?.last()?;
+        newest.content.as_ref().filter(|_| !erasure::hides(self, name, newest))
     }
 
     /// One of the holder's current resources.
     pub fn current(&self, holder: HolderId, n: u8) -> Option<(&'static str, String, Value)> {
         let mine = self.resources.iter().filter(|((h, ..), _)| *h == holder.0);
-        let current: Vec<_> = mine.filter_map(|(name, versions)| Some((name, versions.last()?.content.as_ref()?))).collect();
+        let current: Vec<_> = mine.filter_map(|(name, _)| Some((name, self.current_of(name)?))).collect();
         let ((_, kind, id), content) = current.get(usize::from(n) % current.len().max(1))?;
         let kind = super::story::KINDS.into_iter().find(|k| k == kind)?;
         Some((kind, id.clone(), (*content).clone()))
@@ -155,8 +174,8 @@ impl Model {
     /// The ids of the current resources with an identifier.
     fn matching(&self, holder: HolderId, kind: &str, identifier: &str) -> Vec<String> {
         let of_kind = self.resources.iter().filter(|((h, k, _), _)| *h == holder.0 && k == kind);
-        let has = |versions: &Vec<Version>| versions.last().and_then(|v| v.content.as_ref()).is_some_and(|c| has_identifier(c, identifier));
-        of_kind.filter(|(_, versions)| has(versions)).map(|((.., id), _)| id.clone()).collect()
+        let has = |name: &Name| self.current_of(name).is_some_and(|c| has_identifier(c, identifier));
+        of_kind.filter(|(name, _)| has(name)).map(|((.., id), _)| id.clone()).collect()
     }
 
     /// What a write must come to. `drawn` are the ids that the server drew, by entry.
@@ -188,6 +207,9 @@ impl Model {
                     let mut body = body.clone();
                     body["id"] = plan.id.as_str().into();
                     self.resolve(&mut body, request, &plans)?;
+                    if erasure::is_about_erased(self, request.holder.0, sent.kind, &plan.id, &body) {
+                        return Err(410);
+                    }
                     let status = if current.is_some() { 200 } else { 201 };
                     let same = current.is_some_and(|current| without_meta(current) == without_meta(&body));
                     (status, (!same).then_some(Some(without_meta(&body))))
@@ -204,15 +226,25 @@ impl Model {
         Ok(done)
     }
 
-    /// Which resource each entry is about. Criteria see what was there before the transaction.
+    /// Which resource each entry is about. Criteria see what was there before the transaction, and those of creations what its
+    /// deletions leave of that.
     fn plans(&self, request: &Request, drawn: &dyn Fn(usize) -> String) -> Result<Vec<Plan>, Refusal> {
-        let mut plans: Vec<Plan> = Vec::new();
-        for (i, sent) in request.entries.iter().enumerate() {
+        let mut plans: BTreeMap<usize, Plan> = BTreeMap::new();
+        let deletes = |entry: &(usize, &Sent)| matches!(entry.1.what, What::Delete { .. } | What::DeleteMatching { .. });
+        let (first, then): (Vec<_>, Vec<_>) = request.entries.iter().enumerate().partition(deletes);
+        for (i, sent) in first.into_iter().chain(then) {
             let exists = |id: &str| self.content(request.holder, sent.kind, id).is_some();
-            let single = |identifier: &str| match self.matching(request.holder, sent.kind, identifier).as_slice() {
-                [] => Ok(None),
-                [one] => Ok(Some(one.clone())),
-                _ => Err::<_, Refusal>(412),
+            let deleted = |id: &str| {
+                let gone = |(n, plan): (&usize, &Plan)| plan.does == Does::Delete && request.entries[*n].kind == sent.kind && plan.id == id;
+                matches!(sent.what, What::Create { .. }) && plans.iter().any(gone)
+            };
+            let single = |identifier: &str| {
+                let found = self.matching(request.holder, sent.kind, identifier);
+                match found.iter().filter(|id| !deleted(id.as_str())).collect::<Vec<_>>().as_slice() {
+                    [] => Ok(None),
+                    [one] => Ok(Some((*one).clone())),
+                    _ => Err::<_, Refusal>(412),
+                }
             };
             let (id, does) = match &sent.what {
                 What::Create { if_none_exist: None } => (drawn(i), Does::Put),
@@ -220,7 +252,7 @@ impl Model {
                     let earlier = (0..i).find(|e| request.entries[*e].what == sent.what && request.entries[*e].kind == sent.kind);
                     match (single(identifier)?, earlier) {
                         (Some(id), _) => (id, Does::Nothing),
-                        (None, Some(earlier)) => (plans[earlier].id.clone(), Does::Nothing),
+                        (None, Some(earlier)) => (plans[&earlier].id.clone(), Does::Nothing),
                         (None, None) => (drawn(i), Does::Put),
                     }
                 }
@@ -246,9 +278,9 @@ impl Model {
                     None => (drawn(i), Does::Nothing),
                 },
             };
-            plans.push(Plan { id, does });
+            plans.insert(i, Plan { id, does });
         }
-        Ok(plans)
+        Ok(plans.into_values().collect())
     }
 
     fn check(&self, if_match: Option<u64>, holder: HolderId, kind: &str, id: &str) -> Result<(), Refusal> {
@@ -362,6 +394,13 @@ impl Model {
         self.resources.values_mut().flatten().for_each(|version| version.rows.retain(|(table, _)| table != name));
     }
 
+    /// Takes in that a Patient is erased: one commit.
+    pub fn erase(&mut self, persons: &[(String, String)]) {
+        self.commit();
+        let commit = self.newest();
+        self.erased.extend(persons.iter().map(|person| (person.clone(), commit)));
+    }
+
     fn commit(&mut self) {
         let now = self.now();
         self.commits.push(now);
@@ -376,8 +415,8 @@ impl Model {
     /// The rows of all tables at a commit, sorted.
     pub fn rows(&self, commit: u64) -> BTreeMap<&str, Vec<&str>> {
         let mut tables: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for versions in self.resources.values() {
-            let visible = versions.iter().rev().find(|v| v.commit <= commit);
+        for (name, versions) in &self.resources {
+            let visible = versions.iter().rev().find(|v| v.commit <= commit).filter(|v| !erasure::hides(self, name, v));
             for (table, row) in visible.map(|v| v.rows.as_slice()).unwrap_or_default() {
                 tables.entry(table).or_default().push(row);
             }
@@ -389,9 +428,9 @@ impl Model {
     /// How many current resources and documents there are of each kind.
     pub fn counts(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
-        for ((_, kind, _), versions) in &self.resources {
-            if versions.last().is_some_and(|v| v.content.is_some()) {
-                *counts.entry(kind.clone()).or_default() += 1;
+        for name in self.resources.keys() {
+            if self.current_of(name).is_some() {
+                *counts.entry(name.1.clone()).or_default() += 1;
             }
         }
         counts

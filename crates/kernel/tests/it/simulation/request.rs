@@ -41,6 +41,15 @@ pub fn full_url(entry: usize) -> String {
     format!("urn:uuid:0191a7a0-0000-7000-8000-{entry:012}")
 }
 
+/// Numbers that can be national identifiers and, with 80 added to their month, nobody's.
+const NUMBERS: [&str; 3] = ["13872190036", "13872190117", "13872190389"];
+
+/// Their system: fødselsnummer.
+pub const NATIONAL: &str = "urn:oid:2.16.578.1.12.4.1.4.1";
+
+/// What every mark begins with.
+pub const MARK: &str = "mark-";
+
 /// A fullUrl that no entry has.
 const NOWHERE: &str = "urn:uuid:0191a7a0-0000-7000-8000-999999999999";
 
@@ -167,7 +176,17 @@ fn without_nulls(mut value: Value) -> Value {
     value
 }
 
+/// What stands in one resource only.
+fn mark(n: u32) -> String {
+    format!("{MARK}{n:08x}")
+}
+
 impl Draft {
+    fn linked(&self, holder: HolderId, model: &Model) -> Option<Value> {
+        let link = |id: &Id| json!({"other": {"reference": format!("Patient/{}", model.id(holder, "Patient", *id))}, "type": "seealso"});
+        (!self.links.is_empty()).then(|| self.links.iter().map(link).collect())
+    }
+
     /// The resource without an id.
     fn body(&self, write: &Write, holder: HolderId, model: &Model) -> Value {
         let v = usize::from(self.variant);
@@ -177,11 +196,13 @@ impl Draft {
         let encounter = self.encounter.as_ref().map(|to| reference(to, "Encounter"));
         let coding = json!({"coding": [{"system": "urn:codes", "code": format!("c{}", v % 5), "display": format!("Æ {}", v % 2)}]});
         let at = one(&["2026-03-01T08:30:00+01:00", "2026-03", "2025", "2026-07-01", "2026-03-29T01:30:00.123Z"]);
-        let identifiers = self.identifier.map(|n| json!([{"system": System::IDENTIFIER, "value": identifier(n)}]));
+        let identifiers = self.identifier.map(|n| json!({"system": System::IDENTIFIER, "value": identifier(n)}));
+        let mark = mark(self.mark);
         let mut body = match KINDS[usize::from(self.kind)] {
             "Patient" => json!({
                 "gender": (v % 3 != 0).then_some(one(&["female", "male", "other"])), "birthDate": one(&["1970-02-03", "1980", "1990-07"]),
-                "address": (v % 2 == 0).then(|| json!([{"city": format!("By {}", v % 4), "postalCode": "0301"}])),
+                "address": (v % 2 == 0).then(|| json!([{"city": format!("By {mark}"), "postalCode": "0301"}])),
+                "link": self.linked(holder, model),
                 "deceasedDateTime": (v % 7 == 0).then_some(at), "active": (v % 4 == 0).then_some(v % 8 == 0),
                 "generalPractitioner": self.encounter.as_ref().map(|to| json!([reference(to, "Practitioner")])),
             }),
@@ -194,12 +215,15 @@ impl Draft {
                 "status": "final", "code": coding, "subject": (v % 9 != 0).then(subject), "encounter": encounter,
                 "effectiveDateTime": at, "valueInteger": (v % 4 == 0).then_some(v),
                 "valueQuantity": (v % 4 == 1).then(|| json!({"value": v as f64 / 8.0, "unit": "mm", "system": "http://unitsofmeasure.org", "code": "mm"})),
-                "valueString": (v % 4 == 2).then(|| format!("text {}", "long enough for a string of its own ".repeat(v % 3))),
+                "valueString": (v % 4 == 2).then(|| format!("text {mark} {}", "long enough for a string of its own ".repeat(v % 3))),
                 "component": (v % 6 == 0).then(|| json!([{"code": coding, "valueInteger": v}, {"code": coding, "valueString": "b"}])),
             }),
             _ => json!({"active": v % 2 == 0}),
         };
-        body["identifier"] = identifiers.into();
+        let number = self.number.filter(|_| self.kind == 0).map(|n| json!({"system": NATIONAL, "value": NUMBERS[usize::from(n)]}));
+        let identifiers: Vec<Value> = identifiers.into_iter().chain(number).collect();
+        body["identifier"] = if identifiers.is_empty() { Value::Null } else { identifiers.into() };
+        body["extension"] = json!([{"url": "urn:mark", "valueString": mark}]);
         match self.flaw {
             Flaw::None => {}
             Flaw::Modifier => body["modifierExtension"] = json!([{"url": "urn:unknown", "valueBoolean": true}]),

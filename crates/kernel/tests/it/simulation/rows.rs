@@ -7,7 +7,7 @@ use dugnad_kernel::database::Database;
 use dugnad_kernel::fhir::json;
 use dugnad_kernel::ids::{HolderId, PatientOrdinal, ResourceOrdinal};
 use dugnad_kernel::live::schema::{Storage, ZONE};
-use dugnad_kernel::live::{RowFilter, Snapshot, TableSnapshot};
+use dugnad_kernel::live::{Part, RowFilter, Snapshot, TableSnapshot};
 use dugnad_kernel::views::builtin::{Builtin, builtin_views};
 use dugnad_kernel::views::render::write_json;
 use dugnad_kernel::views::{Cell, Column, ColumnType, View, has_modifier_extension};
@@ -15,7 +15,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Unit};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
 
@@ -55,6 +55,55 @@ pub fn of_resource(resource: &Value, holder: HolderId, holders: &[String], table
         table.view.run(parsed, &arena, take).unwrap();
     }
     rows
+}
+
+/// The ids of the Patients that a row names as such.
+pub fn patients<'r>(row: &'r str, table: &Table, holder: u16) -> Vec<&'r str> {
+    let (cells, before) = (row.split('|'), format!("{holder}:Patient/"));
+    let named = cells.zip(table.view.columns()).filter(|(_, column)| column.column_type == ColumnType::Key(Some("Patient")));
+    named.filter_map(|(cell, _)| cell.strip_prefix(&before)).collect()
+}
+
+/// Whether each Patient in a snapshot is of the person of whom the model says so: they are called by their smallest ordinal.
+pub fn compare_persons(snapshot: &Snapshot, database: &Database, names: &mut Names, groups: &[BTreeSet<String>]) -> Result<(), String> {
+    for ordinal in 1.. {
+        if names.patients.contains_key(&ordinal) {
+            continue;
+        }
+        if patient_name(database, ordinal).is_none() {
+            break;
+        }
+        names.patient(database, ordinal)?;
+    }
+    let ordinals: HashMap<&str, u32> = names.patients.iter().map(|(ordinal, name)| (name.as_str(), *ordinal)).collect();
+    let person = |patient: u32| {
+        let group = groups.iter().find(|group| group.contains(&names.patients[&patient]));
+        group.and_then(|group| group.iter().filter_map(|name| ordinals.get(name.as_str())).min()).copied().unwrap_or(patient)
+    };
+    let everything = RowFilter { without_patient: true, ..RowFilter::default() };
+    let alone = snapshot.clone().by_patient();
+    for (table, patients) in snapshot.tables().iter().zip(alone.tables()) {
+        let columns: Vec<usize> =
+            (0..table.schema().columns.len()).filter(|c| table.schema().columns[*c].storage == Storage::Patient).collect();
+        for (part, patients) in table.parts().iter().zip(patients.parts()) {
+            let scan = |part: &Part| part.scan(&columns, &everything).map_err(|damaged| damaged.to_string());
+            let (found, patients) = (scan(part)?, scan(&patients)?);
+            for (found, patients) in found.columns().iter().zip(patients.columns()) {
+                let pairs = found.as_primitive::<UInt32Type>().iter().zip(patients.as_primitive::<UInt32Type>().iter());
+                for (found, patient) in pairs.filter_map(|(found, patient)| found.zip(patient)) {
+                    if found != person(patient) {
+                        let name = &names.patients[&patient];
+                        return Err(format!(
+                            "{name} is of person {found} and not of {} at {:?}; {groups:?}",
+                            person(patient),
+                            snapshot.commit()
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn text_of(cell: &Cell<'_>, column: &Column, holder: HolderId) -> String {

@@ -1,13 +1,17 @@
 //! Runs a story on a database and on the model, and says where they differ.
 
 use super::definition::definition;
+use super::erasure;
 use super::model::{Expected, Model};
-use super::request::Request;
+use super::request::{MARK, Request};
 use super::rows::{self, Names};
-use super::story::{Operation, Step, Write};
+use super::story::{Id, Operation, Step, Write};
 use super::together;
 use dugnad_kernel::clock::{Clock, ManualClock};
-use dugnad_kernel::database::{Database, EntryOutcome, Outcome, StoredVersion, ViewRefused, ViewState, WriteError};
+use dugnad_kernel::database::{
+    Database, ERASURE_LIST, EntryOutcome, EraseError, JOURNAL, Outcome, StoredVersion, ViewRefused, ViewState, WriteError, copy_journal,
+    start_timeline,
+};
 use dugnad_kernel::ids::{Commit, HolderId};
 use dugnad_kernel::live::Tuning;
 use jiff::{SignedDuration, Timestamp};
@@ -73,6 +77,8 @@ pub struct Run {
     names: Names,
     /// The commit at which the live tables were compared last.
     compared: u64,
+    /// The copy of the journal, and what was in it.
+    backup: Option<(PathBuf, Model)>,
 }
 
 /// A folder for a database: in memory where the system has such a place, since what is tested here is not the disk.
@@ -174,7 +180,7 @@ impl Run {
         let model = model(&database);
         clock.set(model.clock);
         let (folder, names) = (folder.to_owned(), Names::default());
-        Ok(Self { folder, lives: 0, clock, database, model, unanswered: None, names, compared: 0 })
+        Ok(Self { folder, lives: 0, clock, database, model, unanswered: None, names, compared: 0, backup: None })
     }
 
     /// The database's folder.
@@ -197,6 +203,10 @@ impl Run {
             Operation::Checkpoint(mode) => self.checkpoint(mode)?,
             Operation::View { id, definition } => self.register_view(*id, *definition)?,
             Operation::WithoutView { id } => self.remove_view(*id)?,
+            Operation::Erase { holder, id } => self.erase(*holder, *id)?,
+            Operation::Purged => self.purged()?,
+            Operation::Backup(writes) => self.back_up(writes)?,
+            Operation::Restore => self.restore()?,
             Operation::Clock(seconds) => {
                 self.model.clock += SignedDuration::from_secs(i64::from(*seconds));
                 self.clock.set(self.model.clock);
@@ -215,7 +225,9 @@ impl Run {
         self.restart(&Operation::Close)?;
         wait_for_views(&self.database)?;
         self.compare_all()?;
-        Ok((0..=self.model.newest()).try_for_each(|commit| self.compare(commit))?)
+        self.purged()?;
+        (0..=self.model.newest()).try_for_each(|commit| self.compare(commit))?;
+        self.compare_with_rebuild()
     }
 
     fn register(&mut self, n: u8) -> Result<(), Trouble> {
@@ -259,6 +271,120 @@ impl Run {
         let there = after.newest() > self.model.newest();
         let commit = self.answered(|database| database.remove_view(&name), after)?;
         Ok(equal("the commit without the view", &commit.map(|c| c.0), &there.then(|| self.model.newest()))?)
+    }
+
+    fn erase(&mut self, holder: u8, id: Id) -> Result<(), Trouble> {
+        let holder = self.model.holder(holder);
+        let id = self.model.id(holder, "Patient", id);
+        let person = (self.model.holders[usize::from(holder.0) - 1].clone(), id.clone());
+        let mut after = self.model.clone();
+        if !after.erased.contains_key(&person) {
+            after.erase(std::slice::from_ref(&person));
+        }
+        match self.database.erase(holder, &id, "asked for") {
+            Ok(erasure) => equal("the erasure's commit", &erasure.commit.0, &after.erased[&person])?,
+            // Hidden all the same; on the list when the database is opened again.
+            Err(EraseError::List(_)) => {}
+            // One whom a reference has mentioned can be erased too.
+            Err(EraseError::Unknown) if !self.model.resources.contains_key(&(holder.0, "Patient".to_owned(), id.clone())) => return Ok(()),
+            Err(EraseError::Write(error)) => {
+                self.unanswered = Some(after);
+                return Err(error.into());
+            }
+            Err(other) => return Err(Trouble::Differs(other.to_string())),
+        }
+        self.model = after;
+        Ok(self.compare_all()?)
+    }
+
+    fn is_purged(&self) -> bool {
+        self.database.erasures().iter().all(|e| e.purged_at.is_some())
+    }
+
+    /// Waits for the purge; then no file has what was erased.
+    pub fn purged(&mut self) -> Result<(), Trouble> {
+        let patience = (0..20_000).find(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            self.is_purged()
+        });
+        patience.ok_or_else(|| "the purge does not end".to_owned())?;
+        let gone = erasure::marks_gone(&self.model);
+        let files = if gone.is_empty() { None } else { (0..100).find_map(|_| contents(&self.dir())) };
+        for (path, bytes) in files.unwrap_or_default() {
+            let found =
+                memchr::memmem::find_iter(&bytes, MARK).filter_map(|at| std::str::from_utf8(bytes.get(at..at + MARK.len() + 8)?).ok());
+            if let Some(mark) = found.filter(|mark| gone.contains(*mark)).last() {
+                return Err(Trouble::Differs(format!("{} has {mark}, which was erased", path.display())));
+            }
+        }
+        Ok(self.compare_all()?)
+    }
+
+    /// Copies the journal, and writes meanwhile.
+    fn back_up(&mut self, writes: &[Write]) -> Result<(), Trouble> {
+        let to = self.folder.join(format!("backup-{}-{}", self.lives, self.model.newest()));
+        let _ = std::fs::remove_file(&to); // of a story's step before
+        let (dir, mut states) = (self.dir(), vec![self.model.clone()]);
+        let copied = std::thread::scope(|scope| {
+            let copying = scope.spawn(|| copy_journal(&dir, &to, &mut |_, _| {}));
+            for write in writes {
+                self.write(write)?;
+                states.push(self.model.clone());
+            }
+            copying.join().unwrap().map_err(|e| Trouble::Stopped(e.to_string()))
+        })?;
+        let state = states.into_iter().find(|state| state.newest() == copied.commit.0);
+        let state = state.ok_or_else(|| format!("the copy has commit {:?}, which is none that was made meanwhile", copied.commit))?;
+        equal("the copy's timeline", &copied.timeline, &self.database.timeline())?;
+        self.backup = Some((to, state));
+        Ok(())
+    }
+
+    /// Puts the copy in the journal's place: a new timeline, in which the persons on the list are erased again.
+    fn restore(&mut self) -> Result<(), Trouble> {
+        let Some((copy, model)) = self.backup.clone() else { return Ok(()) };
+        let before = self.database.timeline();
+        self.database.close();
+        let old = self.dir();
+        self.lives += 1;
+        std::fs::create_dir(self.dir()).unwrap();
+        std::fs::copy(copy, self.dir().join(JOURNAL)).unwrap();
+        if old.join(ERASURE_LIST).exists() {
+            std::fs::copy(old.join(ERASURE_LIST), self.dir().join(ERASURE_LIST)).unwrap();
+        }
+        start_timeline(&self.dir()).map_err(|e| Trouble::Stopped(e.to_string()))?;
+        let clock = self.model.clock;
+        let again: Vec<(String, String)> = self.model.erased.keys().filter(|person| !model.erased.contains_key(*person)).cloned().collect();
+        self.model = model;
+        self.model.clock = clock;
+        if !again.is_empty() {
+            self.model.erase(&again);
+        }
+        self.database = open(&self.dir(), &self.clock).map_err(Trouble::Stopped)?;
+        if self.database.timeline() == before {
+            return Err(Trouble::Differs("a restored database has the timeline of the one before".to_owned()));
+        }
+        (self.names, self.compared) = (Names::default(), self.model.newest());
+        Ok(self.compare_all()?)
+    }
+
+    /// The live tables equal those that are made of the journal alone, at every commit.
+    fn compare_with_rebuild(&mut self) -> Result<(), Trouble> {
+        let dir = self.folder.join("rebuilt");
+        copy(&self.dir(), &dir);
+        std::fs::remove_dir_all(dir.join("live")).unwrap();
+        let rebuilt = open(&dir, &self.clock).map_err(Trouble::Stopped)?;
+        wait_for_views(&rebuilt)?;
+        let named = |database: &Database| -> Vec<String> { database.snapshot().tables().iter().map(|t| t.schema().name.clone()).collect() };
+        let same = named(&self.database) == named(&rebuilt); // the tables of views come in the order in which they are built
+        for commit in (0..=self.model.newest()).filter(|_| same) {
+            let at = |database: &Database| database.snapshot_at(Commit(commit)).unwrap().unwrap();
+            if let Some(difference) = at(&self.database).first_difference(&at(&rebuilt)) {
+                return Err(Trouble::Differs(format!("a rebuild, at commit {commit} of {}: {difference}", self.model.newest())));
+            }
+        }
+        rebuilt.close();
+        Ok(())
     }
 
     /// Does what makes `after` of the model. Without an answer it is not known whether it has.
@@ -335,7 +461,7 @@ impl Run {
         self.reopen(how)?;
         // The tables of registered views come when they are built, and in that order.
         let views = self.model.tables.iter().any(|t| !t.builtin);
-        let difference = if views { None } else { before.first_difference(&self.database.snapshot()) };
+        let difference = if views || !self.model.erased.is_empty() { None } else { before.first_difference(&self.database.snapshot()) };
         difference.map_or(Ok(()), |d| Err(Trouble::Differs(format!("after {how:?}: before, now: {d}"))))
     }
 
@@ -358,6 +484,7 @@ impl Run {
     /// The live tables at a commit.
     fn compare(&mut self, commit: u64) -> Result<(), String> {
         equal("the newest commit", &self.database.snapshot().commit().0, &self.model.newest())?;
+        let purged = self.is_purged(); // before the tables are looked at
         // A table that is being built is not there yet, or still that of the definition before.
         let views = self.database.views();
         let building: Vec<&str> = views.iter().filter(|v| !matches!(v.state, ViewState::Live { .. })).map(|v| v.table.as_str()).collect();
@@ -365,8 +492,17 @@ impl Run {
         let snapshot = snapshot.ok_or_else(|| format!("there is no commit {commit}"))?;
         let time = commit.checked_sub(1).map_or(Timestamp::UNIX_EPOCH, |i| self.model.commits[usize::try_from(i).unwrap()]);
         equal(&format!("the time of commit {commit}"), &snapshot.time(), &time)?;
-        let found = rows::of_snapshot(&snapshot, &self.database, &mut self.names)?;
+        let found = rows::of_snapshot(&snapshot.clone().by_patient(), &self.database, &mut self.names)?;
+        rows::compare_persons(&snapshot, &self.database, &mut self.names, &erasure::persons(&self.model, commit))?;
         let wanted = self.model.rows(commit);
+        let mut found = found;
+        if !purged {
+            for (table, lingering) in erasure::lingering(&self.model, commit) {
+                let rows = found.entry(table.to_owned()).or_default();
+                let wanted = wanted.get(table).map(Vec::as_slice).unwrap_or_default();
+                leave_out(rows, wanted, lingering);
+            }
+        }
         let tables = found.keys().map(String::as_str).chain(wanted.keys().copied());
         for table in tables.filter(|table| !building.contains(table)) {
             let none = (Vec::new(), Vec::new());
@@ -392,8 +528,11 @@ impl Run {
         }
         let holders: Vec<String> = self.database.holders().into_iter().map(|h| h.name).collect();
         equal("the holders", &holders, &self.model.holders)?;
+        let purged = self.is_purged();
         let counters: BTreeMap<String, u64> = self.database.counters().resources.into_iter().collect();
-        equal("the counters", &counters, &self.model.counts())?;
+        if purged {
+            equal("the counters", &counters, &self.model.counts())?;
+        }
         for kind in DOCUMENTS {
             let found = self.database.documents(kind).map_err(|e| e.to_string())?;
             let ids: Vec<String> = found.into_iter().map(|d| d.id).collect();
@@ -412,10 +551,24 @@ impl Run {
         let name = (holder.0, kind.to_owned(), id.to_owned());
         let wanted = self.model.resources.get(&name).map(Vec::as_slice).unwrap_or_default();
         let found: Vec<_> = found.iter().rev().map(seen).collect();
-        let wanted: Vec<_> = wanted.iter().map(|v| (v.number, v.commit, v.time, v.content.clone())).collect();
+        let current_is_seen = wanted.last().is_some_and(|v| !erasure::hides(&self.model, &name, v));
+        let wanted = wanted.iter().filter(|v| !erasure::hides(&self.model, &name, v));
+        let wanted: Vec<_> = wanted.map(|v| (v.number, v.commit, v.time, v.content.clone())).collect();
         equal(&format!("the history of {name:?}"), &found, &wanted)?;
         let current = self.database.read(holder, kind, id).map_err(|e| e.to_string())?;
-        equal(&format!("the current version of {name:?}"), &current.as_ref().map(seen), &wanted.last().cloned())
+        equal(&format!("the current version of {name:?}"), &current.as_ref().map(seen), &wanted.last().filter(|_| current_is_seen).cloned())
+    }
+}
+
+/// Takes rows out of those found that may still stand there, as many as are too many.
+fn leave_out(found: &mut Vec<String>, wanted: &[&str], lingering: Vec<&str>) {
+    let count = |rows: &[String], row: &str| rows.iter().filter(|r| *r == row).count();
+    for row in lingering {
+        if count(found, row) > wanted.iter().filter(|w| **w == row).count()
+            && let Some(at) = found.iter().position(|f| f == row)
+        {
+            found.remove(at);
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Plot {
     pub drawn_ids: bool,
     /// Whether views are registered.
     pub views: bool,
+    /// Whether persons are erased.
+    pub erasures: bool,
     /// Whether the process may be gone and its files be moved.
     pub crashes: bool,
 }
@@ -59,6 +61,14 @@ pub enum Operation {
     View { id: u8, definition: u32 },
     /// A registered view is taken away.
     WithoutView { id: u8 },
+    /// A Patient is erased.
+    Erase { holder: u8, id: Id },
+    /// The purge after erasures is waited for: then nothing of them is in any file.
+    Purged,
+    /// The journal is copied while this is written.
+    Backup(Vec<Write>),
+    /// The last copy takes the journal's place, as a new timeline.
+    Restore,
 }
 
 /// A single interaction, or a transaction.
@@ -124,6 +134,11 @@ pub struct Draft {
     /// Which of the values that a type may have.
     pub variant: u8,
     pub identifier: Option<u8>,
+    /// Of a Patient: a national identifier, and Patients that it is linked with.
+    pub number: Option<u8>,
+    pub links: Vec<Id>,
+    /// Stands in the resource, and in no other.
+    pub mark: u32,
     pub subject: Reference,
     pub encounter: Option<Reference>,
     pub flaw: Flaw,
@@ -171,9 +186,16 @@ impl Operation {
             80..83 => Self::Holder(rng.random_range(0..4)),
             83..88 => Self::Document { kind: rng.random_range(0..2), id: rng.random_range(0..3), content: rng.random_range(0..3) },
             88..90 => Self::Close,
-            90..92 if plot.crashes => Self::Crash,
+            90 | 91 if plot.erasures && rng.random() => match rng.random_range(0..8) {
+                0..4 => Self::Erase { holder: rng.random_range(0..3), id: Id::any(rng, plot) },
+                4 => Self::Purged,
+                5 | 6 => Self::Backup((0..rng.random_range(0..3)).map(|_| Write::transaction(rng, plot)).collect()),
+                _ => Self::Restore,
+            },
+            90 | 91 if plot.crashes => Self::Crash,
             92 if plot.crashes => Self::PowerLoss { left: rng.random() },
             93..96 => Self::Checkpoint(["PASSIVE", "RESTART", "TRUNCATE"][rng.random_range(0..3)]),
+            96 | 97 if plot.erasures => Self::Erase { holder: rng.random_range(0..3), id: Id::any(rng, plot) },
             _ => Self::Clock(rng.random_range(-100_000..200_000)),
         }
     }
@@ -271,6 +293,9 @@ impl Draft {
             kind,
             variant: rng.random(),
             identifier: rng.random_bool(0.5).then(|| rng.random_range(0..IDENTIFIERS)),
+            number: rng.random_bool(0.4).then(|| rng.random_range(0..IDENTIFIERS)),
+            links: (0..rng.random_range(0..6_usize).saturating_sub(3)).map(|_| Id::Chosen(rng.random_range(0..IDS))).collect(),
+            mark: rng.random(),
             subject: Reference::any(rng),
             encounter: rng.random_bool(0.4).then(|| Reference::any(rng)),
             flaw,

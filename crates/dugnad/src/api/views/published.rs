@@ -1,0 +1,199 @@
+//! SQLQueries and SQLViews as resources: Libraries that the centre publishes. A hospital's own Libraries are resources like any
+//! other; which of the two an address means follows from who asks.
+
+use super::definition::stamped;
+use super::run::{Subject, absent};
+use super::{Answer, readable_table};
+use crate::access::{Principal, Role};
+use crate::api::answer::{self, BundleWriter};
+use crate::api::auth::{Caller, Hospital};
+use crate::api::headers::{self, DUGNAD_COMMIT, value};
+use crate::api::work::Access;
+use crate::api::{ApiError, App, body, fhir, interaction};
+use crate::limits::MAX_VIEW_BODY_BYTES;
+use crate::query::library::{LibraryKind, SqlLibrary};
+use crate::query::published::LIBRARY;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use dugnad_kernel::audit::Act;
+use dugnad_kernel::database::StoredVersion;
+use dugnad_kernel::fhir::issue::IssueType;
+use dugnad_kernel::ids::{Commit, HolderId};
+use serde_json::json;
+
+pub async fn create(State(app): State<App>, Caller(who): Caller, headers: HeaderMap, query: RawQuery, body: Body) -> Answer {
+    if let Some(hospital) = Hospital::of(&who) {
+        return fhir::create(State(app), hospital, Path(LIBRARY.to_owned()), headers, query, body).await;
+    }
+    let id = app.database().new_id();
+    publish(app, who, id, &headers, body, format!("POST /fhir/{LIBRARY}")).await
+}
+
+pub async fn update(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    query: RawQuery,
+    body: Body,
+) -> Answer {
+    if let Some(hospital) = Hospital::of(&who) {
+        return fhir::update(State(app), hospital, Path((LIBRARY.to_owned(), id)), headers, query, body).await;
+    }
+    let id = interaction::writable_id(&id)?;
+    let summary = format!("PUT /fhir/{LIBRARY}/{id}");
+    publish(app, who, id, &headers, body, summary).await
+}
+
+pub async fn delete(State(app): State<App>, Caller(who): Caller, Path(id): Path<String>, headers: HeaderMap, query: RawQuery) -> Answer {
+    if let Some(hospital) = Hospital::of(&who) {
+        return fhir::delete(State(app), hospital, Path((LIBRARY.to_owned(), id)), headers, query).await;
+    }
+    let summary = format!("DELETE /fhir/{LIBRARY}/{id}");
+    only_the_centre(&app, &who, &summary).await?;
+    let id = interaction::readable_id(&id)?;
+    let place = app.enter_writes().await?;
+    app.on_thread(place, move |app| {
+        app.check_log()?;
+        let commit = app.database().remove_document(LIBRARY, &id)?.ok_or_else(interaction::absent)?;
+        app.query().find_views();
+        recorded(app, &who, summary, commit)?;
+        let mut response = answer::fhir(StatusCode::NO_CONTENT, Vec::new());
+        response.headers_mut().insert(DUGNAD_COMMIT, value(&commit.to_string()));
+        Ok(response)
+    })
+    .await
+}
+
+pub async fn read(State(app): State<App>, Caller(who): Caller, Path(id): Path<String>, headers: HeaderMap, query: RawQuery) -> Answer {
+    if let Some(hospital) = Hospital::of(&who) {
+        return fhir::read_current(State(app), hospital, Path((LIBRARY.to_owned(), id)), headers, query).await;
+    }
+    let id = interaction::readable_id(&id)?;
+    let place = app.enter_reads().await?;
+    app.on_thread(place, move |app| {
+        let request = format!("GET /fhir/{LIBRARY}/{id}");
+        let access = Access { who: who.clone(), interface: "fhir", request, tables: vec![LIBRARY.to_owned()] };
+        app.read_recorded(&access, |_| {
+            let stored = app.database().read(HolderId::CENTRE, LIBRARY, &id)?;
+            let stored = stored.filter(|s| s.json.as_deref().is_none_or(|json| may_read(app, &who, json)));
+            let found = stored.ok_or_else(interaction::absent).and_then(|s| if s.json.is_some() { Ok(s) } else { Err(answer::gone()) });
+            let count = u64::from(found.is_ok());
+            Ok((found, count))
+        })?
+        .map(|stored| {
+            let json = if headers::has_already(&headers, stored.version) { Vec::new() } else { stamped(LIBRARY, &id, &stored) };
+            let unchanged = json.is_empty();
+            let mut response = answer::version(&stored, json, stored.commit);
+            if unchanged {
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+            }
+            response
+        })
+    })
+    .await
+}
+
+/// All that are published and open to the caller.
+pub async fn all(State(app): State<App>, Caller(who): Caller) -> Answer {
+    let place = app.enter_reads().await?;
+    app.on_thread(place, move |app| {
+        let access =
+            Access { who: who.clone(), interface: "fhir", request: format!("GET /fhir/{LIBRARY}"), tables: vec![LIBRARY.to_owned()] };
+        app.read_recorded(&access, |_| {
+            let mut found: Vec<(String, StoredVersion)> = Vec::new();
+            for document in app.database().documents(LIBRARY)? {
+                let stored = app.database().read(HolderId::CENTRE, LIBRARY, &document.id)?;
+                found.extend(stored.filter(|s| s.json.as_deref().is_some_and(|json| may_read(app, &who, json))).map(|s| (document.id, s)));
+            }
+            let mut bundle = BundleWriter::new("searchset", Some(found.len()));
+            let base = app.settings().public_url.as_deref().unwrap_or_default().trim_end_matches('/');
+            for (id, stored) in &found {
+                let members = json!({"fullUrl": format!("{base}/fhir/{LIBRARY}/{id}"), "search": {"mode": "match"}});
+                bundle.entry(&members, Some(&stamped(LIBRARY, id, stored)));
+            }
+            Ok((answer::fhir(StatusCode::OK, bundle.finish()), found.len() as u64))
+        })
+    })
+    .await
+}
+
+/// A query is open to whoever is known; a view to the centre, and to whoever has a permit with its name.
+fn may_read(app: &App, who: &Principal, json: &[u8]) -> bool {
+    let Ok(library) = SqlLibrary::parse(json) else { return who.role == Role::Centre };
+    library.table.is_none_or(|table| who.role == Role::Centre || readable_table(app, who, &table))
+}
+
+async fn only_the_centre(app: &App, who: &Principal, request: &str) -> Result<(), ApiError> {
+    if who.role == Role::Centre {
+        return Ok(());
+    }
+    Err(app.refuse(who, request.to_owned(), "queries and views are published by the centre only").await)
+}
+
+async fn publish(app: App, who: Principal, id: String, headers: &HeaderMap, body: Body, summary: String) -> Answer {
+    only_the_centre(&app, &who, &summary).await?;
+    headers::require_json_body(headers)?;
+    for condition in [header::IF_MATCH, headers::IF_NONE_EXIST] {
+        if headers.contains_key(&condition) {
+            let what = format!("published Libraries are written without {condition}; leave it out");
+            return Err(ApiError::bad_request(IssueType::NotSupported, what).at(format!("http.{condition}")));
+        }
+    }
+    let bytes = body::read(&app, headers, body, MAX_VIEW_BODY_BYTES).await?.into_parts().0;
+    let head = interaction::Head::of(&bytes);
+    if head.id.is_some_and(|other| other != id) && !summary.starts_with("POST") {
+        return Err(ApiError::bad_request(IssueType::Value, "the resource's id must be the id of the address").at("Library.id"));
+    }
+    let json = String::from_utf8(bytes).map_err(|_| ApiError::bad_request(IssueType::Structure, "the body is not UTF-8"))?;
+    let library = SqlLibrary::parse(json.as_bytes())?;
+    app.query().check_library(&id, &library).await?;
+    let place = app.enter_writes().await?;
+    app.on_thread(place, move |app| {
+        app.check_log()?;
+        let created = app.database().document(LIBRARY, &id)?.is_none();
+        let commit = app.database().put_document(LIBRARY, &id, &json)?;
+        app.query().find_views();
+        recorded(app, &who, summary, commit)?;
+        let stored = app.database().read(HolderId::CENTRE, LIBRARY, &id)?.ok_or_else(interaction::absent)?;
+        let mut response = answer::version(&stored, stamped(LIBRARY, &id, &stored), commit);
+        let base = app.settings().public_url.as_deref().unwrap_or_default().trim_end_matches('/');
+        let location = value(&format!("{base}/fhir/{LIBRARY}/{id}"));
+        response.headers_mut().insert(if created { header::LOCATION } else { header::CONTENT_LOCATION }, location);
+        if created {
+            *response.status_mut() = StatusCode::CREATED;
+        }
+        Ok(response)
+    })
+    .await
+}
+
+fn recorded(app: &App, who: &Principal, summary: String, commit: Commit) -> Result<(), ApiError> {
+    let entry = app.entry(Act::Write, who, |e| {
+        e.request = Some(summary);
+        e.tables = vec![LIBRARY.to_owned()];
+        e.commit = Some(commit.0);
+        e.rows = Some(1);
+        e.outcome = Some("ok".to_owned());
+    });
+    app.append(&entry).map(|_| ()).map_err(|e| e.with_header(DUGNAD_COMMIT, value(&commit.to_string())))
+}
+
+/// What runs when a request names a published Library by its id.
+pub fn find(app: &App, id: &str) -> Result<Subject, ApiError> {
+    subject(app.query().libraries().into_iter().find(|(other, _)| other == id).map(|(_, library)| library))
+}
+
+/// The same by its canonical URL.
+pub fn of_canonical(app: &App, canonical: &str) -> Result<Subject, ApiError> {
+    subject(app.query().libraries().into_iter().find(|(_, library)| library.is(canonical)).map(|(_, library)| library))
+}
+
+fn subject(found: Option<SqlLibrary>) -> Result<Subject, ApiError> {
+    let library = found.ok_or_else(absent)?;
+    Ok(match (library.kind, library.table.clone()) {
+        (LibraryKind::View, Some(table)) => Subject::Table(table),
+        _ => Subject::Library(Box::new(library)),
+    })
+}
