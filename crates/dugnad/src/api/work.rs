@@ -148,8 +148,18 @@ impl App {
     /// Order: the intent is durable, then it is read, then the completion is durable, then the caller gets its first byte.
     /// `read` is given the commit to read at, and returns what it found and how many versions of resources that delivers.
     pub fn read_recorded<T>(&self, access: &Access, read: impl FnOnce(Commit) -> Result<(T, u64), ApiError>) -> Result<T, ApiError> {
+        self.read_recorded_at(access, None, read)
+    }
+
+    /// The same at a commit that has been published; `None`: the newest.
+    pub fn read_recorded_at<T>(
+        &self,
+        access: &Access,
+        commit: Option<Commit>,
+        read: impl FnOnce(Commit) -> Result<(T, u64), ApiError>,
+    ) -> Result<T, ApiError> {
         self.check_log()?;
-        let commit = self.database().snapshot().commit();
+        let commit = commit.unwrap_or_else(|| self.database().snapshot().commit());
         let describe = |e: &mut Entry| {
             e.interface = Some(access.interface.to_owned());
             e.request = Some(access.request.clone());

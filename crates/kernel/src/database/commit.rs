@@ -330,7 +330,7 @@ impl Committer {
             let Some(request) = request else { return Ok(Reply::Stale) };
             let (lookup, erased) = (self.writer.lookup(), self.shared.erased_of(request.holder));
             let tables = self.shared.tables.load();
-            let again = Preparer { lookup: &lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id };
+            let again = Preparer { lookup: &lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id, shared: &self.shared };
             match again.prepare(&request) {
                 Ok(prepared) => prepared,
                 Err(Unprepared::Refused(error)) => return Ok(Reply::Done(Err(error))),
@@ -385,7 +385,7 @@ impl Committer {
         if prepared.generation != tables.generation {
             return Ok(false);
         }
-        let preparer = Preparer { lookup: &lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id };
+        let preparer = Preparer { lookup: &lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id, shared: &self.shared };
         for matched in &prepared.matched {
             if !preparer.still(prepared.holder, matched)? {
                 return Ok(false);

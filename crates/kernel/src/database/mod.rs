@@ -384,7 +384,7 @@ impl Database {
                 return Ok(Ok(Err(replayed_outcome(lookup, commit)?)));
             }
             let (tables, erased) = (self.shared.tables.load(), self.shared.erased_of(request.holder));
-            let preparer = Preparer { lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id };
+            let preparer = Preparer { lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id, shared: &self.shared };
             match preparer.prepare(request) {
                 Ok(prepared) => Ok(Ok(Ok(prepared))),
                 Err(Unprepared::Refused(error)) => Ok(Err(error)),

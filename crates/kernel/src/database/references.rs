@@ -119,8 +119,8 @@ impl<'a> References<'_, 'a> {
     /// What a conditional reference matches: in the database, or among what this transaction writes.
     fn resolve(&mut self, criteria: &Criteria, arena: &'a Bump) -> Result<Match<'a>, Unprepared> {
         let stored = self.preparer.matches(self.request.holder, criteria)?;
-        let mut ids: Vec<String> = stored.into_iter().map(|(id, _)| id).collect();
-        self.matched.push(Matched { criteria: criteria.clone(), ids: ids.clone() });
+        self.matched.push(stored.of(criteria));
+        let mut ids: Vec<String> = stored.found.into_iter().map(|(id, _)| id).collect();
         for plan in self.planned.iter().filter(|p| p.resource_type == criteria.resource_type) {
             let matches = matches!(plan.action, Action::Put(r) if criteria.matches(&r));
             if matches && !ids.contains(&plan.id) {

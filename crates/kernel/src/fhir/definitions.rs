@@ -59,6 +59,8 @@ pub struct Element {
     pub choice: bool,
     /// Whether it may change the meaning of what it stands in.
     pub modifier: bool,
+    /// Whether it is part of a summary (`_summary=true`).
+    pub summary: bool,
     /// Property names and types: one, or those of the choice.
     pub variants: Vec<Variant>,
 }

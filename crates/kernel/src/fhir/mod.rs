@@ -8,6 +8,7 @@ pub mod json;
 mod path;
 pub mod primitive;
 pub mod reference;
+pub mod subset;
 pub mod validate;
 
 #[cfg(test)]

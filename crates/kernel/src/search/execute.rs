@@ -20,6 +20,7 @@ use crate::ids::{Commit, HolderId, ResourceOrdinal};
 use crate::live::{Damaged, Part, Snapshot, TableSnapshot};
 use resolve::Begins;
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 /// Why a search has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,9 @@ pub enum SearchError {
     /// The resource after which the page begins is not there any more.
     #[error("the page cannot be found: the resource before it was erased; search again from the first page")]
     NoPage,
+    /// It has run beyond the time that it was given.
+    #[error("the search takes too long; ask for less at once, such as a smaller span of time, fewer types, or no `_total`")]
+    TooLong,
 }
 
 /// What a search runs on.
@@ -55,6 +59,8 @@ pub struct Reader<'r> {
     pub commit_at: &'r dyn Fn(i64) -> Result<Commit, SearchError>,
     /// Whether a Patient of the holder was erased; `None` while nobody's records are being erased.
     pub erased: Option<&'r dyn Fn(&str) -> bool>,
+    /// When it is to end at the latest; `None`: it takes its time.
+    pub until: Option<Instant>,
 }
 
 /// A row that meets the look-ups. Whether it is a match may still have to be asked.
@@ -70,6 +76,9 @@ struct Plan {
     probes: Vec<(usize, Probe)>,
     begins: Vec<Begins>,
 }
+
+/// After so many rows it is looked whether the time is over.
+const ROWS_AT_ONCE: usize = 1_024;
 
 /// Beyond so many candidates of a part, a further look-up is cheaper than looking at each.
 const MANY: usize = 256;
@@ -140,6 +149,13 @@ impl Reader<'_> {
         page::run(self, table, &plan, search, after, count)
     }
 
+    /// # Errors
+    /// The time is over.
+    fn check_time(&self) -> Result<(), SearchError> {
+        let over = self.until.is_some_and(|until| Instant::now() > until);
+        if over { Err(SearchError::TooLong) } else { Ok(()) }
+    }
+
     fn table_of(&self, resource_type: &str) -> Option<&TableSnapshot> {
         self.snapshot.hidden_table(&(self.table)(resource_type))
     }
@@ -155,6 +171,7 @@ impl Reader<'_> {
         let Some(table) = self.table_of(resource_type) else { return Ok(()) };
         let plan = Plan::new(self.resolve(resource_type, criteria, depth)?);
         for part in table.parts() {
+            self.check_time()?;
             let (rows, open) = plan.candidates(self, &part)?;
             let packed = PackedRows::of(&part)?;
             let mut stopped = false;
@@ -185,6 +202,9 @@ impl Reader<'_> {
         let heads = part.heads()?;
         let about = parameters::of_type(resource_type).map_or(0, parameters::TypeParameters::about);
         for (at, row) in rows.iter().enumerate() {
+            if at % ROWS_AT_ONCE == 0 {
+                self.check_time()?;
+            }
             let row = *row as usize;
             let Some((resource, begin)) = heads.of(row).filter(|_| heads.stands(row, self.holder)) else { continue };
             if !plan.begins.iter().all(|begins| begins.hold(begin)) {

@@ -4,6 +4,7 @@ use super::*;
 use crate::fhir::criteria::Identifier;
 use crate::fhir::json::parse;
 use crate::fhir::testdata;
+use crate::search::conditions::Conditions;
 use bumpalo::Bump;
 
 const PATIENT: &str = r#""resource":{"resourceType":"Patient","id":"p"}"#;
@@ -51,7 +52,7 @@ fn errors(json: &str) -> Vec<Issue> {
 
 fn identified(resource_type: &str, system: &str, value: &str) -> Criteria {
     let identifiers = vec![Identifier { system: Some(system.to_owned()), value: value.to_owned() }];
-    Criteria { resource_type: resource_type.to_owned(), id: None, identifiers }
+    Criteria { resource_type: resource_type.to_owned(), id: None, identifiers, others: Conditions::default() }
 }
 
 #[test]

@@ -54,7 +54,8 @@ fn drafts(table: &'static str) -> Vec<Draft> {
     drafts
 }
 
-fn element(name: &'static str, min: &str, max: &str, types: &'static str, modifier: &str) -> Element {
+fn element(name: &'static str, min: &str, max: &str, types: &'static str, flags: &str) -> Element {
+    let is = |flag: &str| flags.split(' ').any(|f| f == flag);
     let base = name.strip_suffix("[x]");
     let variants = types.split(' ').map(|of| (base.map_or(name, |base| variant_name(base, of)), of)).collect();
     Element {
@@ -62,7 +63,8 @@ fn element(name: &'static str, min: &str, max: &str, types: &'static str, modifi
         required: min != "0",
         repeats: max != "1",
         choice: base.is_some(),
-        modifier: modifier == "modifier",
+        modifier: is("modifier"),
+        summary: is("summary"),
         variants,
     }
 }

@@ -126,6 +126,7 @@ fn of_part(
     top: &mut Top<'_>,
     mut found: Option<u64>,
 ) -> Result<Option<u64>, SearchError> {
+    reader.check_time()?; // also where no row is looked at: candidates may need an index that is not there yet
     let (mut rows, open) = plan.candidates(reader, part)?;
     if rows.is_empty() {
         return Ok(found);

@@ -4,6 +4,7 @@
 
 mod convert;
 pub mod packed;
+mod references;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,8 @@ use bumpalo::Bump;
 use packed::{Packer, Tuple};
 use sha2::{Digest, Sha256};
 use std::ops::ControlFlow;
+
+pub(super) use references::references_of;
 
 /// The version of how values are made of resources and packed. A change that gives other values for the same resource raises it,
 /// and every stored table of them is then built anew.

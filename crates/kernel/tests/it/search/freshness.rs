@@ -112,6 +112,6 @@ fn hl7s_examples_are_found_by_every_value_at_once() {
     for path in paths {
         asked += written_and_found(&database, holder, &std::fs::read(&path).unwrap(), &path.display().to_string());
     }
-    assert!(asked > 3_000, "only {asked} values were searched");
+    assert!(asked > 2_500, "only {asked} values were searched");
     database.close();
 }

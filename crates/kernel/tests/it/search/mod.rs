@@ -91,7 +91,7 @@ fn check(steps: &[Step], searches: &[(&'static str, Vec<story::Ask>, Option<stor
         }
         // At the acknowledgement: the first search after it.
         let (resource_type, asks, sort) = &searches[at % searches.len()];
-        let (ids, total) = pages(&database, holder, &as_search(*resource_type, asks, *sort), commit, 100);
+        let (ids, total) = pages(&database, holder, &as_search(resource_type, asks, *sort), commit, 100);
         let wanted = expected(&current, resource_type, asks, *sort);
         prop_assert_eq!((ids, total), (wanted.clone(), wanted.len() as u64), "after step {}: {} {:?}", at, resource_type, asks);
         states.insert(commit, current.clone());
@@ -104,7 +104,7 @@ fn check(steps: &[Step], searches: &[(&'static str, Vec<story::Ask>, Option<stor
     for (commit, state) in &states {
         for (resource_type, asks, sort) in searches {
             let wanted = expected(state, resource_type, asks, *sort);
-            let search = as_search(*resource_type, asks, *sort);
+            let search = as_search(resource_type, asks, *sort);
             let (ids, total) = pages(&database, holder, &search, *commit, 2);
             prop_assert_eq!((&ids, total), (&wanted, wanted.len() as u64), "at {}: {} {:?} {:?}", commit, resource_type, asks, sort);
             let search = Search { total: Total::None, ..search };
