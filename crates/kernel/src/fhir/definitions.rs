@@ -2,7 +2,7 @@
 // The table `data/fhir-r4.tsv` is made from HL7's CC0 files by `examples/reduce_definitions.rs`.
 
 use super::primitive::Primitive;
-use std::collections::HashMap;
+use crate::hash::HashMap;
 use std::sync::LazyLock;
 
 mod load;

@@ -108,10 +108,19 @@ impl Path {
         Self { expression, root: name.filter(|_| !rest.contains("exists()")) }
     }
 
-    /// Whether it can yield something on a resource.
-    pub(super) fn may_yield(&self, resource: Value<'_>) -> bool {
-        self.root.is_none_or(|root| resource.members().iter().any(|(name, _)| name.starts_with(root)))
+    /// Whether it can yield something on a resource, whose initials these are.
+    pub(super) fn may_yield(&self, resource: Value<'_>, initials: u32) -> bool {
+        self.root.is_none_or(|root| initials & initial(root) != 0 && resource.members().iter().any(|(name, _)| name.starts_with(root)))
     }
+}
+
+/// The first letters of a resource's members, a bit each: most absent elements are told by them.
+pub(super) fn initials(resource: Value<'_>) -> u32 {
+    resource.members().iter().fold(0, |initials, (name, _)| initials | initial(name))
+}
+
+fn initial(name: &str) -> u32 {
+    name.bytes().next().map_or(0, |letter| 1 << (letter & 31))
 }
 
 /// A component of a composite.

@@ -115,6 +115,22 @@ async fn records_of_others_are_not_there() {
     assert!(other.ids("/fhir/Observation?subject.gender=female").await.is_empty(), "a chain leads over one's own records");
     let along = searchset(other.get("/fhir/Observation?_include=Observation:subject").await);
     assert_eq!((names(&along, "match").len(), names(&along, "include").len()), (1, 0));
+    // The other one's Patient has the id that this one's Observation refers to, and the other way round.
+    other
+        .put(
+            "/fhir/Patient/p002",
+            &json!({"resourceType": "Patient", "id": "p002", "link": [{"other": {"reference": "Patient/p001"}, "type": "seealso"}]}),
+        )
+        .await
+        .expect(201);
+    let mut referring = observation("p002");
+    referring["id"] = json!("of-p002");
+    mine.put("/fhir/Observation/of-p002", &referring).await.expect(201);
+    let referring = searchset(other.get("/fhir/Patient?_revinclude=Observation:subject&_include=Patient:link").await);
+    assert_eq!((names(&referring, "match"), names(&referring, "include").len()), (vec!["Patient/p002".to_owned()], 0));
+    assert!(other.ids("/fhir/Patient?_has:Observation:patient:_id=of-p002").await.is_empty());
+    assert!(other.ids("/fhir/Patient?link.gender=female").await.is_empty());
+    other.send("DELETE", "/fhir/Patient/p002", &[], "").await.expect(204);
     assert_eq!(searchset(other.get("/fhir/Patient?_summary=count").await)["total"], 0);
     assert_eq!(mine.ids("/fhir/Observation?subject.gender=female").await, ["o"]);
     let authority = Hospital { server: &server, token: server.token(Role::Authority, "authority", None) };

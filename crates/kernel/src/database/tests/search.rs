@@ -4,6 +4,7 @@ use super::*;
 use crate::search::execute::{Found, SearchError};
 use crate::search::parameters::parameter;
 use crate::search::query::{Criterion, Operand, Reference, Search, Sort, System, Test, Token, Total};
+use std::time::Instant;
 
 fn token(resource_type: &'static str, code: &str, wanted: &str) -> Criterion {
     let operand = Operand::Token(Token { system: System::Any, code: Some(wanted.to_owned()) });
@@ -114,5 +115,24 @@ fn who_is_erased_is_not_found_at_any_commit() {
         assert_eq!((ids(&all), all.total), (vec!["o2"], Some(1)));
         let search = Search { total: Total::Accurate, ..Search::all("Patient") };
         assert_eq!(bench.database.search(bench.hospital, &search, Page { at, ..page(9) }).unwrap().total, Some(0));
+    }
+}
+
+#[test]
+fn a_search_ends_when_its_time_is_over() {
+    let bench = bench();
+    bench.put(&patient("p", "female")).unwrap();
+    bench.put(&observation("o", "p", "a", 1)).unwrap();
+    let snapshot = bench.database.snapshot();
+    let searched = |search: &Search, until| bench.database.search_in(&snapshot, bench.hospital, search, page(9), Some(until));
+    let (now, later) = (Instant::now(), Instant::now() + std::time::Duration::from_secs(3_600));
+    let chain = Criterion::Has {
+        resource_type: "Observation",
+        reference: parameter("Observation", "patient").unwrap(),
+        criterion: Box::new(token("Observation", "code", "a")),
+    };
+    for search in [observations(vec![token("Observation", "code", "a")]), Search { criteria: vec![chain], ..Search::all("Patient") }] {
+        assert!(matches!(searched(&search, now), Err(SearchError::TooLong)), "{search:?}");
+        assert!(searched(&search, later).is_ok());
     }
 }

@@ -120,8 +120,9 @@ pub fn values_of<'p>(parameters: &TypeParameters, resource: Json<'_>, about: imp
     let focus = Focus::resource(resource, &arena);
     let mut packer = Packer::default();
     // `_lastUpdated` is the commit's time: what was sent, or stands in the stored JSON, is not looked at.
+    let initials = parameters::initials(resource);
     for parameter in parameters.all().iter().filter(|parameter| parameter.code != LAST_UPDATED) {
-        for path in parameter.paths.iter().filter(|path| path.may_yield(resource)) {
+        for path in parameter.paths.iter().filter(|path| path.may_yield(resource, initials)) {
             let evaluated = path.expression.each(&focus, &mut |item| {
                 convert::parameter(parameter, item, &focus, &mut packer);
                 ControlFlow::Continue(())

@@ -48,13 +48,18 @@ fn numbered(texts: impl Iterator<Item = &'static str>) -> (Vec<&'static str>, Ha
 }
 
 /// Packs the values of one resource, parameter by parameter in the order of their numbers.
-#[derive(Default)]
 pub struct Packer {
     /// For each parameter with values: its number, and where they are in `body`.
     directory: Vec<(usize, usize, usize)>,
     body: String,
     /// Where the values of the present parameter begin.
     from: usize,
+}
+
+impl Default for Packer {
+    fn default() -> Self {
+        Self { directory: Vec::with_capacity(32), body: String::with_capacity(512), from: 0 } // most resources fit
+    }
 }
 
 impl Packer {

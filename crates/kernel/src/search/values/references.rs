@@ -4,7 +4,7 @@ use super::packed::{Packed, Packer};
 use super::{Value, convert};
 use crate::fhir::json::Value as Json;
 use crate::fhirpath::Focus;
-use crate::search::parameters::Parameter;
+use crate::search::parameters::{Parameter, initials};
 use bumpalo::Bump;
 use std::ops::ControlFlow;
 
@@ -12,10 +12,10 @@ use std::ops::ControlFlow;
 pub(in crate::search) fn references_of(parameters: &[&Parameter], resource: Json<'_>) -> Vec<(String, String)> {
     let arena = Bump::new();
     let focus = Focus::resource(resource, &arena);
-    let mut found = Vec::new();
+    let (initials, mut found) = (initials(resource), Vec::new());
     for parameter in parameters {
         let mut packer = Packer::default();
-        for path in parameter.paths.iter().filter(|path| path.may_yield(resource)) {
+        for path in parameter.paths.iter().filter(|path| path.may_yield(resource, initials)) {
             // Where it fails there are no values, as in `values_of`.
             let _: Result<_, _> = path.expression.each(&focus, &mut |item| {
                 convert::parameter(parameter, item, &focus, &mut packer);
