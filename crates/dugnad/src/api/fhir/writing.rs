@@ -76,6 +76,11 @@ pub async fn create(
     headers::require_json_accepted(&headers, query.as_deref())?;
     headers::require_json_body(&headers)?;
     let resource_type = interaction::known_type(&kind)?;
+    if !interaction::criteria(query.as_deref().unwrap_or_default()).is_empty() {
+        // Passed over, they would make a second resource where there is one.
+        let what = "a create takes no criteria in its address; those of a conditional create come in the header If-None-Exist";
+        return Err(ApiError::bad_request(IssueType::Invalid, what));
+    }
     let if_none_exist = headers::if_none_exist(&headers)?;
     let summary = format!("POST /fhir/{resource_type}{}", if if_none_exist.is_some() { " (conditional)" } else { "" });
     let make = move |body| Interaction::Create { resource_type, body, if_none_exist };

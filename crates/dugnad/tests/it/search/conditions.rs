@@ -51,6 +51,8 @@ async fn what_is_no_condition_is_refused_and_changes_nothing() {
         assert_eq!(refused["resourceType"], "OperationOutcome", "{criteria}");
         hospital.put(&format!("/fhir/Patient?{criteria}"), &patient("Moe", "male")).await.expect(400);
     }
+    // Some clients send the criteria of a conditional create in the address: passed over, they made a second resource.
+    hospital.post("/fhir/Patient?family=Moe", &[], &patient("Moe", "female")).await.expect(400);
     let left = searchset(hospital.get("/fhir/Patient?gender=female").await);
     assert_eq!(names(&left, "match").len(), 1);
 }

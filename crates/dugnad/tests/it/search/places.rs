@@ -66,6 +66,10 @@ async fn forms_systems_and_compartments() {
     }
     assert!(left.is_empty(), "{left:?}");
 
+    // Some clients write the base with a slash at its end.
+    hospital.post("/fhir/", &[], &bundle("transaction")).await.expect(200);
+    assert_eq!(names(&searchset(hospital.get("/fhir/?_type=Patient").await), "match"), ["Patient/p"]);
+
     let own = searchset(hospital.get("/fhir/Patient/p/Observation").await);
     assert_eq!(names(&own, "match").len(), 2, "as subject and as performer");
     assert_eq!(hospital.ids("/fhir/Patient/p/Observation?status=final&subject=Patient/p").await, ["o"]);
