@@ -107,8 +107,8 @@ impl<'a> References<'_, 'a> {
             let what = format!("{what}; {remedy}, or ask for `handling=lenient` to keep it as a logical reference");
             return Err(refused(412, here(Issue::error(code, place, what))));
         }
-        let what = format!("{what} and is kept as a logical reference (Reference.identifier)");
-        warnings.push(here(Issue::warning(code, place, what)));
+        let kept = if criteria.identifiers.is_empty() { "it is" } else { "a logical reference (Reference.identifier)" };
+        warnings.push(here(Issue::warning(code, place, format!("{what} and is kept as {kept}"))));
         Ok(criteria.identifiers.first().map_or(Rewrite::Keep, |i| Rewrite::Logical {
             resource_type: Some(&*arena.alloc_str(resource_type)),
             system: i.system.as_deref().filter(|s| !s.is_empty()).map(|s| &*arena.alloc_str(s)),
