@@ -121,6 +121,18 @@ pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 128;
 /// How many entries one answer of `GET /audit/log` holds at most.
 pub const MAX_LOG_ENTRIES: usize = 1_000;
 
+/// How many accesses one answer to "who read my data?" holds at most; each is two look-ups in the log, and a proof if asked for.
+pub const MAX_ACCESSES: usize = 100;
+
+/// How many entries one search of AuditEvents looks at; the answer's link goes on from there.
+pub const MAX_EVENTS_LOOKED_AT: u64 = 10_000;
+
+/// The largest body of `POST /audit/checkpoint`, in bytes: a checkpoint with some signatures.
+pub const MAX_CHECKPOINT_BYTES: usize = 16 << 10;
+
+/// How often the server looks what other processes have left for the audit log.
+pub const RECORD_OTHERS_EVERY: Duration = Duration::from_secs(2);
+
 // ---- Command line ----
 
 /// How many resources of an NDJSON file go into one transaction: an fsync for each line would be the whole cost.
@@ -194,6 +206,10 @@ pub const MAX_ERASURE_BODY_BYTES: usize = 8 << 10;
 
 /// The largest body of `POST /permits/{id}/unblindings`, in bytes: three names and a reason.
 pub const MAX_UNBLINDING_BODY_BYTES: usize = 8 << 10;
+
+/// How many counters of live populations are kept: those of some dozen permits. Others are made anew at each question, which reads
+/// their tables once.
+pub const MAX_COUNTERS: usize = 256;
 
 /// The longest `backup.json`, in bytes. A full tile of the audit log stands for 256 entries: this has room for some hundred
 /// million.

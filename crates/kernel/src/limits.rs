@@ -81,6 +81,36 @@ pub const MAX_AUDIT_GROUP: usize = 1_024;
 /// How many bytes one fsync of the audit log takes at most (plus the entry that reaches it), for the same reason.
 pub const MAX_AUDIT_GROUP_BYTES: usize = 4 << 20;
 
+/// How long an intent that nobody waits for stays written and unsynced, in milliseconds: most small answers are there by then, and
+/// their completion is synced with it.
+pub const AUDIT_INTENT_SYNC_MS: u64 = 2;
+
+/// After how many entries the audit log notes where opening can begin to read: reading so many takes about 0.1 s.
+pub const AUDIT_RESUME_ENTRIES: u64 = 1 << 16;
+
+/// How many persons a completion names itself, at 11 bytes each; more are an entry of their own.
+pub const MAX_AUDIT_NAMED: u64 = 64;
+
+/// How many persons an entry names at most: 64 bits each in base64, in an entry of at most [`MAX_AUDIT_ENTRY_BYTES`].
+pub const MAX_AUDIT_NAMES: u64 = 90_000;
+
+/// How many bytes of masked bits an entry holds, for the same reason: 4 million Patients.
+pub const AUDIT_BITS_BYTES: usize = 512 << 10;
+
+/// How many sets of persons are remembered, so that the next one is recorded as a difference: the questions that a few
+/// dashboards ask again and again. A million Patients take 125 kB each at most.
+pub const AUDIT_RECENT_SETS: usize = 16;
+
+/// How many keys of Patients are made together, so that they cost one fsync.
+pub const AUDIT_KEYS_AT_ONCE: usize = 4_096;
+
+/// How many bytes of the log the index of persons reads in one go while the server starts; then it rests for four times as long as
+/// that took, unless somebody asks.
+pub const AUDIT_INDEX_STEP_BYTES: u64 = 1 << 20;
+
+/// How many cosignatures a checkpoint carries at most, one for each witness.
+pub const MAX_AUDIT_WITNESSES: usize = 16;
+
 /// How many problems an offline check of the audit log names before it stops.
 pub const MAX_AUDIT_PROBLEMS: usize = 50;
 

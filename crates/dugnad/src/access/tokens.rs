@@ -3,6 +3,7 @@
 use super::{AccessError, Principal, Role, private_file};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dugnad_kernel::audit::{Act, Entry};
 use dugnad_kernel::clock::{Clock, SystemClock};
 use jiff::tz::TimeZone;
 use rand::{Rng as _, rngs::StdRng};
@@ -34,6 +35,8 @@ const SCHEMA: &str = "
         revoked_us INTEGER
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS token_user ON token (user);
+    CREATE TABLE IF NOT EXISTS subject (user TEXT PRIMARY KEY NOT NULL, holder TEXT NOT NULL, patient TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS unrecorded (id INTEGER PRIMARY KEY, entry TEXT NOT NULL) STRICT;
 ";
 
 /// The tokens of a database: `access.sqlite` in its folder. Only their SHA-256 is kept: a token has 256 random bits, so that its
@@ -96,11 +99,59 @@ impl Tokens {
         let mut secret = [0u8; 32];
         rand::make_rng::<StdRng>().fill_bytes(&mut secret);
         let token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret));
-        self.store().execute(
+        let store = self.store();
+        let transaction = store.unchecked_transaction()?;
+        transaction.execute(
             "INSERT INTO token (sha256, user, role, holder, issued_us, expires_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![hash(&token), request.user, request.role.name(), request.holder, now.as_microsecond(), expires.as_microsecond()],
         )?;
+        let holder = request.holder.as_ref().map_or(String::new(), |holder| format!(" of {holder}"));
+        spool(&transaction, &self.done(format!("issue of a token to {} as {}{holder}", request.user, request.role.name())))?;
+        transaction.commit()?;
         Ok(token)
+    }
+
+    /// Says which Patient the user of role `patient` is: what they may read about themselves.
+    pub fn bind(&self, user: &str, holder: &str, patient: &str) -> Result<(), AccessError> {
+        self.store()
+            .execute("INSERT OR REPLACE INTO subject (user, holder, patient) VALUES (?1, ?2, ?3)", params![user, holder, patient])?;
+        Ok(())
+    }
+
+    /// The Patient that a user is: holder and logical id.
+    pub fn subject(&self, user: &str) -> Result<Option<(String, String)>, AccessError> {
+        let store = self.store();
+        let mut lookup = store.prepare_cached("SELECT holder, patient FROM subject WHERE user = ?1")?;
+        Ok(lookup.query_row([user], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    }
+
+    /// Remembers what another process than the server has done, for the server to put on the audit log, which it alone writes.
+    pub fn leave_record(&self, request: String) -> Result<(), AccessError> {
+        spool(&self.store(), &self.done(request))
+    }
+
+    /// What the audit log does not have yet, in its order; with a number for [`Tokens::recorded`].
+    pub fn unrecorded(&self) -> Result<Vec<(i64, Entry)>, AccessError> {
+        let store = self.store();
+        let mut all = store.prepare_cached("SELECT id, entry FROM unrecorded ORDER BY id LIMIT 1000")?;
+        let rows = all.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?.collect::<Result<Vec<_>, _>>()?;
+        let entry = |(id, json): (i64, String)| match serde_json::from_str(&json) {
+            Ok(entry) => Ok((id, entry)),
+            Err(error) => Err(AccessError::Store(format!("what is to be recorded cannot be read: {error}"))),
+        };
+        rows.into_iter().map(entry).collect()
+    }
+
+    /// The audit log has it, durably.
+    pub fn recorded(&self, number: i64) -> Result<(), AccessError> {
+        self.store().execute("DELETE FROM unrecorded WHERE id = ?1", [number])?;
+        Ok(())
+    }
+
+    /// What the operator of this machine did.
+    fn done(&self, request: String) -> Entry {
+        let (interface, outcome) = (Some("cli".to_owned()), Some("ok".to_owned()));
+        Entry { interface, request: Some(request), outcome, ..Entry::new(self.clock.now(), Act::Administration, "operator", "centre") }
     }
 
     /// Who a token belongs to; `None` if it is unknown, expired or revoked. (`inside_spe` is false; the session decides.)
@@ -123,15 +174,24 @@ impl Tokens {
     /// Revokes all tokens of a user; how many valid ones there were. Durable, and seen by every process, when this returns.
     pub fn revoke(&self, user: &str) -> Result<u64, AccessError> {
         let now = self.clock.now().as_microsecond();
-        let revoked = self
-            .store()
+        let store = self.store();
+        let transaction = store.unchecked_transaction()?;
+        let revoked = transaction
             .execute("UPDATE token SET revoked_us = ?1 WHERE user = ?2 AND revoked_us IS NULL AND expires_us > ?1", params![now, user])?;
+        spool(&transaction, &self.done(format!("revocation of {revoked} token(s) of {user}")))?;
+        transaction.commit()?;
         Ok(revoked as u64)
     }
 
     fn store(&self) -> MutexGuard<'_, Connection> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn spool(store: &Connection, entry: &Entry) -> Result<(), AccessError> {
+    let json = serde_json::to_string(entry).map_err(|error| AccessError::Store(error.to_string()))?;
+    store.execute("INSERT INTO unrecorded (entry) VALUES (?1)", [json])?;
+    Ok(())
 }
 
 fn hash(token: &str) -> [u8; 32] {
@@ -150,8 +210,7 @@ fn check(request: &TokenRequest) -> Result<(), AccessError> {
     }
     match (request.role, &request.holder) {
         (Role::Hospital, None) => Err(AccessError::Request("a hospital's token names the holder that it writes for".to_owned())),
-        // A patient's token names the holder, and as its user the logical id of its Patient there.
-        (Role::Hospital | Role::Patient, Some(_)) | (_, None) => Ok(()),
-        (_, Some(_)) => Err(AccessError::Request("only a hospital's and a patient's token name a holder".to_owned())),
+        (Role::Hospital, Some(_)) | (_, None) => Ok(()),
+        (_, Some(_)) => Err(AccessError::Request("only a hospital's token names a holder".to_owned())),
     }
 }

@@ -1,7 +1,7 @@
 //! `/applications`: from an application to a permit.
 
 use super::auth::Caller;
-use super::desk::{APPLICATION, Deed, PERMIT, Refused, done, json_body};
+use super::desk::{APPLICATION, Deed, Form, Nothing, PERMIT, Refused, Sent, done, to_json};
 use super::headers::accepted_format;
 use super::routes::{Caller as May, Doc, Routes};
 use super::work::Access;
@@ -9,7 +9,6 @@ use super::{ApiError, App, sql};
 use crate::access::Principal;
 use crate::query::Question;
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
@@ -95,19 +94,34 @@ pub fn add(routes: Routes) -> Routes {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Completeness {
     #[serde(default)]
     missing: Vec<Missing>,
+}
+
+impl Form for Completeness {
+    const FORM: &'static str = "{\"missing\"?: [{\"field\", \"what\"}]}";
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Reasons {
     reasons: String,
+}
+
+impl Form for Reasons {
+    const FORM: &'static str = "{\"reasons\"}";
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Assessment {
+    grant: bool,
+    reasons: String,
+}
+
+impl Form for Assessment {
+    const FORM: &'static str = "{\"grant\": true|false, \"reasons\"}";
 }
 
 #[derive(Deserialize)]
@@ -118,10 +132,18 @@ struct Verdict {
     permit: Option<String>,
 }
 
+impl Form for Verdict {
+    const FORM: &'static str = "{\"grant\": true|false, \"reasons\", \"permit\"?: ID}";
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Feasible {
     sql: String,
+}
+
+impl Form for Feasible {
+    const FORM: &'static str = "{\"sql\": TEXT}";
 }
 
 /// An application with what can be done to it now.
@@ -162,10 +184,11 @@ fn find(app: &App, id: &str, actor: &Actor) -> Result<(Application, Organisation
     Ok((application, organisation.ok_or_else(|| ApiError::internal("an application's organisation is gone"))?))
 }
 
-const CONTENT: &str = "what is asked for, as docs/permits.md describes it";
+impl Form for Content {
+    const FORM: &'static str = "what is asked for, as docs/permits.md describes it";
+}
 
-async fn open(State(app): State<App>, Caller(who): Caller, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let content: Content = json_body(&app, &headers, body, CONTENT).await?;
+async fn open(State(app): State<App>, Sent { who, id: (), body: content }: Sent<Content, ()>) -> Result<Response, ApiError> {
     let place = app.enter_writes().await?;
     app.on_thread(place, move |app| {
         let deed = Deed { who, interface: "applications", request: "POST /applications".to_owned() };
@@ -180,14 +203,7 @@ async fn open(State(app): State<App>, Caller(who): Caller, headers: HeaderMap, b
     .await
 }
 
-async fn edit(
-    State(app): State<App>,
-    Caller(who): Caller,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ApiError> {
-    let content: Content = json_body(&app, &headers, body, CONTENT).await?;
+async fn edit(State(app): State<App>, Sent { who, id, body: content }: Sent<Content>) -> Result<Response, ApiError> {
     let place = app.enter_writes().await?;
     app.on_thread(place, move |app| {
         let deed = Deed { who, interface: "applications", request: format!("PUT /applications/{id}") };
@@ -246,8 +262,7 @@ fn grant(
     }
     let now = app.now();
     let permit = application.permit(organisation, id, actor, reasons, now).map_err(|e| ProcedureError::State(e.to_string()))?;
-    let permit_json = serde_json::to_string(permit.document()).map_err(|e| ApiError::internal(&e.to_string()))?;
-    let json = application.to_json()?;
+    let (json, permit_json) = (application.to_json()?, to_json(permit.document())?);
     let commit = app.put_recorded(deed, &[(APPLICATION, application.id(), &json), (PERMIT, id, &permit_json)], |e| {
         e.permit = Some(id.to_owned());
         e.purpose = Some(permit.document().purpose.clone());
@@ -256,36 +271,18 @@ fn grant(
     Ok(done(commit, shown(application, organisation, now)))
 }
 
-async fn submit(
-    State(app): State<App>,
-    Caller(who): Caller,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ApiError> {
-    let Nothing {} = json_body(&app, &headers, body, "empty").await?;
+async fn submit(State(app): State<App>, Sent { who, id, body: Nothing {} }: Sent<Nothing>) -> Result<Response, ApiError> {
     step(app, who, id, "submit", |_, _| What::Submit).await
 }
 
-async fn withdraw(
-    State(app): State<App>,
-    Caller(who): Caller,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ApiError> {
-    let Nothing {} = json_body(&app, &headers, body, "empty").await?;
+async fn withdraw(State(app): State<App>, Sent { who, id, body: Nothing {} }: Sent<Nothing>) -> Result<Response, ApiError> {
     step(app, who, id, "withdraw", |_, _| What::Withdraw).await
 }
 
 async fn complete(
     State(app): State<App>,
-    Caller(who): Caller,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    Sent { who, id, body: Completeness { missing } }: Sent<Completeness>,
 ) -> Result<Response, ApiError> {
-    let Completeness { missing } = json_body(&app, &headers, body, "{\"missing\"?: [{\"field\", \"what\"}]}").await?;
     step(app, who, id, "complete", move |application, organisation| {
         let mut all = application.missing(organisation);
         all.extend(missing);
@@ -294,37 +291,21 @@ async fn complete(
     .await
 }
 
-async fn prolong(
-    State(app): State<App>,
-    Caller(who): Caller,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ApiError> {
-    let Reasons { reasons } = json_body(&app, &headers, body, "{\"reasons\"}").await?;
+async fn prolong(State(app): State<App>, Sent { who, id, body: Reasons { reasons } }: Sent<Reasons>) -> Result<Response, ApiError> {
     step(app, who, id, "prolong", move |_, _| What::Prolong { reasons }).await
 }
 
 async fn assess(
     State(app): State<App>,
-    Caller(who): Caller,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    Sent { who, id, body: Assessment { grant, reasons } }: Sent<Assessment>,
 ) -> Result<Response, ApiError> {
-    let Verdict { grant, reasons, .. } = json_body(&app, &headers, body, "{\"grant\": true|false, \"reasons\"}").await?;
     step(app, who, id, "assess", move |_, _| What::Assess { grant, reasons }).await
 }
 
 async fn decide(
     State(app): State<App>,
-    Caller(who): Caller,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    Sent { who, id, body: Verdict { grant, reasons, permit } }: Sent<Verdict>,
 ) -> Result<Response, ApiError> {
-    let Verdict { grant, reasons, permit } =
-        json_body(&app, &headers, body, "{\"grant\": true|false, \"reasons\", \"permit\"?: ID}").await?;
     step(app, who, id, "decide", move |application, _| match grant {
         true => What::Grant { permit: permit.unwrap_or_else(|| application.id().to_owned()), reasons },
         false => What::Refuse { reasons },
@@ -369,12 +350,9 @@ async fn get(State(app): State<App>, Caller(who): Caller, Path(id): Path<String>
 /// The cells are spent, durably, before the first is shown.
 async fn feasibility(
     State(app): State<App>,
-    Caller(who): Caller,
-    Path(id): Path<String>,
     headers: HeaderMap,
-    body: Body,
-) -> Result<axum::http::Response<Body>, ApiError> {
-    let Feasible { sql } = json_body(&app, &headers, body, "{\"sql\": TEXT}").await?;
+    Sent { who, id, body: Feasible { sql } }: Sent<Feasible>,
+) -> Result<Response, ApiError> {
     let format = accepted_format(&headers)?;
     let cells = app.query().feasibility_cells(&sql)?;
     let question =

@@ -4,13 +4,14 @@ use super::auth::Centre;
 use super::headers::parameter;
 use super::routes::{Caller, Doc, Parameter, Routes};
 use super::work::Access;
-use super::{ApiError, App};
-use crate::limits::MAX_LOG_ENTRIES;
+use super::{ApiError, App, body};
+use crate::limits::{MAX_CHECKPOINT_BYTES, MAX_LOG_ENTRIES};
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{Method, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::IntoResponse;
-use dugnad_kernel::audit::{Proof, Tile};
+use dugnad_kernel::audit::{CosignError, Proof, Tile};
 use dugnad_kernel::fhir::issue::IssueType;
 use serde_json::{Value, json};
 
@@ -51,13 +52,34 @@ pub fn add(routes: Routes) -> Routes {
         statuses: &[(200, "The entries, with their indices"), (403, "For the centre only")],
         ..Doc::new("Audit", "log", "Entries of the audit log")
     };
+    let cosigned = Doc {
+        description: "A C2SP signed note with cosignatures (tlog-cosignature, cosignature/v1) of the witnesses that this server knows. Whoever trusts a witness knows that nobody was shown another history.",
+        answer: &["text/plain"],
+        statuses: &[(200, "The checkpoint"), (404, "No witness has cosigned one yet")],
+        ..Doc::new("Audit", "cosigned", "The newest checkpoint that a witness has cosigned")
+    };
+    let cosign = Doc {
+        description: "The checkpoint as this server signed it, with the witness's signature line after the server's own. Cosignatures of witnesses that are not in the settings are passed over.",
+        body: Some("text/plain"),
+        answer: &["text/plain"],
+        statuses: &[
+            (200, "Taken: the checkpoint with all its cosignatures"),
+            (400, "Not a checkpoint of this log, or not cosigned by a witness that it knows"),
+            (409, "A newer checkpoint has been cosigned already, or this one has not been published"),
+        ],
+        ..Doc::new("Audit", "cosign", "Hand in a witness's cosignature on a checkpoint")
+    };
     routes
         .add(Method::GET, "/audit/checkpoint", checkpoint, newest_checkpoint)
+        .add(Method::POST, "/audit/checkpoint", cosign, take_cosignature)
+        .add(Method::GET, "/audit/checkpoint/cosigned", cosigned, newest_cosigned)
         .add(Method::GET, "/audit/tile/{*path}", tile, public_tile)
         .add(Method::GET, "/audit/key", key, public_key)
         .add(Method::GET, "/audit/proof/{index}", proof, prove)
         .add(Method::GET, "/audit/log", log, entries)
 }
+
+const NOTE: &str = "text/plain; charset=utf-8";
 
 async fn newest_checkpoint(State(app): State<App>) -> Result<impl IntoResponse, ApiError> {
     let checkpoint = app.audit().checkpoint();
@@ -76,7 +98,38 @@ async fn public_tile(State(app): State<App>, Path(path): Path<String>) -> Result
     let place = app.enter_reads().await?;
     let bytes = app.on_thread(place, move |app| Ok(app.audit().public_file(&path)?)).await?;
     let bytes = bytes.ok_or_else(no_such_tile)?;
-    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes))
+    // A tile never changes (C2SP tlog-tiles: caching headers should be long-lived).
+    let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")];
+    Ok((headers, bytes))
+}
+
+async fn newest_cosigned(State(app): State<App>) -> Result<impl IntoResponse, ApiError> {
+    let note = app.audit().cosigned().ok_or_else(|| ApiError::not_found("no witness has cosigned a checkpoint of this log yet"))?;
+    Ok(([(header::CONTENT_TYPE, NOTE)], note))
+}
+
+async fn take_cosignature(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<impl IntoResponse, ApiError> {
+    let (bytes, _held) = body::read(&app, &headers, body, MAX_CHECKPOINT_BYTES).await?.into_parts();
+    let note = String::from_utf8(bytes).map_err(|_| ApiError::bad_request(IssueType::Structure, "a checkpoint is UTF-8"))?;
+    let place = app.enter_writes().await?;
+    let note = app
+        .on_thread(place, move |app| {
+            app.audit().cosign(&note, &app.settings().witnesses)?;
+            Ok(app.audit().cosigned().unwrap_or_default())
+        })
+        .await?;
+    Ok(([(header::CONTENT_TYPE, NOTE)], note))
+}
+
+impl From<CosignError> for ApiError {
+    fn from(error: CosignError) -> Self {
+        let said = error.to_string();
+        match error {
+            CosignError::Note(_) | CosignError::Unknown => Self::bad_request(IssueType::Invalid, said),
+            CosignError::Size { .. } => Self::new(StatusCode::CONFLICT, IssueType::Conflict, said),
+            CosignError::Audit(error) => error.into(),
+        }
+    }
 }
 
 async fn public_key(State(app): State<App>) -> impl IntoResponse {

@@ -10,8 +10,10 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use dugnad_kernel::audit::{Act, Entry};
 use dugnad_kernel::fhir::issue::IssueType;
+use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Anybody with a valid token.
 #[derive(Clone, Debug)]
@@ -44,6 +46,7 @@ impl FromRequestParts<App> for Caller {
             Some(principal) => {
                 let inside_spe =
                     principal.inside_spe || parts.extensions.get::<Peer>().is_some_and(|peer| app.settings().is_inside_spe(peer.0.ip()));
+                app.logged_in(token.unwrap_or_default(), &principal).await?;
                 Ok(Caller(Principal { inside_spe, ..principal }))
             }
             None => {
@@ -133,6 +136,24 @@ impl StrangerBudget {
     }
 }
 
+/// The tokens that were used since the server was started, by their hashes: as many as were issued at most.
+#[derive(Debug, Default)]
+pub struct Logins(Mutex<HashSet<[u8; 32]>>);
+
+impl Logins {
+    fn set(&self) -> MutexGuard<'_, HashSet<[u8; 32]>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_known(&self, token: &str) -> bool {
+        self.set().contains(&<[u8; 32]>::from(Sha256::digest(token)))
+    }
+
+    fn remember(&self, token: &str) {
+        self.set().insert(Sha256::digest(token).into());
+    }
+}
+
 impl App {
     /// Records that `who` was refused and gives the error to answer with.
     pub async fn refuse(&self, who: &Principal, request: String, what: &str) -> ApiError {
@@ -144,6 +165,33 @@ impl App {
             Ok(_) => ApiError::forbidden(what),
             Err(error) => error,
         }
+    }
+
+    /// Puts the first use of a token since the start on the record, and before it what other processes have left to be recorded
+    /// (the issue of the token, most likely).
+    async fn logged_in(&self, token: &str, who: &Principal) -> Result<(), ApiError> {
+        if self.logins().is_known(token) {
+            return Ok(());
+        }
+        self.record_others().await?;
+        let entry = self.entry(Act::Login, who, |e| {
+            e.interface = Some("http".to_owned());
+            e.request = Some("first use of a token since the server was started".to_owned());
+        });
+        self.record(entry).await?;
+        self.logins().remember(token);
+        Ok(())
+    }
+
+    /// Puts on the record what other processes have left to be recorded: tokens that were issued and revoked, backups. A crash
+    /// in between records it twice.
+    pub async fn record_others(&self) -> Result<(), ApiError> {
+        let failed = |e: crate::access::AccessError| ApiError::internal(&e.to_string());
+        for (number, entry) in self.tokens().unrecorded().map_err(failed)? {
+            self.record(entry).await?;
+            self.tokens().recorded(number).map_err(failed)?;
+        }
+        Ok(())
     }
 
     async fn record_stranger(&self, request: String, had_token: bool) -> Result<(), ApiError> {

@@ -12,16 +12,24 @@ pub fn statement() -> &'static Value {
     STATEMENT.get_or_init(|| build(super::api_routes().all()))
 }
 
+const ON_TYPE: [&str; 9] = ["read", "vread", "update", "patch", "delete", "history-instance", "history-type", "create", "search-type"];
+
+/// What a route's path says of the resource type: its name, or `{type}` for all.
+fn resource_type(route: &Route) -> Option<&'static str> {
+    route.path.strip_prefix("/fhir/")?.split('/').next()
+}
+
 fn build(routes: &[Route]) -> Value {
-    let has = |code: &str| routes.iter().any(|r| r.doc.interactions.contains(&code));
-    let of = |codes: &[&'static str]| -> Vec<Value> { codes.iter().filter(|c| has(c)).map(|c| json!({"code": c})).collect() };
-    let on_type = of(&["read", "vread", "update", "patch", "delete", "history-instance", "history-type", "create", "search-type"]);
+    let any = |code: &str| routes.iter().any(|r| r.doc.interactions.contains(&code));
+    let has = |code: &str| routes.iter().any(|r| r.doc.interactions.contains(&code) && resource_type(r) == Some("{type}"));
     let referring = referring();
     let resources: Vec<Value> = resource_types()
         .map(|name| {
+            let own = |code: &str| routes.iter().any(|r| r.doc.interactions.contains(&code) && resource_type(r) == Some(name));
+            let interactions = ON_TYPE.iter().filter(|code| has(code) || own(code)).map(|code| json!({"code": code}));
             let mut resource = json!({
                 "type": name,
-                "interaction": on_type,
+                "interaction": interactions.collect::<Vec<_>>(),
                 "versioning": "versioned",
                 "readHistory": has("vread"),
                 "updateCreate": has("update"),
@@ -40,6 +48,7 @@ fn build(routes: &[Route]) -> Value {
     operations.sort_unstable();
     operations.dedup();
     let operations: Vec<Value> = operations.into_iter().map(|(name, definition)| json!({"name": name, "definition": definition})).collect();
+    let system = ["transaction", "batch", "search-system", "history-system"];
     json!({
         "resourceType": "CapabilityStatement",
         "status": "active",
@@ -58,7 +67,7 @@ fn build(routes: &[Route]) -> Value {
             },
             "resource": resources,
             "operation": operations,
-            "interaction": of(&["transaction", "batch", "search-system", "history-system"]),
+            "interaction": system.iter().filter(|code| any(code)).map(|code| json!({"code": code})).collect::<Vec<_>>(),
         }],
     })
 }
@@ -87,14 +96,13 @@ mod tests {
     #[test]
     fn it_promises_only_what_there_is() {
         let statement = statement();
-        let codes: Vec<&str> = statement["rest"][0]["resource"][0]["interaction"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|i| i["code"].as_str())
-            .collect();
-        assert_eq!(codes, ["read", "vread", "update", "delete", "history-instance", "create", "search-type"]);
-        assert_eq!(statement["rest"][0]["resource"].as_array().map(Vec::len), Some(resource_types().count()));
+        let resources = statement["rest"][0]["resource"].as_array().map_or(&[][..], Vec::as_slice);
+        assert_eq!(resources.len(), resource_types().count());
+        for resource in resources {
+            let codes: Vec<&str> = resource["interaction"].as_array().into_iter().flatten().filter_map(|i| i["code"].as_str()).collect();
+            let there = ["read", "vread", "update", "delete", "history-instance", "create", "search-type"];
+            assert_eq!(codes, there, "{}", resource["type"]);
+        }
         let systemic = &statement["rest"][0]["interaction"];
         assert_eq!(*systemic, json!([{"code": "transaction"}, {"code": "batch"}, {"code": "search-system"}]));
     }

@@ -2,11 +2,13 @@
 //!
 //! What may be done is decided in `dugnad_kernel::permit`; here its documents are found and kept.
 
+use super::auth::Caller;
 use super::headers::{DUGNAD_COMMIT, value};
 use super::{ApiError, App, body, headers};
 use crate::access::{Principal, Role};
 use crate::limits::MAX_CASE_BODY_BYTES;
 use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use dugnad_kernel::audit::{Act, Entry};
@@ -19,6 +21,7 @@ use dugnad_kernel::permit::organisation::Organisation;
 use dugnad_kernel::permit::procedure::{Actor, By, CENTRE, ProcedureError};
 use dugnad_kernel::permit::release::Release;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::PoisonError;
 
@@ -57,15 +60,54 @@ pub fn done(commit: Commit, shown: Value) -> Response {
     ([(DUGNAD_COMMIT, value(&commit.to_string()))], axum::Json(shown)).into_response()
 }
 
-/// Reads a small JSON body. An absent one is an empty object.
-pub async fn json_body<T: DeserializeOwned>(app: &App, headers: &HeaderMap, body: Body, form: &str) -> Result<T, ApiError> {
+/// A small JSON body.
+pub trait Form: DeserializeOwned {
+    /// How a refusal describes it.
+    const FORM: &'static str;
+}
+
+/// No body, or an empty object.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+impl Form for Nothing {
+    const FORM: &'static str = "empty";
+}
+
+/// What somebody sends to the desk: who, about which document (the id of the address), and the body. An absent body is an empty
+/// object.
+pub struct Sent<T, Id = String> {
+    pub who: Principal,
+    pub id: Id,
+    pub body: T,
+}
+
+impl<T: Form, Id: DeserializeOwned + Send> FromRequest<App> for Sent<T, Id> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let Caller(who) = Caller::from_request_parts(&mut parts, app).await.map_err(IntoResponse::into_response)?;
+        let Path(id) = Path::from_request_parts(&mut parts, app).await.map_err(IntoResponse::into_response)?;
+        let body = json_body(app, &parts.headers, body).await.map_err(IntoResponse::into_response)?;
+        Ok(Self { who, id, body })
+    }
+}
+
+async fn json_body<T: Form>(app: &App, headers: &HeaderMap, body: Body) -> Result<T, ApiError> {
     let (bytes, _held) = body::read(app, headers, body, MAX_CASE_BODY_BYTES).await?.into_parts();
     if !bytes.is_empty() {
         headers::require_json_body(headers)?;
     }
     let bytes = if bytes.is_empty() { b"{}".as_slice() } else { bytes.as_slice() };
     // What is sent here holds nothing of patients, so the message may quote it.
-    serde_json::from_slice(bytes).map_err(|e| ApiError::bad_request(IssueType::Structure, format!("the body must be {form}: {e}")))
+    serde_json::from_slice(bytes).map_err(|e| ApiError::bad_request(IssueType::Structure, format!("the body must be {}: {e}", T::FORM)))
+}
+
+/// A document as it is kept.
+pub fn to_json(document: &impl Serialize) -> Result<String, ApiError> {
+    serde_json::to_string(document).map_err(|e| ApiError::internal(&e.to_string()))
 }
 
 /// A stored document that is none any more is the server's fault, not the caller's.

@@ -100,6 +100,7 @@ fn erase(app: &App, who: &Principal, request: &Request) -> Result<Erasure, ApiEr
     let erasure = app.database().erase(holder.id, &request.patient, &request.reason)?;
     app.exports().remove_all(); // they may hold the person
     releases::remove_waiting(app.data(), app.database()); // so may they
+    app.audit().forget(&app.database().erased_patients())?;
     app.append(&app.entry(Act::Decision, who, |entry| describe(entry, "erasures", &holder.name, &erasure)))?;
     Ok(erasure)
 }

@@ -7,6 +7,7 @@
 mod answer;
 mod applications;
 mod audit;
+mod audit_event;
 pub mod auth;
 mod batch;
 mod body;
@@ -23,6 +24,7 @@ mod ops;
 mod opt_outs;
 mod organisations;
 mod permits;
+pub(crate) mod persons;
 mod queries;
 mod register;
 pub(crate) mod releases;
@@ -96,6 +98,7 @@ struct Inner {
     reads: work::Gate,
     metrics: metrics::Metrics,
     strangers: auth::StrangerBudget,
+    logins: auth::Logins,
     exports: views::Jobs,
     desk: Mutex<()>,
     log_failed: AtomicBool,
@@ -114,6 +117,7 @@ impl App {
             metrics: metrics::Metrics::default(),
             strangers: auth::StrangerBudget::default(),
             desk: Mutex::default(),
+            logins: auth::Logins::default(),
             log_failed: AtomicBool::new(false),
         }))
     }
@@ -188,6 +192,10 @@ impl App {
         &self.0.strangers
     }
 
+    fn logins(&self) -> &auth::Logins {
+        &self.0.logins
+    }
+
     fn log_has_failed(&self) -> bool {
         self.0.log_failed.load(Ordering::Acquire)
     }
@@ -203,7 +211,7 @@ fn api_routes() -> routes::Routes {
     let routes = queries::add(sql::add(views::add(search::add(fhir::add(routes)))));
     let routes = unblindings::add(opt_outs::add(permits::add(routes)));
     let routes = register::add(releases::add(applications::add(organisations::add(routes))));
-    ops::add(erasures::add(audit::add(routes)))
+    ops::add(erasures::add(audit_event::add(persons::add(audit::add(routes)))))
 }
 
 /// The whole server: the API and, beside it, `pages` (the web pages, their state already in them).

@@ -5,8 +5,9 @@
 
 use super::auth::Caller as Known;
 use super::headers::{DUGNAD_COMMIT, value};
+use super::persons;
 use super::routes::{Caller, Doc, Routes};
-use super::work::Access;
+use super::work::{Access, Read};
 use super::{ApiError, App};
 use crate::access::{Principal, Role};
 use axum::Json;
@@ -25,7 +26,7 @@ type Answer = Result<([(HeaderName, HeaderValue); 1], Json<Value>), ApiError>;
 pub fn add(routes: Routes) -> Routes {
     let path = "/opt-outs/{holder}/{patient}";
     let put = Doc {
-        description: "For the centre, for the hospital of that name, and for the patient (a token of the role `patient` names the holder, and as its user the logical id). From the next question on, no record-level answer under a permit that it covers has the person, at whatever commit; statistics are without them from the next epoch. docs/enforcement.md says which permits it covers. Again changes nothing.",
+        description: "For the centre, for the hospital of that name, and for the patient (whose token is bound to that Patient). From the next question on, no record-level answer under a permit that it covers has the person, at whatever commit; statistics are without them from the next epoch. docs/enforcement.md says which permits it covers. Again changes nothing.",
         caller: Caller::Known,
         answer: &["application/json"],
         statuses: &[
@@ -62,11 +63,10 @@ fn absent() -> ApiError {
 
 /// The holder, if the caller may speak for the Patient and there is one.
 fn found(app: &App, who: &Principal, holder: &str, patient: &str) -> Result<Holder, ApiError> {
-    let own = who.holder.as_deref() == Some(holder);
     let may = match who.role {
         Role::Centre => true,
-        Role::Hospital => own,
-        Role::Patient => own && who.user == patient,
+        Role::Hospital => who.holder.as_deref() == Some(holder),
+        Role::Patient => persons::own(app, who)?.is_some_and(|(at, id)| at == holder && id == patient),
         Role::Authority | Role::Company => false,
     };
     let holder = app.database().holder(holder).filter(|_| may).ok_or_else(absent)?;
@@ -77,21 +77,16 @@ fn found(app: &App, who: &Principal, holder: &str, patient: &str) -> Result<Hold
 async fn change(app: App, who: Principal, holder: String, patient: String, out: bool) -> Answer {
     let place = app.enter_writes().await?;
     app.on_thread(place, move |app| {
-        app.check_log()?;
         let holder = found(app, &who, &holder, &patient)?;
         let interaction = Interaction::OptOut { patient: patient.clone(), out };
         let request = WriteRequest { holder: holder.id, interaction, handling: Handling::Strict, idempotency_key: None };
-        let commit = app.database().write(request)?.commit;
         // The commit says who it is; the entry need not.
-        let entry = app.entry(Act::Decision, &who, |e| {
+        let outcome = app.write_as(Act::Decision, &who, request, |e| {
             e.interface = Some("opt-outs".to_owned());
             e.holder = Some(holder.name.clone());
             e.request = Some(if out { "opt out" } else { "opt in" }.to_owned());
-            e.commit = Some(commit.0);
-            e.outcome = Some("ok".to_owned());
-        });
-        app.append(&entry)?;
-        told(app, &holder, &patient, commit)
+        })?;
+        told(app, &holder, &patient, outcome.commit)
     })
     .await
 }
@@ -101,9 +96,14 @@ async fn status(State(app): State<App>, Known(who): Known, Path((holder, patient
     app.on_thread(place, move |app| {
         let request = "GET /opt-outs".to_owned();
         let access = Access { who: who.clone(), interface: "opt-outs", request, tables: vec!["Consent".to_owned()] };
-        app.read_recorded(&access, |commit| match found(app, &who, &holder, &patient) {
-            Ok(holder) => Ok((told(app, &holder, &patient, commit), 1)),
-            Err(error) => Ok((Err(error), 0)),
+        app.read_about(&access, |commit| {
+            Ok(match found(app, &who, &holder, &patient) {
+                Ok(holder) => {
+                    let patients = app.database().patient(holder.id, &patient)?.map(|patient| vec![patient]);
+                    Read { found: told(app, &holder, &patient, commit), rows: 1, patients }
+                }
+                Err(error) => Read { found: Err(error), rows: 0, patients: None },
+            })
         })?
     })
     .await
@@ -115,7 +115,7 @@ fn told(app: &App, holder: &Holder, patient: &str, commit: Commit) -> Answer {
         app.database().report(&damaged);
         ApiError::internal(&damaged.to_string())
     })?;
-    let ordinal = app.database().patient_ordinal(holder.id, patient)?;
+    let ordinal = app.database().patient(holder.id, patient)?;
     let opted_out = ordinal.is_some_and(|patient| out.contains(patient.0));
     Ok(([(DUGNAD_COMMIT, value(&commit.to_string()))], Json(json!({"opted_out": opted_out, "commit": commit}))))
 }

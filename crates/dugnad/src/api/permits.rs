@@ -1,7 +1,7 @@
 //! `PUT /permits/{id}`: the centre records a permit. `/permits/{id}/extend` and `/revoke`: what becomes of it, by two persons.
 
 use super::auth::{Caller as Known, Centre};
-use super::desk::{Deed, EXTENSION, HEARING, PERMIT, Refused, done, json_body};
+use super::desk::{Deed, EXTENSION, Form, HEARING, PERMIT, Refused, Sent, done, to_json};
 use super::headers;
 use super::routes::{Caller, Doc, Routes};
 use super::work::Access;
@@ -163,6 +163,10 @@ enum Extending {
     Decision { grant: bool, reasons: String },
 }
 
+impl Form for Extending {
+    const FORM: &'static str = "{\"until\", \"reasons\"} or {\"grant\": true|false, \"reasons\"}";
+}
+
 /// What is sent to `/revoke`: findings, views, or a decision.
 #[derive(Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
@@ -172,15 +176,11 @@ enum Revoking {
     Decision { revoke: bool, reasons: String },
 }
 
-async fn extend(
-    State(app): State<App>,
-    Known(who): Known,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ApiError> {
-    let form = "{\"until\", \"reasons\"} or {\"grant\": true|false, \"reasons\"}";
-    let sent: Extending = json_body(&app, &headers, body, form).await?;
+impl Form for Revoking {
+    const FORM: &'static str = "{\"findings\", \"until\"?}, {\"views\"} or {\"revoke\": true|false, \"reasons\"}";
+}
+
+async fn extend(State(app): State<App>, Sent { who, id, body: sent }: Sent<Extending>) -> Result<Response, ApiError> {
     at_permit(app, who, id, "extend", move |app, deed, actor, permit| {
         let (now, before) = (app.now(), app.extension(permit.id())?);
         let extension = match sent {
@@ -205,15 +205,7 @@ async fn extend(
     .await
 }
 
-async fn revoke(
-    State(app): State<App>,
-    Known(who): Known,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ApiError> {
-    let form = "{\"findings\", \"until\"?}, {\"views\"} or {\"revoke\": true|false, \"reasons\"}";
-    let sent: Revoking = json_body(&app, &headers, body, form).await?;
+async fn revoke(State(app): State<App>, Sent { who, id, body: sent }: Sent<Revoking>) -> Result<Response, ApiError> {
     at_permit(app, who, id, "revoke", move |app, deed, actor, permit| {
         let (now, before) = (app.now(), app.hearing(permit.id())?);
         let open = || {
@@ -240,10 +232,6 @@ async fn revoke(
         }
     })
     .await
-}
-
-fn to_json(document: &impl serde::Serialize) -> Result<String, ApiError> {
-    serde_json::to_string(document).map_err(|e| ApiError::internal(&e.to_string()))
 }
 
 /// A procedure about a permit.

@@ -1,7 +1,7 @@
 //! Connections: bounded in number, their heads in size and time; and a stop that lets requests finish.
 
 use super::{App, router};
-use crate::limits::{HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_HEADERS, SHUTDOWN_GRACE};
+use crate::limits::{HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_HEADERS, RECORD_OTHERS_EVERY, SHUTDOWN_GRACE};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,6 +22,7 @@ pub struct Peer(pub SocketAddr);
 /// Serves the API and `pages` on `listener` until `shutdown` completes; then takes no more connections, lets requests
 /// finish for [`SHUTDOWN_GRACE`], and returns. The database stays open: closing it is the caller's part.
 pub async fn serve(app: App, pages: Router, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) -> io::Result<()> {
+    let recording = tokio::spawn(record_others(app.clone()));
     let service = router(app, pages);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (stop, stopped) = watch::channel(());
@@ -47,6 +48,7 @@ pub async fn serve(app: App, pages: Router, listener: TcpListener, shutdown: imp
             }
         }
     }
+    recording.abort();
     drop(listener);
     drop(stopped);
     let _: Result<(), _> = stop.send(()); // fails if no connection is left to be told
@@ -54,6 +56,16 @@ pub async fn serve(app: App, pages: Router, listener: TcpListener, shutdown: imp
         tracing::warn!("some requests were still running when the server stopped");
     }
     Ok(())
+}
+
+/// Puts on the record what other processes do beside the server.
+async fn record_others(app: App) {
+    loop {
+        if let Err(error) = app.record_others().await {
+            tracing::error!(?error, "what other processes did could not be recorded");
+        }
+        tokio::time::sleep(RECORD_OTHERS_EVERY).await;
+    }
 }
 
 async fn connection(service: Router, stream: TcpStream, peer: Peer, stopped: &mut watch::Receiver<()>) {

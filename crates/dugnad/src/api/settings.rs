@@ -1,7 +1,9 @@
 //! What an operator chooses.
 
 use crate::query::OptOutCover;
-use serde::Deserialize;
+use dugnad_kernel::audit::WitnessKey;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::str::FromStr;
@@ -19,9 +21,17 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// The origin of the audit log's checkpoints (C2SP tlog-checkpoint): a name that no other log has, for ever.
     pub audit_origin: Option<String>,
+    /// The public keys of the witnesses whose cosignatures on checkpoints are taken and served (`dugnad audit cosign` prints its own).
+    #[serde(deserialize_with = "witnesses")]
+    pub witnesses: Vec<WitnessKey>,
     /// Which permits opt-outs cover: `later_permits` as Art. 71 of Regulation (EU) 2025/327 says, or `all_permits` where national
     /// law goes further.
     pub opt_outs: OptOutCover,
+}
+
+fn witnesses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<WitnessKey>, D::Error> {
+    let keys = Vec::<String>::deserialize(deserializer)?;
+    keys.iter().map(|key| WitnessKey::parse(key).map_err(|error| D::Error::custom(format!("witnesses: {error}")))).collect()
 }
 
 /// Why settings cannot be used.
@@ -36,7 +46,7 @@ pub enum SettingsError {
         source: std::io::Error,
     },
     /// It is not of the form.
-    #[error("{path}: {source}; known keys are listen, inside_spe, public_url, audit_origin and opt_outs")]
+    #[error("{path}: {source}; known keys are listen, inside_spe, public_url, audit_origin, witnesses and opt_outs")]
     Form {
         /// The file.
         path: String,

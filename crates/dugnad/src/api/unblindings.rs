@@ -2,6 +2,7 @@
 //! somebody else than who asks for it, with a reason, and is on the record; it cannot be taken back.
 
 use super::auth::Centre;
+use super::desk::{Deed, to_json};
 use super::headers::{self, DUGNAD_COMMIT, value};
 use super::routes::{Caller, Doc, Routes};
 use super::work::Access;
@@ -14,7 +15,6 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method};
 use axum::response::IntoResponse;
-use dugnad_kernel::audit::Act;
 use dugnad_kernel::fhir::issue::IssueType;
 use dugnad_kernel::ids::Commit;
 use dugnad_kernel::limits::MAX_ERASURE_REASON_BYTES;
@@ -87,35 +87,28 @@ fn check(request: &Request, who: &Principal) -> Result<(), ApiError> {
 
 fn blinded(app: &App, id: &str) -> Result<Permit, ApiError> {
     let absent = || ApiError::not_found("there is no such permit with a blinded reader; GET /permits lists them");
-    let document = app.database().document("permit", id)?.ok_or_else(absent)?;
-    let permit = Permit::parse(&document.json).ok().filter(|p| matches!(p.document().blinding, Some(Blinding::Blinded { .. })));
+    let permit = app.stored_permit(id)?.filter(|permit| matches!(permit.document().blinding, Some(Blinding::Blinded { .. })));
     permit.ok_or_else(absent)
 }
 
 fn act(app: &App, who: &Principal, id: String, request: Request) -> Result<Commit, ApiError> {
-    app.check_log()?;
     let permit = blinded(app, &id)?;
     if let Some(subject) = &request.subject {
         let unknown =
             || ApiError::not_found("there is no such Patient; check the holder's name and the Patient's logical id").at("subject");
         let holder = app.database().holder(&subject.holder).ok_or_else(unknown)?;
-        app.database().patient_ordinal(holder.id, &subject.patient)?.ok_or_else(unknown)?;
+        app.database().patient(holder.id, &subject.patient)?.ok_or_else(unknown)?;
     }
     let what = if request.subject.is_some() { "unblind a subject" } else { "unblind the study" };
     let Request { requested_by, reason, subject } = request;
     let unblinding = Unblinding { permit: id.clone(), subject, requested_by, by: who.user.clone(), at: app.now(), reason };
-    let json = serde_json::to_string(&unblinding).map_err(|e| ApiError::internal(&e.to_string()))?;
-    let commit = app.database().put_document(UNBLINDING, &app.database().new_id(), &json)?;
-    let entry = app.entry(Act::Decision, who, |e| {
-        e.interface = Some("unblindings".to_owned());
-        e.permit = Some(permit.id().to_owned());
-        e.request = Some(format!("{what}, for {}: {}", unblinding.requested_by, unblinding.reason));
+    let request = format!("{what}, for {}: {}", unblinding.requested_by, unblinding.reason);
+    let deed = Deed { who: who.clone(), interface: "unblindings", request };
+    app.put_recorded(&deed, &[(UNBLINDING, &app.database().new_id(), &to_json(&unblinding)?)], |e| {
+        e.permit = Some(id);
         e.purpose = Some(permit.document().purpose.clone());
-        e.commit = Some(commit.0);
         e.outcome = Some("ok".to_owned());
-    });
-    app.append(&entry)?;
-    Ok(commit)
+    })
 }
 
 async fn list(State(app): State<App>, Centre(who): Centre, Path(id): Path<String>) -> Result<impl IntoResponse, ApiError> {

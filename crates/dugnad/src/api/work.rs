@@ -8,8 +8,9 @@ use crate::access::Principal;
 use crate::limits::RETRY_AFTER_S;
 use dugnad_kernel::audit::{Act, AuditError, Entry};
 use dugnad_kernel::database::{Holder, Outcome, WriteRequest};
-use dugnad_kernel::ids::Commit;
+use dugnad_kernel::ids::{Commit, PatientOrdinal};
 use jiff::Timestamp;
+use roaring::RoaringBitmap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -57,24 +58,17 @@ impl Gate {
 
 /// An entry with nothing but time and act.
 pub fn blank_entry(at: Timestamp, act: Act) -> Entry {
-    Entry {
-        at,
-        act,
-        user: String::new(),
-        role: String::new(),
-        intent: None,
-        interface: Some("fhir".to_owned()),
-        permit: None,
-        purpose: None,
-        holder: None,
-        request: None,
-        commit: None,
-        epoch: None,
-        timeline: None,
-        tables: Vec::new(),
-        rows: None,
-        outcome: None,
-    }
+    Entry { interface: Some("fhir".to_owned()), ..Entry::new(at, act, "", "") }
+}
+
+/// Something that was read.
+pub struct Read<T> {
+    /// It.
+    pub found: T,
+    /// How many versions of resources, or other things, that delivers.
+    pub rows: u64,
+    /// The Patients whom it is about; none where it is about no patient by its nature.
+    pub patients: Option<Vec<PatientOrdinal>>,
 }
 
 /// A read that goes on the record.
@@ -128,13 +122,24 @@ impl App {
     /// the commit's number, so it cannot come first; a crash between the two leaves a commit whose own journal row names
     /// the holder and the time. Once the log has failed, nothing is written any more.
     pub fn write_recorded(&self, who: &Principal, request: WriteRequest, summary: &str) -> Result<Outcome, ApiError> {
+        self.write_as(Act::Write, who, request, |e| e.request = Some(summary.to_owned()))
+    }
+
+    /// The same, as another act; `describe` says more of it.
+    pub fn write_as(
+        &self,
+        act: Act,
+        who: &Principal,
+        request: WriteRequest,
+        describe: impl FnOnce(&mut Entry),
+    ) -> Result<Outcome, ApiError> {
         self.check_log()?;
         let outcome = self.database().write(request)?;
-        let entry = self.entry(Act::Write, who, |e| {
-            e.request = Some(summary.to_owned());
+        let entry = self.entry(act, who, |e| {
             e.commit = Some(outcome.commit.0);
             e.rows = Some(outcome.entries.len() as u64);
             e.outcome = Some(if outcome.replayed { "replayed" } else { "ok" }.to_owned());
+            describe(e);
         });
         // The commit is made whatever the log says: the answer names it.
         self.append(&entry).map_err(|e| e.with_header(DUGNAD_COMMIT, value(&outcome.commit.to_string())))?;
@@ -143,20 +148,26 @@ impl App {
         Ok(outcome)
     }
 
+    /// One read of a small answer that is about no patient, on the record. Blocks. `read` is given the commit to read at, and
+    /// returns what it found and how much that is.
+    pub fn read_recorded<T>(&self, access: &Access, read: impl FnOnce(Commit) -> Result<(T, u64), ApiError>) -> Result<T, ApiError> {
+        self.read_about(access, |commit| read(commit).map(|(found, rows)| Read { found, rows, patients: None }))
+    }
+
     /// One read of a small answer, on the record. Blocks.
     ///
-    /// Order: the intent is durable, then it is read, then the completion is durable, then the caller gets its first byte.
-    /// `read` is given the commit to read at, and returns what it found and how many versions of resources that delivers.
-    pub fn read_recorded<T>(&self, access: &Access, read: impl FnOnce(Commit) -> Result<(T, u64), ApiError>) -> Result<T, ApiError> {
-        self.read_recorded_at(access, None, read)
+    /// Order: the intent is given to the log, which writes it to its file at once; then it is read; then intent and completion are
+    /// durable, with one fsync for both if it was quick; then the caller gets its first byte.
+    pub fn read_about<T>(&self, access: &Access, read: impl FnOnce(Commit) -> Result<Read<T>, ApiError>) -> Result<T, ApiError> {
+        self.read_about_at(access, None, read)
     }
 
     /// The same at a commit that has been published; `None`: the newest.
-    pub fn read_recorded_at<T>(
+    pub fn read_about_at<T>(
         &self,
         access: &Access,
         commit: Option<Commit>,
-        read: impl FnOnce(Commit) -> Result<(T, u64), ApiError>,
+        read: impl FnOnce(Commit) -> Result<Read<T>, ApiError>,
     ) -> Result<T, ApiError> {
         self.check_log()?;
         let commit = commit.unwrap_or_else(|| self.database().snapshot().commit());
@@ -166,16 +177,21 @@ impl App {
             e.tables.clone_from(&access.tables);
             e.commit = Some(commit.0);
         };
-        let intent = self.append(&self.entry(Act::Intent, &access.who, describe))?;
+        // Whether it could be written shows at the completion, which comes after it.
+        let begun = self.audit().begin_then(&self.entry(Act::Intent, &access.who, describe), Box::new(drop));
         let result = read(commit);
+        let patients = result.as_ref().ok().and_then(|read| read.patients.as_ref());
+        let patients = patients.map(|patients| Arc::new(patients.iter().map(|patient| patient.0).collect()));
         let completion = self.entry(Act::Completion, &access.who, |e| {
             describe(e);
-            e.intent = Some(intent);
-            e.rows = Some(result.as_ref().map_or(0, |(_, rows)| *rows));
+            e.request = None;
+            e.rows = Some(result.as_ref().map_or(0, |read| read.rows));
             e.outcome = Some(if result.is_ok() { "ok" } else { "failed" }.to_owned());
         });
-        self.append(&completion)?;
-        result.map(|(found, _)| found)
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        self.audit().complete_then(begun, &completion, patients.as_ref(), Box::new(move |result| _ = sender.send(result)));
+        receiver.recv().unwrap_or(Err(AuditError::Stopped)).map_err(|e| self.log_failed(e))?;
+        result.map(|read| read.found)
     }
 
     /// The holder of a hospital that writes; registered at its first write. Blocks then.
@@ -199,6 +215,22 @@ impl App {
             let _: Result<(), _> = sender.send(result); // nobody waits any more: the entry is durable all the same
         };
         self.audit().append_then(&entry, Box::new(done));
+        match receiver.await {
+            Ok(Ok(index)) => Ok(index),
+            Ok(Err(error)) => Err(self.log_failed(error)),
+            Err(_) => Err(self.log_failed(AuditError::Stopped)),
+        }
+    }
+
+    /// Ends an access that was begun, without a thread of its own.
+    pub async fn complete(
+        &self,
+        access: dugnad_kernel::audit::Access,
+        completion: &Entry,
+        patients: Option<&Arc<RoaringBitmap>>,
+    ) -> Result<u64, ApiError> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        self.audit().complete_then(access, completion, patients, Box::new(move |result| drop(sender.send(result))));
         match receiver.await {
             Ok(Ok(index)) => Ok(index),
             Ok(Err(error)) => Err(self.log_failed(error)),

@@ -1,5 +1,7 @@
 //! Measures this program on the machine where it runs, through the interfaces that its users have.
 
+pub mod attacks;
+pub mod audit;
 mod figures;
 pub mod freshness;
 pub mod ingest;

@@ -1,15 +1,21 @@
 //! `dugnad audit`.
 
+mod cosign;
 mod remote;
 
+use super::local::Local;
 use super::query::write_all;
 use super::{At, CliError, Place};
+use crate::access::{Principal, Role};
+use crate::api::persons::{self, Page};
+use crate::api::{ApiError, Settings};
+use crate::limits::MAX_ACCESSES;
 use clap::{Args, Subcommand};
 use dugnad_kernel::audit::{Checkpoint, Folder, VerifierKey, verify_since};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Check the audit log, prove an entry, or read it.
+/// Check the audit log, prove an entry, read it, ask who read whose data, or witness it.
 ///
 /// Every access to the database is in an append-only Merkle log (RFC 6962) with signed checkpoints. Anyone who has a copy
 /// of its public files can check that nothing was changed or taken out.
@@ -19,7 +25,10 @@ Examples:
   dugnad audit verify --data ./db                   every entry, tile and signature
   dugnad audit verify --server http://127.0.0.1:8080 --since checkpoint-of-last-year
   dugnad audit prove --data ./db 1234 > proof.json
-  dugnad audit log --data ./db --first 1200 --count 20")]
+  dugnad audit log --data ./db --first 1200 --count 20
+  dugnad audit who --server http://127.0.0.1:8080 --holder 'Haukeland' --patient 123    as the centre
+  dugnad audit who --server http://127.0.0.1:8080                                       as a patient, about oneself
+  dugnad audit cosign --server http://127.0.0.1:8080 --name witness.example/w1 --key w1.key --seen w1.seen")]
 pub struct Audit {
     #[command(subcommand)]
     action: Action,
@@ -46,6 +55,22 @@ enum Action {
         #[arg(value_name = "INDEX")]
         index: u64,
     },
+    /// Print the accesses that delivered a person's data, one JSON object a line, the newest first.
+    Who {
+        #[command(flatten)]
+        place: Place,
+        /// The hospital whose Patient it is (for the centre; a hospital asks about its own).
+        #[arg(long, value_name = "NAME")]
+        holder: Option<String>,
+        /// The logical id of the Patient; without it, whose token it is.
+        #[arg(long, value_name = "ID")]
+        patient: Option<String>,
+        /// With the proof that each entry is in the log.
+        #[arg(long)]
+        proofs: bool,
+    },
+    /// Witness the log of a server: check that it has only grown since the last time, sign its checkpoint, hand the signature in.
+    Cosign(cosign::Cosign),
     /// Print entries, one JSON object a line.
     Log {
         #[command(flatten)]
@@ -78,6 +103,11 @@ impl Audit {
                 }
                 At::Server(client) => print_json(&remote::get_json(&client, &format!("/audit/proof/{index}"))?),
             },
+            Action::Who { place, holder, patient, proofs } => match place.decide()? {
+                At::Data(dir) => who_in_folder(&dir, holder.as_deref(), patient.as_deref(), proofs),
+                At::Server(client) => remote::who(&client, holder.as_deref(), patient.as_deref(), proofs),
+            },
+            Action::Cosign(cosign) => cosign.run(),
             Action::Log { place, first, count } => match place.decide()? {
                 At::Data(dir) => log_of_folder(&dir.join("audit"), first, count),
                 At::Server(client) => remote::log(&client, first, count),
@@ -135,6 +165,44 @@ fn tell_key(shown: &str, given: bool) {
             "the key is the one that lies beside the log: to find a log that somebody signed anew, give the key that you kept with --key"
         );
     }
+}
+
+/// The accesses to the data of a Patient of a database that no server has open. The operator asks as the centre, on the record.
+fn who_in_folder(dir: &Path, holder: Option<&str>, patient: Option<&str>, proofs: bool) -> Result<(), CliError> {
+    let (Some(holder), Some(patient)) = (holder, patient) else {
+        return Err(CliError::Usage("with --data, say who: --holder NAME --patient ID".to_owned()));
+    };
+    let local = Local::open(dir, None)?;
+    let app = local.app(Settings::default());
+    let operator = Principal { user: "operator".to_owned(), role: Role::Centre, holder: None, inside_spe: false };
+    let mut page = Page { before: u64::MAX, count: MAX_ACCESSES, proofs };
+    let told = loop {
+        let told = persons::told(&app, &operator, Some(patient), Some(holder), &page);
+        match told.map_err(|e| CliError::Failed(said(&e))).and_then(|answer| print_accesses(&answer)) {
+            Ok(Some(next)) => page.before = next,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    local.audit.close();
+    local.database.close();
+    told
+}
+
+/// What an error of the API says.
+fn said(error: &ApiError) -> String {
+    error.issues.iter().map(|issue| issue.diagnostics.as_str()).collect::<Vec<_>>().join("; ")
+}
+
+/// Prints a page of accesses; where the next one begins.
+fn print_accesses(answer: &serde_json::Value) -> Result<Option<u64>, CliError> {
+    let mut out = io::stdout().lock();
+    for access in answer["accesses"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        if !write_all(&mut out, format!("{access}\n").as_bytes())? {
+            return Ok(None);
+        }
+    }
+    Ok(answer["next"].as_u64())
 }
 
 fn log_of_folder(dir: &Path, first: Option<u64>, count: usize) -> Result<(), CliError> {

@@ -2,7 +2,7 @@
 
 use super::CliError;
 use super::ingest::References;
-use crate::bench::{freshness, ingest, restart, search, sql, views};
+use crate::bench::{attacks, audit, freshness, ingest, restart, search, sql, views};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +21,8 @@ Examples:
   dugnad bench freshness --reads 100000 > figures.ndjson
   dugnad bench restart --resources 10000000 --data ./bench-db
   dugnad bench search --resources 1000000 --clients 8
+  dugnad bench audit --data ./bench-db
+  dugnad bench attacks --trials 4000
   dugnad bench sql --resources 1000000                beside DuckDB, if benches/setup.sh has been run
   dugnad bench views bundles/                         beside pysof, if benches/setup.sh has been run")]
 pub struct Bench {
@@ -42,8 +44,10 @@ enum What {
     Search(Search),
     /// From SIGKILL at full ingest to the first exact count, and the memory of the opened database.
     Restart(Restart),
-    /// Attacks on the disclosure control (comes with a later release).
-    Attacks,
+    /// What the audit log costs a small query, and how fast "who read my data?" is answered.
+    Audit(Audit),
+    /// How much better than a coin whoever has a permit guesses what it does not show, with the defences on and off.
+    Attacks(Attacks),
     /// FHIR conformance and speed (comes with a later release).
     Fhir,
 }
@@ -182,6 +186,43 @@ struct Search {
     only: Option<String>,
 }
 
+/// Puts a small query to a database whose log is on the disk and to one whose log is on a memory disk, by turns; then opens a
+/// database with a log of many accesses and asks it who read somebody's data.
+#[derive(Debug, Args)]
+struct Audit {
+    /// How many synthetic resources the query is over.
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..=20_000_000))]
+    resources: u32,
+    /// How often the query is put to each.
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    questions: u32,
+    /// How many entries the log has that is asked.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(2..=1_000_000_000))]
+    entries: u64,
+    /// An empty folder for the databases, on the disk that is to be measured; a temporary one if not given.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// A folder on a memory disk.
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    memory: PathBuf,
+}
+
+/// Plays each attack against a server in this process, over a database of its own: in each trial a bit about somebody whom the
+/// attacker's permit does not show is guessed from all that comes back. A figure is the upper 95 % bound of twice the share of right
+/// guesses less one, in percentage points; with few trials it cannot be small.
+#[derive(Debug, Args)]
+struct Attacks {
+    /// How many trials each attack has.
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(10..=30_000))]
+    trials: u32,
+    /// An empty folder for the database; a temporary one if not given.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Only attacks whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+}
+
 impl From<Search> for search::Options {
     fn from(given: Search) -> Self {
         Self {
@@ -191,6 +232,19 @@ impl From<Search> for search::Options {
             data: given.data,
             only: given.only,
         }
+    }
+}
+
+impl From<Attacks> for attacks::Options {
+    fn from(given: Attacks) -> Self {
+        Self { trials: given.trials as usize, data: given.data, only: given.only }
+    }
+}
+
+impl From<Audit> for audit::Options {
+    fn from(given: Audit) -> Self {
+        let (resources, questions) = (given.resources as usize, given.questions as usize);
+        Self { resources, questions, entries: given.entries, data: given.data, memory: given.memory }
     }
 }
 
@@ -209,7 +263,8 @@ impl Bench {
             What::Restart(options) => return restart::run(&options.into()),
             What::Sql(options) => return sql::run(&options.into()),
             What::Search(options) => return search::run(&options.into()),
-            What::Attacks => "attacks",
+            What::Audit(options) => return audit::run(&options.into()),
+            What::Attacks(options) => return attacks::run(&options.into()),
             What::Fhir => "fhir",
         };
         Err(CliError::Failed(format!("`bench {name}` comes with a later release; nothing was measured")))

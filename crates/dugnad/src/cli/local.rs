@@ -96,6 +96,8 @@ impl Local {
         let folder = dir.join("audit");
         let origin = origin_of(&folder).or_else(|| origin.map(str::to_owned)).unwrap_or_else(|| DEFAULT_ORIGIN.to_owned());
         let audit = Arc::new(Log::open(&folder, &origin, keys.audit, Arc::clone(&clock)).map_err(CliError::failed)?);
+        // An erasure that was cut off before it came here, or one that a restore has made again.
+        audit.forget(&database.erased_patients()).map_err(CliError::failed)?;
         let tokens = Arc::new(Tokens::open(dir).map_err(CliError::failed)?);
         let query = QueryService::with_epochs(database.clone(), Arc::clone(&audit), keys.pseudonym, Arc::clone(&clock), epoch);
         sweep_releases(dir, &database);

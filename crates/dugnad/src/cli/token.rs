@@ -13,6 +13,7 @@ use std::path::PathBuf;
 Examples:
   dugnad token issue --data ./db --user haukeland --role hospital --holder 'Haukeland universitetssjukehus'
   export DUGNAD_TOKEN=$(dugnad token issue --data ./db --user fhi --role authority --valid-for '30 days')
+  dugnad token issue --data ./db --user kari --role patient --holder 'Haukeland universitetssjukehus' --patient 123
   dugnad token revoke --data ./db --user fhi")]
 pub struct Token {
     #[command(subcommand)]
@@ -32,9 +33,13 @@ enum Action {
         /// What they are.
         #[arg(long, value_name = "ROLE")]
         role: Role,
-        /// For hospitals: the health data holder that they write as. It is registered at its first write.
+        /// For hospitals: the health data holder that they write as. It is registered at its first write. For patients: the
+        /// hospital of --patient.
         #[arg(long, value_name = "NAME")]
         holder: Option<String>,
+        /// For patients: the logical id of the Patient that they are, at the hospital of --holder.
+        #[arg(long, value_name = "ID", requires = "holder")]
+        patient: Option<String>,
         /// How long it is valid, such as `90 days` or `12h`.
         #[arg(long, value_name = "SPAN", default_value = "90 days")]
         valid_for: jiff::Span,
@@ -53,7 +58,13 @@ enum Action {
 impl Token {
     pub(super) fn run(self) -> Result<(), CliError> {
         match self.action {
-            Action::Issue { data, user, role, holder, valid_for } => issue(&data, TokenRequest { user, role, holder, valid_for }),
+            Action::Issue { data, user, role, holder, patient: Some(patient), valid_for } => {
+                let subject = (holder.unwrap_or_default(), patient);
+                issue(&data, TokenRequest { user, role, holder: None, valid_for }, Some(subject))
+            }
+            Action::Issue { data, user, role, holder, patient: None, valid_for } => {
+                issue(&data, TokenRequest { user, role, holder, valid_for }, None)
+            }
             Action::Revoke { data, user } => {
                 let revoked = open(&data)?.revoke(&user).map_err(CliError::failed)?;
                 eprintln!("{revoked} token(s) of {user} revoked");
@@ -73,7 +84,10 @@ fn open(data: &std::path::Path) -> Result<Tokens, CliError> {
     Tokens::open(data).map_err(CliError::failed)
 }
 
-fn issue(data: &std::path::Path, request: TokenRequest) -> Result<(), CliError> {
+fn issue(data: &std::path::Path, request: TokenRequest, subject: Option<(String, String)>) -> Result<(), CliError> {
+    if subject.is_some() && request.role != Role::Patient {
+        return Err(CliError::Usage("--patient is for --role patient only".to_owned()));
+    }
     match (request.role, &request.holder) {
         (Role::Hospital, None) => {
             return Err(CliError::Usage("a hospital's token needs --holder NAME: the name it writes under".to_owned()));
@@ -81,7 +95,11 @@ fn issue(data: &std::path::Path, request: TokenRequest) -> Result<(), CliError> 
         (Role::Hospital, Some(_)) | (_, None) => {}
         (_, Some(_)) => return Err(CliError::Usage("--holder is for --role hospital only".to_owned())),
     }
-    let token = open(data)?.issue(&request).map_err(CliError::failed)?;
+    let tokens = open(data)?;
+    if let Some((holder, patient)) = subject {
+        tokens.bind(&request.user, &holder, &patient).map_err(CliError::failed)?;
+    }
+    let token = tokens.issue(&request).map_err(CliError::failed)?;
     println!("{token}");
     Ok(())
 }

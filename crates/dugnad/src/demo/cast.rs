@@ -8,6 +8,7 @@ use crate::cli::local::Local;
 use crate::feed::study::{OPEN_LABEL_STUDY, studies};
 use crate::feed::{self};
 use dugnad_kernel::audit::{Act, Entry};
+use dugnad_kernel::ids::PatientOrdinal;
 use dugnad_kernel::permit::Permit;
 use dugnad_kernel::permit::organisation::Organisation;
 use jiff::{Span, ToSpan};
@@ -23,6 +24,9 @@ pub(super) fn token_life() -> Span {
 pub(super) const SURVEILLANCE: &str = "surveillance";
 pub(super) const STATISTICS: &str = "statistics";
 pub(super) const STUDY: &str = "study";
+
+/// The user who is a patient.
+const PATIENT: &str = "patient";
 
 /// The tokens of the roles, and the study.
 #[derive(Clone)]
@@ -60,7 +64,7 @@ impl Cast {
             company: token("company", Role::Company)?,
             centre: token("centre", Role::Centre)?,
             reviewer: token("reviewer", Role::Centre)?,
-            patient: token("patient", Role::Patient)?,
+            patient: token(PATIENT, Role::Patient)?,
             study_title: study.map(|s| s.title.clone()).unwrap_or_default(),
         })
     }
@@ -105,11 +109,19 @@ impl Cast {
         println!(r#"  curl -H "Authorization: Bearer $TOKEN" '{url}/audit/log?count=5'"#);
         println!("A second person of the centre, who can decide on what the first proposed (`dugnad application --help`):");
         println!("  TOKEN={}", self.reviewer);
-        println!("A patient (who has a token, and pages of their own in a later release):");
+        println!("A patient sees who read their data (pages of their own come in a later release):");
         println!("  TOKEN={}", self.patient);
-        println!(r#"  curl -H "Authorization: Bearer $TOKEN" {url}/permits"#);
+        println!(r#"  curl -H "Authorization: Bearer $TOKEN" {url}/audit/persons/me"#);
         println!();
     }
+}
+
+/// Says that the demo's patient is the first one that any hospital wrote.
+pub(super) fn bind_patient(local: &Local) -> Result<(), CliError> {
+    let names = local.database.patient_names(&[PatientOrdinal(1)]).map_err(CliError::failed)?;
+    let Some((holder, id)) = names.into_iter().next().flatten() else { return Ok(()) };
+    let Some(holder) = local.database.holders().into_iter().find(|h| h.id == holder) else { return Ok(()) };
+    local.tokens.bind(PATIENT, &holder.name, &id).map_err(CliError::failed)
 }
 
 /// Writes a file that its owner only can read: it has tokens in it.

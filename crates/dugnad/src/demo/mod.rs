@@ -174,6 +174,7 @@ impl Story {
         let now = self.local.clock.now();
         let mut feed = Feed::new(self.run, self.options.patients as usize, now);
         self.load_history(&mut feed, now)?;
+        cast::bind_patient(&self.local)?;
         let gauge = Arc::new(Gauge::new(feed::hospitals().len()));
         let observer = Observer::start(&self.url, &self.cast, &self.local, Arc::clone(&gauge), self.state, Arc::clone(&self.stop))?;
         let config = LiveConfig {

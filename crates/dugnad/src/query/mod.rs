@@ -2,10 +2,11 @@
 //!
 //! A question passes: a place ([`run::Gate`]); the permit, and with it the world that exists for it ([`permit`],
 //! [`world`]); a session over that world ([`session`], [`scan`], [`view`], [`catalog`]); the guard ([`dugnad_sql::guard`]); the
-//! record, durable before anything is read ([`record`]); the run, within its limits ([`run`]); and its bytes
+//! record, begun before anything is read ([`record`]); the run, within its limits ([`run`]); and its bytes
 //! ([`format`]). Statistics take another way after the permit ([`statistics`]): no session is opened to them.
 
 mod catalog;
+mod delivered;
 mod dictionary;
 pub mod format;
 mod keys;
@@ -29,6 +30,7 @@ mod transform;
 mod view;
 mod world;
 
+pub use delivered::Delivered;
 pub use dugnad_sql::QueryError;
 pub use policy::{OptOutCover, Subject, UNBLINDING, Unblinding, unblindings};
 pub use running::RunningQuestion;
@@ -126,7 +128,8 @@ pub enum Basis {
     Epoch(String),
 }
 
-/// An answer whose intent is on the record; its completion is recorded before the last batch is handed out.
+/// An answer whose intent is in the log; it is durable before the first batch is handed out, and its completion
+/// before the last one is.
 ///
 /// Dropping it cancels the question. An error of the stream is a [`QueryError`] inside DataFusion's `External`;
 /// [`QueryError::of_stream`] takes it out.
@@ -139,6 +142,8 @@ pub struct Answer {
     pub schema: SchemaRef,
     /// Its rows.
     pub batches: SendableRecordBatchStream,
+    /// Whose rows have been read for it; none for statistics, which are of nobody.
+    pub delivered: Option<Delivered>,
 }
 
 /// On what a question rests.
@@ -204,9 +209,11 @@ impl QueryService {
 
     /// The permit of this id, if `who` may use it now from where they are.
     pub fn permit(&self, who: &Principal, id: &str) -> Result<Permit, QueryError> {
-        let (permit, sql) = (id.to_owned(), String::new());
-        let question = Question { who: who.clone(), interface: "", permit, sql, as_of: None, min_commit: None };
-        Ok(permit::find(&self.shared.database, &question, self.shared.clock.now())?.permit)
+        Ok(self.granted(who, id)?.permit)
+    }
+
+    fn granted(&self, who: &Principal, id: &str) -> Result<Granted, QueryError> {
+        permit::find(&self.shared.database, who, id, self.shared.clock.now())
     }
 
     /// Which permits opt-outs cover.
@@ -216,9 +223,7 @@ impl QueryService {
 
     /// What the permit of this id allows `who` now. Reads tables; call it from a thread that may block.
     pub fn standing(&self, who: &Principal, id: &str) -> Result<Standing, QueryError> {
-        let (permit, sql) = (id.to_owned(), String::new());
-        let question = Question { who: who.clone(), interface: "", permit, sql, as_of: None, min_commit: None };
-        let granted = permit::find(&self.shared.database, &question, self.shared.clock.now())?;
+        let granted = self.granted(who, id)?;
         let without = self.shared.policy.without(&self.shared.database, &granted)?;
         Ok(Standing { permit: granted.permit, without })
     }
@@ -247,8 +252,8 @@ impl QueryService {
         self.ask_as(question, Asked::Feasibility).await
     }
 
-    /// Answers a question, or says why not. Either way it is on the record; the intent of an answer is durable before
-    /// anything is read for it.
+    /// Answers a question, or says why not. Either way it is on the record; the intent of an answer is in the log before anything
+    /// is read for it, and durable before anything is handed out.
     pub async fn ask(&self, question: Question) -> Result<Answer, QueryError> {
         self.ask_as(question, Asked::UnderPermit).await
     }
@@ -303,16 +308,17 @@ impl QueryService {
             Prepared::Rows { planned, commit, granted } => {
                 let bounds = self.bounds(question, Some(granted), listed, deadline);
                 let basis = Basis::Commit(commit);
-                let intended = recorded.intent(&basis, &planned.tables).await?;
+                let delivered = Some(planned.delivered.clone());
+                let intended = recorded.intent(&basis, &planned.tables, delivered.clone())?;
                 let schema = planned.schema.clone();
                 let produce = |sender| async move { run::pump(&planned, &sender).await };
                 let batches = run::start(&self.shared.threads, schema.clone(), produce, intended, place, bounds)?;
-                Ok(Answer { id, basis, schema, batches })
+                Ok(Answer { id, basis, schema, batches, delivered })
             }
             Prepared::Statistics { request, epoch, lists, granted } => {
                 let bounds = self.bounds(question, granted, listed, deadline);
                 let basis = Basis::Epoch(epoch.cite());
-                let intended = recorded.intent(&basis, &[request.table_name()]).await?;
+                let intended = recorded.intent(&basis, &[request.table_name()], None)?;
                 let schema = request.schema();
                 let shared = self.shared.clone();
                 let produce = |sender: tokio::sync::mpsc::Sender<Message>| async move {
@@ -322,7 +328,7 @@ impl QueryService {
                     Ok(())
                 };
                 let batches = run::start(&self.shared.threads, schema.clone(), produce, intended, place, bounds)?;
-                Ok(Answer { id, basis, schema, batches })
+                Ok(Answer { id, basis, schema, batches, delivered: None })
             }
         }
     }
@@ -338,7 +344,7 @@ impl Shared {
     /// the population of a study is looked up.
     async fn prepare(&self, question: &Question) -> (Option<String>, Result<Prepared, QueryError>) {
         let now = self.clock.now();
-        let granted = match permit::find(&self.database, question, now) {
+        let granted = match permit::find(&self.database, &question.who, &question.permit, now) {
             Ok(granted) => granted,
             Err(error) => return (None, Err(error)),
         };

@@ -1,12 +1,13 @@
 //! From a question's permit to the world that it opens.
 
 use super::Question;
+use super::delivered::Delivered;
 use super::dictionary::Dictionary;
 use super::keys::Keys;
 use super::policy::{Decided, Granted, Policy};
 use super::source::Tables;
 use super::world::{Lens, SqlView, World, whole};
-use crate::access::Role;
+use crate::access::{Principal, Role};
 use dugnad_kernel::database::Database;
 use dugnad_kernel::disclosure::Pseudonyms;
 use dugnad_kernel::ids::Commit;
@@ -19,25 +20,25 @@ use jiff::{Timestamp, ToSpan, Unit, Zoned, ZonedRound};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The permit of a question, if its user may use it now from where they are. Every reason why not looks the same.
-pub(super) fn find(database: &Database, question: &Question, now: Timestamp) -> Result<Granted, QueryError> {
-    let none = || QueryError::NoPermit(question.permit.chars().take(64).collect());
-    let who = &question.who;
-    let granted = if question.permit == CARE {
+/// The permit of this id, if `who` may use it now from where they are. Every reason why not looks the same.
+pub(super) fn find(database: &Database, who: &Principal, id: &str, now: Timestamp) -> Result<Granted, QueryError> {
+    let none = || QueryError::NoPermit(id.chars().take(64).collect());
+    let seen = database.snapshot().commit();
+    let granted = if id == CARE {
         match (&who.role, &who.holder) {
-            (Role::Hospital, Some(holder)) => Granted { permit: Permit::care(holder, &who.user), at: Commit(0) },
+            (Role::Hospital, Some(holder)) => Granted { permit: Permit::care(holder, &who.user), at: Commit(0), seen },
             _ => return Err(none()),
         }
     } else {
-        let document = database.document("permit", &question.permit).map_err(|e| internal(&e))?.ok_or_else(none)?;
+        let document = database.document("permit", id).map_err(|e| internal(&e))?.ok_or_else(none)?;
         let permit = Permit::parse(&document.json).map_err(|e| {
-            tracing::error!("permit {} cannot be used: {e}", question.permit);
+            tracing::error!("permit {} cannot be used: {e}", id);
             none()
         })?;
-        Granted { permit, at: document.commit }
+        Granted { permit, at: document.commit, seen }
     };
     let permit = &granted.permit;
-    let usable = permit.id() == question.permit && permit.usable_by(&who.user, now) && permit.reachable(who.inside_spe);
+    let usable = permit.id() == id && permit.usable_by(&who.user, now) && permit.reachable(who.inside_spe);
     if usable { Ok(granted) } else { Err(none()) }
 }
 
@@ -118,7 +119,7 @@ pub(super) fn world(
         grants: grants(permit, &snapshot, &views),
         views,
         sources: Arc::new(Tables::of(snapshot, database)),
-        lens: Lens { filter, keys, dictionary: Dictionary::default(), blind: Arc::new(blind) },
+        lens: Lens { filter, keys, dictionary: Dictionary::default(), blind: Arc::new(blind), delivered: Delivered::default() },
         now,
         memory,
     })

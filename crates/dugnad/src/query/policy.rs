@@ -4,6 +4,7 @@
 //! are those of that commit. All of it ends in a [`RowFilter`], but for the columns that a blinded reader lacks.
 
 use super::world::Blind;
+use crate::limits::MAX_COUNTERS;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use datafusion::arrow::compute::nullif;
 use datafusion::arrow::datatypes::UInt32Type;
@@ -69,6 +70,8 @@ pub(super) struct Granted {
     pub permit: Permit,
     /// The commit of the decision that it is: of its newest version.
     pub at: Commit,
+    /// The newest commit when it was looked up.
+    pub seen: Commit,
 }
 
 /// Whom and what a permit does not show, besides what it does not name.
@@ -85,9 +88,6 @@ pub(super) struct Policy {
     all_permits: AtomicBool,
     counters: Mutex<HashMap<String, Counter>>,
 }
-
-/// How many counters are kept: those of some dozen permits. Others are made anew at each question.
-const MAX_COUNTERS: usize = 256;
 
 impl Policy {
     pub fn cover(&self, cover: OptOutCover) {
@@ -167,7 +167,7 @@ impl Policy {
         for act in unblindings(database, permit.id())? {
             let Some(subject) = act.subject else { return Ok(Blind::default()) };
             let holder = database.holder(&subject.holder);
-            let ordinal = holder.map_or(Ok(None), |holder| database.patient_ordinal(holder.id, &subject.patient));
+            let ordinal = holder.map_or(Ok(None), |holder| database.patient(holder.id, &subject.patient));
             if let Some(PatientOrdinal(patient)) = ordinal.map_err(|e| QueryError::Internal(e.to_string()))? {
                 seen.insert(snapshot.person_of(patient));
             }

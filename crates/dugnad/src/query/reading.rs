@@ -67,6 +67,9 @@ impl Reading {
             selection.narrow(&passed);
         }
         selection.truncate(most);
+        if selection.count > 0 {
+            self.deliver(part, &selection)?;
+        }
         if self.columns.is_empty() {
             return Ok(rows_only(selection.count));
         }
@@ -77,6 +80,18 @@ impl Reading {
         let shown: Result<Vec<ArrayRef>> = self.columns.iter().map(|grant| self.shown(grant, part, rows.as_ref())).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(selection.count));
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), shown?, &options)?)
+    }
+
+    /// Remembers whose rows these are.
+    fn deliver(&self, part: usize, selection: &Selection) -> Result<()> {
+        let rows = selection.predicate();
+        for patients in self.source.patients(part).map_err(damaged(self.source.as_ref()))? {
+            let patients = selected(&patients, rows.as_ref())?;
+            if let Some(patients) = patients.as_primitive_opt() {
+                self.lens.delivered.add(patients);
+            }
+        }
+        Ok(())
     }
 
     /// Which of the selected rows pass a filter.

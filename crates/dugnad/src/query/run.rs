@@ -172,7 +172,7 @@ pub(super) enum Message {
     End,
 }
 
-/// Starts a question whose intent is on the record: `produce` sends its batches. Dropping the stream cancels it.
+/// Starts a question whose intent is in the log: `produce` sends its batches. Dropping the stream cancels it.
 pub(super) fn start<P, F>(
     threads: &Threads,
     schema: SchemaRef,
@@ -258,7 +258,10 @@ impl Running {
                         return Some(Err(self.fail(error).await));
                     }
                     if let Some(earlier) = self.held.replace(batch) {
-                        return Some(Ok(earlier));
+                        return Some(match self.intended.durable().await {
+                            Ok(()) => Ok(earlier),
+                            Err(error) => Err(self.fail(error).await),
+                        });
                     }
                 }
                 Ok(Some(Message::End)) => return self.complete().await,

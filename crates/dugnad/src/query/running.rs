@@ -4,7 +4,6 @@ use super::policy::Granted;
 use super::{Question, Shared, permit};
 use crate::access::{Principal, Role};
 use crate::limits::PERMIT_POLL;
-use dugnad_kernel::ids::Commit;
 use dugnad_sql::QueryError;
 use jiff::Timestamp;
 use rand::{Rng as _, rngs::StdRng};
@@ -139,15 +138,14 @@ pub(super) struct Watch {
 
 /// The permit that an answer is given under, as it was last looked at.
 pub(super) struct Holding {
-    pub shared: Arc<Shared>,
-    pub question: Question,
-    pub granted: Granted,
-    seen: Commit,
+    shared: Arc<Shared>,
+    question: Question,
+    granted: Granted,
 }
 
 impl Holding {
     pub fn new(shared: Arc<Shared>, question: Question, granted: Granted) -> Self {
-        Self { shared, question, granted, seen: Commit(0) }
+        Self { shared, question, granted }
     }
 
     /// Whether the permit still holds. It costs a look at the clock and at a number, unless something was written.
@@ -158,12 +156,12 @@ impl Holding {
             return Err(over());
         }
         let newest = self.shared.database.snapshot().commit();
-        if newest != self.seen {
-            permit::find(&self.shared.database, &self.question, now).map_err(|error| match error {
-                QueryError::NoPermit(_) => over(),
-                other => other,
-            })?;
-            self.seen = newest;
+        if newest != self.granted.seen {
+            self.granted =
+                permit::find(&self.shared.database, &self.question.who, &self.question.permit, now).map_err(|error| match error {
+                    QueryError::NoPermit(_) => over(),
+                    other => other,
+                })?;
         }
         Ok(())
     }

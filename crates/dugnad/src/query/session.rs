@@ -1,6 +1,7 @@
 //! A session: DataFusion over the world of one permit, for one question.
 
 use super::catalog::{Catalog, Tables};
+use super::delivered::Delivered;
 use super::scan::PermitTable;
 use super::transform;
 use super::view;
@@ -25,6 +26,7 @@ static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new(ZONE));
 pub(super) struct Session {
     engine: Engine,
     tables: Vec<String>,
+    delivered: Delivered,
 }
 
 /// A question that is ready to run. Nothing has been read yet.
@@ -33,6 +35,8 @@ pub(super) struct Planned {
     engine: Engine,
     /// The permit's tables that it names, sorted.
     pub tables: Vec<String>,
+    /// Whose rows it has read.
+    pub delivered: Delivered,
     /// The columns of its answer.
     pub schema: SchemaRef,
 }
@@ -59,7 +63,7 @@ impl Session {
         let names = tables.keys().cloned().collect();
         let catalog = Arc::new(Catalog::new(Tables(tables), descriptions));
         let engine = ENGINE.over(catalog, SystemTime::from(world.now), world.memory);
-        Ok(Self { engine, tables: names })
+        Ok(Self { engine, tables: names, delivered: world.lens.delivered.clone() })
     }
 
     /// Guards and plans a question.
@@ -68,7 +72,7 @@ impl Session {
         let tables = self.named(&statement)?;
         let logical = self.logical(statement).await?;
         let plan = self.engine.physical(&logical).await?;
-        Ok(Planned { schema: plan.schema(), plan, engine: self.engine.clone(), tables })
+        Ok(Planned { schema: plan.schema(), plan, engine: self.engine.clone(), tables, delivered: self.delivered.clone() })
     }
 
     /// The logical plan of a statement that has been checked.

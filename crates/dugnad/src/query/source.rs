@@ -4,7 +4,7 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::Schema;
 use datafusion::error::DataFusionError;
 use dugnad_kernel::database::Database;
-use dugnad_kernel::live::schema::TableSchema;
+use dugnad_kernel::live::schema::{Storage, TableSchema};
 use dugnad_kernel::live::{Condition, Damaged, Part, RowFilter, Snapshot, TableSnapshot, Visible};
 use dugnad_sql::QueryError;
 use std::fmt::{self, Debug};
@@ -26,6 +26,12 @@ pub(super) trait Source: Debug + Send + Sync {
 
     /// All cells of one of its columns, also those of rows that are not visible.
     fn column(&self, part: usize, position: usize) -> Result<ArrayRef, Damaged>;
+
+    /// The Patients that each row names, a column for each of its references.
+    fn patients(&self, part: usize) -> Result<Vec<ArrayRef>, Damaged> {
+        let columns = self.schema().columns.iter().enumerate().filter(|(_, column)| column.storage == Storage::Patient);
+        columns.map(|(position, _)| self.column(part, position)).collect()
+    }
 
     /// Whether a row of a part can meet a condition, as far as is known without reading it.
     fn may_meet(&self, part: usize, condition: &Condition) -> bool;
@@ -101,6 +107,10 @@ impl Source for Live {
     fn column(&self, part: usize, position: usize) -> Result<ArrayRef, Damaged> {
         let nowhere = || Damaged { file: self.schema.name.clone(), what: format!("there is no part {part}") };
         self.parts.get(part).ok_or_else(nowhere)?.column(position)
+    }
+
+    fn patients(&self, part: usize) -> Result<Vec<ArrayRef>, Damaged> {
+        self.parts.get(part).map_or(Ok(Vec::new()), Part::patients)
     }
 
     fn may_meet(&self, part: usize, condition: &Condition) -> bool {

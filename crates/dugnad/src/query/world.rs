@@ -1,5 +1,6 @@
 //! What a permit comes to for one question: tables, columns, persons and keys. Outside it nothing exists.
 
+use super::delivered::Delivered;
 use super::dictionary::Dictionary;
 use super::keys::Keys;
 use super::source::{Source, Sources};
@@ -24,6 +25,8 @@ pub(super) struct Lens {
     pub dictionary: Dictionary,
     /// Columns of which a blinded reader sees nothing.
     pub blind: Arc<Blind>,
+    /// Whose rows it has read.
+    pub delivered: Delivered,
 }
 
 /// Columns that do not exist for a blinded reader.

@@ -65,7 +65,7 @@ fn usage_is_2_and_what_is_not_built_says_so() {
     ends_with_code(&dugnad(&["ingest", "--data", "x", "--holder", "H", "/does/not/exist.json"]), 2);
     ends_with_code(&dugnad(&["ingest", "--holder", "H", "x.json"]), 2);
     ends_with_code(&dugnad(&["token", "issue", "--data", "/tmp", "--user", "u", "--role", "hospital"]), 2);
-    let later = dugnad(&["bench", "attacks"]);
+    let later = dugnad(&["bench", "fhir"]);
     ends_with_code(&later, 1);
     assert!(text(&later.stderr).contains("comes with a later release"));
     for command in ["demo", "serve", "ingest", "query", "view", "token", "audit", "bench"] {
@@ -158,4 +158,27 @@ fn the_log_can_be_checked_proved_and_read() {
     *bytes.get_mut(middle).unwrap() ^= 1;
     fs::write(&entries, bytes).unwrap();
     ends_with_code(&dugnad(&["audit", "verify", "--data", &data]), 1);
+}
+
+/// The attacks run, those that can succeed do so without the defence, and the figures say both.
+#[test]
+fn attacks_succeed_without_the_defence_and_fail_with_it() {
+    let output = dugnad(&["bench", "attacks", "--trials", "60"]);
+    ends_with_code(&output, 0);
+    let lines: Vec<serde_json::Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let figure =
+        |name: String| lines.iter().find(|l| l["figure"] == name).and_then(|l| l["value"].as_f64()).unwrap_or_else(|| panic!("{name}"));
+    for attack in [
+        "error_oracle",
+        "type_oracle",
+        "subquery_oracle",
+        "link_by_key",
+        "another_holders_ids",
+        "another_users_jobs",
+        "revoked_token",
+        "as_of_before",
+    ] {
+        let (on, off) = (figure(format!("{attack}_advantage")), figure(format!("{attack}_advantage_off")));
+        assert!(on < 70.0 && off > 90.0, "{attack}: on {on}, off {off}");
+    }
 }

@@ -75,6 +75,28 @@ async fn a_published_view_is_a_table_of_the_permits_that_list_it() {
     centre.get("/fhir/Library/per-patient").await.expect(410);
 }
 
+/// A view went on over the table that its ViewDefinition had been, until the next start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_published_view_follows_the_view_definition_that_it_stands_on() {
+    let scene = Scene::new().await;
+    scene.register("bp", &bp()).await.expect(201);
+    let centre = scene.centre();
+    centre.put("/fhir/Library/codes", &library("sql-view", "Codes", "SELECT DISTINCT code FROM measured")).await.expect(201);
+    scene.grant(&everyone("with", &["codes"]));
+    let authority = scene.caller(Role::Authority, "authority");
+    let count = "SELECT COUNT(*) AS n FROM codes";
+    assert_eq!(numbers(&authority, "with", count).await, json!([{"n": 2}]));
+    let mut renamed = bp();
+    renamed["name"] = json!("pressure");
+    scene.register("bp", &renamed).await.expect(200);
+    assert_eq!(numbers(&authority, "with", count).await, json!([{"n": 2}]), "over the table of the new name");
+    let mut another = bp();
+    another["url"] = json!("http://example.no/ViewDefinition/other");
+    scene.register("other", &another).await.expect(201);
+    centre.send("DELETE", "/fhir/ViewDefinition/bp", &[], "").await.expect(204);
+    sql(&authority, "with", count).await.expect(400);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_published_query_is_asked_by_reference_and_by_url() {
     let scene = Scene::new().await;

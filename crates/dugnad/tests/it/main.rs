@@ -4,11 +4,13 @@
 
 mod api;
 mod applications;
+mod audit;
 mod backup;
 mod commands;
 mod crash;
 mod enforcement;
 mod freshness;
+mod grid;
 mod hostile;
 mod interference;
 mod libraries;

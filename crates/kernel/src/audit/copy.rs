@@ -1,9 +1,10 @@
 //! Copying a log that a server is writing to.
 
 use super::AuditError;
-use super::disk::{CHECKPOINT, Disk, ENTRIES, PUBLIC_KEY, RealDisk, sync_dir};
+use super::disk::{CHECKPOINT, COSIGNED, Disk, ENTRIES, PUBLIC_KEY, RealDisk, read_file, sync_dir};
 use super::folder::Folder;
 use super::note::Checkpoint;
+use super::persons::KEYS;
 use super::record::{self, FILE_HEADER};
 use super::tile::Growth;
 use std::fs::{self, File};
@@ -11,9 +12,11 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 /// Copies the log in `from` to the new folder `to`, up to the newest signed checkpoint, and checks it on the way: the copy
-/// holds the entries that the checkpoint covers, and the tiles that follow from them. Durable on return.
+/// holds the entries that the checkpoint covers, the tiles that follow from them, and the keys of persons. Durable on return.
 pub fn copy(from: &Path, to: &Path) -> Result<Checkpoint, AuditError> {
     let folder = Folder::open(from)?;
+    // What witnesses have seen is never ahead of the checkpoint that is read after it.
+    let cosigned = read_file(from, COSIGNED)?;
     // The checkpoint first: entries are only ever added, so those that it covers are all there.
     let (checkpoint, note) = folder.checkpoint()?;
     let io = |source| AuditError::io(to, source);
@@ -26,10 +29,26 @@ pub fn copy(from: &Path, to: &Path) -> Result<Checkpoint, AuditError> {
     for (tile, bytes) in growth.partials() {
         RealDisk.replace(to, &tile.path(), &bytes).map_err(io)?;
     }
+    for (file, bytes) in [(COSIGNED, cosigned), (KEYS, read_file(from, KEYS)?)] {
+        if let Some(bytes) = bytes {
+            write_private(&to.join(file), &bytes).map_err(|e| AuditError::io(&to.join(file), e))?;
+        }
+    }
     RealDisk.replace(to, PUBLIC_KEY, format!("{}\n", folder.verifier_key()).as_bytes()).map_err(io)?;
     RealDisk.replace(to, CHECKPOINT, note.as_bytes()).map_err(io)?;
     sync_dir(to).map_err(io)?;
     Ok(checkpoint)
+}
+
+/// Writes a file that its owner only can read.
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Copies the first `size` entries and writes the full tiles over them.

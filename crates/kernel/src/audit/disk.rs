@@ -9,9 +9,11 @@ use std::path::Path;
 pub(crate) const ENTRIES: &str = "entries.log";
 /// The file that keeps the newest checkpoint.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
+/// The file that keeps the newest checkpoint that witnesses have cosigned.
+pub(crate) const COSIGNED: &str = "cosigned";
 /// The file that keeps the public key.
 pub(crate) const PUBLIC_KEY: &str = "key.pub";
-/// Where a file is made before it gets its name. One is enough: only the publisher makes files.
+/// Where a file is made before it gets its name. One is enough: whoever makes files takes turns.
 pub(crate) const UNFINISHED: &str = "unfinished";
 
 /// How the log writes. The methods as they stand are the real ones.

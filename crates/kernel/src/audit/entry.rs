@@ -1,5 +1,6 @@
 //! What the log records, and the commitment that the public tree holds instead of it.
 
+use super::persons::Persons;
 use super::tree::Hash;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,10 @@ pub enum Act {
     Decision,
     /// Tokens, holders, keys, start and stop.
     Administration,
+    /// A token was used for the first time, or for the first time since the server was started.
+    Login,
+    /// A set of persons, which the completions that follow refer to.
+    Persons,
 }
 
 /// One entry, as the parties to it may read it. Fields that do not apply are absent.
@@ -84,7 +89,51 @@ pub struct Entry {
     /// Rows delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
-    /// How it ended: `ok`, `failed`, `cancelled`, or the reason of a refusal.
+    /// How it ended: `ok`, `failed`, `cancelled`, `assumed` (see [`Entry::assumed`]), or the reason of a refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
+    /// Whose data was delivered (record-level completions), or a set of persons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persons: Option<Persons>,
+    /// For a restore: the highest patient ordinal of the journal that was restored. Higher ordinals of earlier entries are of
+    /// other Patients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patients: Option<u32>,
 }
+
+impl Entry {
+    /// An entry with nothing but time, act, user and role.
+    pub fn new(at: Timestamp, act: Act, user: &str, role: &str) -> Self {
+        Self {
+            at,
+            act,
+            user: user.to_owned(),
+            role: role.to_owned(),
+            intent: None,
+            interface: None,
+            permit: None,
+            purpose: None,
+            holder: None,
+            request: None,
+            commit: None,
+            epoch: None,
+            timeline: None,
+            tables: Vec::new(),
+            rows: None,
+            outcome: None,
+            persons: None,
+            patients: None,
+        }
+    }
+
+    /// The completion of the access with this intent, of which nobody knows how far it came: the log ended before it was told.
+    /// Whoever could be in the answer is taken to have been in it; statistics name nobody.
+    pub(super) fn assumed(&self, intent: u64, at: Timestamp) -> Self {
+        let persons = self.epoch.is_none().then_some(Persons::Everyone { everyone: true });
+        let (outcome, request) = (Some(ASSUMED.to_owned()), None);
+        Self { act: Act::Completion, at, intent: Some(intent), outcome, request, persons, rows: None, ..self.clone() }
+    }
+}
+
+/// The outcome of an access whose end nobody saw.
+pub const ASSUMED: &str = "assumed";

@@ -73,6 +73,10 @@ pub(super) fn records(dir: &Path, offset: u64, mut at: u64, wanted: Range<u64>) 
     let mut found = Vec::new();
     while at < wanted.end {
         let damaged = |what: &str| AuditError::damaged(format!("{ENTRIES}, entry {at}"), what);
+        if at < wanted.start && record::skip(&mut reader).map_err(|source| AuditError::io(&path, source))? {
+            at += 1;
+            continue;
+        }
         let record = record::read(&mut reader).map_err(|source| AuditError::io(&path, source))?;
         let record = record.ok_or_else(|| damaged("the file ends before it"))?.map_err(|flaw| damaged(flaw.describe()))?;
         if record.index != at {

@@ -10,34 +10,41 @@
 
 mod copy;
 mod disk;
+mod earlier;
 mod entry;
 mod folder;
+mod glance;
 mod log;
 mod newest;
 pub(crate) mod note;
+mod persons;
 mod publish;
 mod record;
 mod recover;
+mod resume;
 mod tile;
 mod tree;
 mod verify;
+mod witness;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
 pub use copy::copy;
-pub use entry::{Act, Entry, SALT_BYTES, commitment};
+pub use entry::{ASSUMED, Act, Entry, SALT_BYTES, commitment};
 pub use folder::{Folder, Proof, ProofFailure};
-pub use log::{Log, Options};
+pub use log::{Access, Log, Options, PersonAccess};
 pub use newest::Newest;
 pub use note::{Checkpoint, NoteError, VerifierKey};
+pub use persons::{Bytes, Names, Nonce, Persons};
 pub use recover::Recovery;
 pub use tile::{Tile, TileKind};
 pub use tree::{
     Hash, Nodes, ProofError, consistency, empty_root, inclusion, leaf_hash, node_hash, root, verify_consistency, verify_inclusion,
 };
 pub use verify::{Problem, Report, verify, verify_since};
+pub use witness::{CosignError, WitnessKey, cosign};
 
 use std::path::Path;
 

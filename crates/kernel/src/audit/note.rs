@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 
 /// The algorithm byte of Ed25519 in key ids and verifier keys.
-const ED25519: u8 = 1;
+pub(super) const ED25519: u8 = 1;
 
 /// The longest note that is read: three lines and some signatures.
 const MAX_NOTE_BYTES: usize = 64 << 10;
@@ -68,26 +68,12 @@ impl VerifierKey {
 
     /// C2SP key id: the first four bytes of SHA-256(name || 0x0A || 0x01 || key).
     pub fn id(&self) -> [u8; 4] {
-        let mut hasher = Sha256::new();
-        hasher.update(self.name.as_bytes());
-        hasher.update([b'\n', ED25519]);
-        hasher.update(self.key.as_bytes());
-        let [a, b, c, d, ..] = <[u8; 32]>::from(hasher.finalize());
-        [a, b, c, d]
+        key_id(&self.name, ED25519, &self.key)
     }
 
     /// Reads the text form, exactly as it is written (white space at the end is not part of it).
     pub fn parse(text: &str) -> Result<Self, NoteError> {
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(_), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(NoteError::Key("it has fewer than three parts"));
-        };
-        let bytes = STANDARD.decode(key).map_err(|_| NoteError::Key("its key is not base64"))?;
-        let bytes: [u8; 33] = bytes.try_into().map_err(|_| NoteError::Key("its key has the wrong length"))?;
-        let [ED25519, key @ ..] = bytes else {
-            return Err(NoteError::Key("its algorithm is not Ed25519"));
-        };
-        let key = VerifyingKey::from_bytes(&key).map_err(|_| NoteError::Key("its key is not a point of the curve"))?;
+        let (name, key) = parse_key(text, ED25519)?;
         let verifier = Self::new(name, key)?;
         // Catches a wrong id, and every spelling that this program would not write.
         if verifier.to_string() == text { Ok(verifier) } else { Err(NoteError::Key("its id is not that of its name and key")) }
@@ -101,13 +87,61 @@ impl VerifierKey {
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = vec![ED25519];
-        bytes.extend_from_slice(self.key.as_bytes());
-        write!(f, "{}+{}+{}", self.name, hex(&self.id()), STANDARD.encode(bytes))
+        f.write_str(&key_text(&self.name, ED25519, &self.key))
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// C2SP key id: the first four bytes of SHA-256(name || 0x0A || algorithm || key).
+pub(super) fn key_id(name: &str, algorithm: u8, key: &VerifyingKey) -> [u8; 4] {
+    let mut hasher = Sha256::new();
+    hasher.update(name.as_bytes());
+    hasher.update([b'\n', algorithm]);
+    hasher.update(key.as_bytes());
+    let [a, b, c, d, ..] = <[u8; 32]>::from(hasher.finalize());
+    [a, b, c, d]
+}
+
+/// `name+id+base64(algorithm || key)`.
+pub(super) fn key_text(name: &str, algorithm: u8, key: &VerifyingKey) -> String {
+    let mut bytes = vec![algorithm];
+    bytes.extend_from_slice(key.as_bytes());
+    format!("{name}+{}+{}", hex(&key_id(name, algorithm, key)), STANDARD.encode(bytes))
+}
+
+/// Name and key of a text of that form; the id is not compared.
+pub(super) fn parse_key(text: &str, algorithm: u8) -> Result<(&str, VerifyingKey), NoteError> {
+    let mut parts = text.splitn(3, '+');
+    let (Some(name), Some(_), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(NoteError::Key("it has fewer than three parts"));
+    };
+    let bytes = STANDARD.decode(key).map_err(|_| NoteError::Key("its key is not base64"))?;
+    let bytes: [u8; 33] = bytes.try_into().map_err(|_| NoteError::Key("its key has the wrong length"))?;
+    let [first, key @ ..] = bytes;
+    if first != algorithm {
+        return Err(NoteError::Key(if algorithm == ED25519 {
+            "its algorithm is not Ed25519"
+        } else {
+            "its algorithm is not that of Ed25519 cosignatures (4)"
+        }));
+    }
+    Ok((name, VerifyingKey::from_bytes(&key).map_err(|_| NoteError::Key("its key is not a point of the curve"))?))
+}
+
+/// The signature lines of a note.
+pub(super) fn signature_lines(note: &str) -> impl Iterator<Item = &str> {
+    let signatures = note.split_once("\n\n").map_or("", |(_, signatures)| signatures);
+    signatures.lines().take(MAX_SIGNATURES)
+}
+
+/// Name, key id and the rest of a signature line.
+pub(super) fn parse_line(line: &str) -> Option<(&str, [u8; 4], Vec<u8>)> {
+    let (name, signature) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
+    let bytes = STANDARD.decode(signature).ok()?;
+    let (id, rest) = bytes.split_first_chunk::<4>()?;
+    Some((name, *id, rest.to_vec()))
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -124,7 +158,7 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// The text that is signed.
-    fn body(&self) -> String {
+    pub(super) fn body(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.size, self.root)
     }
 
@@ -189,15 +223,10 @@ fn accepted(text: &str, signatures: &str, key: &VerifierKey) -> Result<(), NoteE
 
 /// Whether a signature line is `key`'s: an error if it is but does not fit.
 fn signed_by(text: &str, line: &str, key: &VerifierKey) -> Result<bool, NoteError> {
-    let form = NoteError::Form("a signature line is malformed");
-    let Some((name, signature)) = line.strip_prefix("\u{2014} ").and_then(|rest| rest.split_once(' ')) else {
-        return Err(form);
-    };
-    let Ok(bytes) = STANDARD.decode(signature) else { return Err(form) };
-    let Some((id, signature)) = bytes.split_first_chunk::<4>() else { return Err(form) };
-    if name != key.name || *id != key.id() {
+    let (name, id, signature) = parse_line(line).ok_or(NoteError::Form("a signature line is malformed"))?;
+    if name != key.name || id != key.id() {
         return Ok(false);
     }
-    let fits = Signature::from_slice(signature).is_ok_and(|signature| key.key.verify_strict(text.as_bytes(), &signature).is_ok());
+    let fits = Signature::from_slice(&signature).is_ok_and(|signature| key.key.verify_strict(text.as_bytes(), &signature).is_ok());
     if fits { Ok(true) } else { Err(NoteError::Signature(key.label())) }
 }

@@ -3,6 +3,7 @@
 use super::AuditError;
 use super::disk::{CHECKPOINT, Disk};
 use super::note::Checkpoint;
+use super::resume::RESUME;
 use super::tile::Tile;
 use super::writer::Shared;
 use crate::clock::Clock;
@@ -86,12 +87,13 @@ impl Publisher {
     /// that are ahead of it, which opening makes again. Only then are the last checkpoint's unfinished tiles taken away.
     pub fn publish(&self, anew: bool) -> Result<(), AuditError> {
         let before = self.shared.published();
-        let (full, partials, size, root) = {
+        let (full, partials, size, root, resume) = {
             let mut state = self.shared.state();
             if state.growth.size() == before.size && !anew {
                 return Ok(());
             }
-            (std::mem::take(&mut state.full_tiles), state.growth.partials(), state.growth.size(), state.growth.root())
+            let (partials, size, root) = (state.growth.partials(), state.growth.size(), state.growth.root());
+            (std::mem::take(&mut state.full_tiles), partials, size, root, state.resume.take())
         };
         for (tile, bytes) in full.iter().chain(&partials) {
             self.replace(&tile.path(), bytes)?;
@@ -99,10 +101,14 @@ impl Publisher {
         let note = Checkpoint { origin: self.origin.clone(), size, root }.sign(&self.key)?;
         self.replace(CHECKPOINT, note.as_bytes())?;
         self.shared.set_published(Published { size, note, partials });
+        if let Some(resume) = resume {
+            self.replace(RESUME, resume.bytes())?; // after the checkpoint that covers it
+        }
         self.remove_partials(before.size, size)
     }
 
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<(), AuditError> {
+        let _turn = self.shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.disk.replace(&self.dir, path, bytes).map_err(|source| AuditError::io(&self.dir.join(path), source))
     }
 
@@ -123,10 +129,13 @@ impl Publisher {
         Ok(())
     }
 
-    /// Removes unfinished tiles that a crash has kept [`Publisher::publish`] from removing. On opening only: it lists all tiles.
-    pub fn remove_leftovers(&self) -> Result<(), AuditError> {
+    /// Removes unfinished tiles that a crash has kept [`Publisher::publish`] from removing. On opening only: it lists all tiles, or
+    /// in a long log the folders beside the unfinished ones.
+    pub fn remove_leftovers(&self, whole: bool) -> Result<(), AuditError> {
         let kept = self.shared.published();
-        let mut folders = vec!["tile".to_owned()];
+        let beside =
+            |(tile, _): &(Tile, Vec<u8>)| [tile.index(), tile.index().saturating_sub(1)].map(|n| Tile::full(tile.kind(), n).path() + ".p");
+        let mut folders = if whole { vec!["tile".to_owned()] } else { kept.partials.iter().flat_map(beside).collect() };
         while let Some(folder) = folders.pop() {
             let path = self.dir.join(&folder);
             let listing = match fs::read_dir(&path) {

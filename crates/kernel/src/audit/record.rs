@@ -4,7 +4,7 @@ use super::entry::{SALT_BYTES, commitment};
 use super::tree::Hash;
 use crate::limits::MAX_AUDIT_ENTRY_BYTES;
 use sha2::{Digest, Sha256};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 
 /// The first bytes of the file.
 pub const FILE_HEADER: &[u8] = b"dugnad audit entries v1\n";
@@ -14,6 +14,9 @@ const MAGIC: [u8; 4] = *b"\xffDE1";
 
 /// Magic, length (u32), index (u64), group (u64), salt; all numbers big-endian.
 const HEAD_BYTES: usize = 4 + 4 + 8 + 8 + SALT_BYTES;
+
+/// Where the JSON begins in a record.
+pub(crate) const JSON_AT: u64 = HEAD_BYTES as u64;
 
 /// Bytes of the checksum after the JSON.
 const CHECKSUM_BYTES: usize = 8;
@@ -117,6 +120,21 @@ pub(crate) fn read(from: &mut impl Read) -> io::Result<Option<Result<Record, Fla
         return Ok(Some(Err(Flaw::Wrong("its checksum does not fit"))));
     }
     Ok(Some(Ok(Record { index, group, salt, json, commitment })))
+}
+
+/// Passes over a record without looking at more than its length; whether there was one.
+pub(crate) fn skip(from: &mut (impl Read + Seek)) -> io::Result<bool> {
+    let mut head = [0u8; HEAD_BYTES];
+    if read_up_to(from, &mut head)? < HEAD_BYTES {
+        return Ok(false);
+    }
+    let [m0, m1, m2, m3, l0, l1, l2, l3, ..] = head;
+    let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+    if [m0, m1, m2, m3] != MAGIC || length > MAX_AUDIT_ENTRY_BYTES {
+        return Ok(false);
+    }
+    from.seek_relative((length + CHECKSUM_BYTES) as i64)?;
+    Ok(true)
 }
 
 fn take_u64(bytes: &[u8]) -> (u64, &[u8]) {

@@ -1,12 +1,21 @@
-//! Opening a log: every entry is read, the tree is built from them by the code that builds it while writing, and both are
+//! Opening a log: entries are read, the tree is built from them by the code that builds it while writing, and both are
 //! compared with the signed checkpoint and the tiles. What a crash left half-written is cut off; anything else refuses.
+//!
+//! A long log is read from the note [`super::resume`] on, and what stands before it behind the open log ([`super::earlier`]).
 
 use super::AuditError;
 use super::disk::{CHECKPOINT, Disk, ENTRIES, PUBLIC_KEY, UNFINISHED, read_file, sync_dir};
+use super::entry::Act;
+use super::folder;
+use super::glance::Glance;
 use super::note::{Checkpoint, VerifierKey};
+use super::persons::Who;
 use super::record::{self, FILE_HEADER, Flaw};
+use super::resume::{Begin, Resume};
 use super::tile::{Growth, Tile};
+use super::tree::Hash;
 use super::tree::TILE_WIDTH;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -22,6 +31,10 @@ pub struct Recovery {
     pub cut_bytes: u64,
     /// Tiles that were absent and are made again from the entries.
     pub rebuilt_tiles: u64,
+    /// How many entries were not read: they are, behind the open log.
+    pub passed_over: u64,
+    /// Accesses that a crash has cut off: they now have a completion that assumes the most.
+    pub assumed: u64,
 }
 
 /// A log's state after opening.
@@ -38,8 +51,23 @@ pub(super) struct Recovered {
     pub missing: Vec<(Tile, Vec<u8>)>,
     /// What the checkpoint on disk covers, if there is one.
     pub signed: Option<u64>,
+    /// Intents without a completion: their index and JSON.
+    pub under_way: BTreeMap<u64, Vec<u8>>,
+    /// The index of persons, as far as entries were read.
+    pub who: Who,
+    /// The tree over the entries that were not read, if some were not.
+    pub earlier: Option<Earlier>,
     /// For the operator.
     pub report: Recovery,
+}
+
+/// The beginning of the log that opening passed over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Earlier {
+    /// How many entries.
+    pub size: u64,
+    /// The root of the tree over them.
+    pub root: Hash,
 }
 
 /// Opens the folder `dir` of the log that `key` checks.
@@ -48,10 +76,16 @@ pub(super) fn recover(dir: &Path, key: &VerifierKey, disk: &dyn Disk) -> Result<
     let mut entries = open_entries(dir)?;
     let checkpoint = read_checkpoint(dir, key)?;
     check_key(dir, key, disk)?;
-    let mut scan = Scan::new(dir, checkpoint.as_ref());
-    scan.header(&mut entries, disk)?;
-    scan.records(&mut entries)?;
-    scan.check_against_checkpoint()?;
+    let begin = checkpoint.as_ref().and_then(|checkpoint| Resume::read(dir, checkpoint.size));
+    let noted = begin.is_some();
+    let mut scan = match Scan::new(dir, checkpoint.as_ref(), begin).run(&mut entries, disk) {
+        Err(AuditError::Damaged { at, what }) if noted => {
+            tracing::warn!(at, what, "the audit log cannot be gone on with from its note; all of it is read");
+            entries.rewind().map_err(|source| AuditError::io(&dir.join(ENTRIES), source))?;
+            Scan::new(dir, checkpoint.as_ref(), None).run(&mut entries, disk)?
+        }
+        scan => scan?,
+    };
     scan.settle(&mut entries, disk)?;
     // A crash may have left the file that the publisher was making.
     match fs::remove_file(dir.join(UNFINISHED)) {
@@ -105,12 +139,64 @@ struct Scan<'a> {
     signed_end: u64,
     missing: Vec<(Tile, Vec<u8>)>,
     rebuilt: u64,
+    under_way: BTreeMap<u64, Vec<u8>>,
+    /// From where on intents have to be looked for.
+    first_under_way: u64,
+    who: Who,
+    earlier: Option<Earlier>,
 }
 
 impl<'a> Scan<'a> {
-    fn new(dir: &'a Path, checkpoint: Option<&'a Checkpoint>) -> Self {
-        let growth = Growth::default();
-        Self { dir, checkpoint, growth, offsets: Vec::new(), end: 0, file_len: 0, signed_end: 0, missing: Vec::new(), rebuilt: 0 }
+    fn new(dir: &'a Path, checkpoint: Option<&'a Checkpoint>, begin: Option<Begin>) -> Self {
+        let earlier = begin.as_ref().map(|begin| Earlier { size: begin.growth.size(), root: begin.growth.root() });
+        let begin =
+            begin.unwrap_or_else(|| Begin { growth: Growth::default(), end: FILE_HEADER.len() as u64, under_way: 0, offsets: Vec::new() });
+        Self {
+            dir,
+            checkpoint,
+            growth: begin.growth,
+            offsets: begin.offsets,
+            end: begin.end,
+            file_len: 0,
+            signed_end: begin.end,
+            missing: Vec::new(),
+            rebuilt: 0,
+            under_way: BTreeMap::new(),
+            first_under_way: begin.under_way,
+            who: Who::new(dir, earlier.is_some()),
+            earlier,
+        }
+    }
+
+    /// Reads and checks.
+    fn run(mut self, entries: &mut File, disk: &dyn Disk) -> Result<Self, AuditError> {
+        self.header(entries, disk)?;
+        self.earlier_intents()?;
+        self.records(entries)?;
+        self.check_against_checkpoint()?;
+        Ok(self)
+    }
+
+    /// Intents that stood without a completion where reading begins.
+    fn earlier_intents(&mut self) -> Result<(), AuditError> {
+        let (first, size) = (self.first_under_way, self.growth.size());
+        let block = first / TILE_WIDTH as u64;
+        let Some(offset) = usize::try_from(block).ok().and_then(|block| self.offsets.get(block)).copied() else { return Ok(()) };
+        for record in folder::records(self.dir, offset, block * TILE_WIDTH as u64, first..size)? {
+            self.look(&record);
+        }
+        Ok(())
+    }
+
+    /// What an entry says of accesses and persons.
+    fn look(&mut self, record: &record::Record) -> Option<Glance> {
+        let glance = Glance::at(&record.json)?;
+        match (glance.act, glance.intent) {
+            (Act::Intent, _) => _ = self.under_way.insert(record.index, record.json.clone()),
+            (Act::Completion, Some(intent)) => _ = self.under_way.remove(&intent),
+            _ => {}
+        }
+        Some(glance)
     }
 
     fn signed(&self) -> u64 {
@@ -124,6 +210,7 @@ impl<'a> Scan<'a> {
     /// Checks the file's first line, or writes it if a crash came before it was whole.
     fn header(&mut self, entries: &mut File, disk: &dyn Disk) -> Result<(), AuditError> {
         let mut header = Vec::new();
+        entries.rewind().map_err(|source| self.io(source))?;
         entries.by_ref().take(FILE_HEADER.len() as u64).read_to_end(&mut header).map_err(|source| self.io(source))?;
         if header != FILE_HEADER {
             if !FILE_HEADER.starts_with(&header) || self.checkpoint.is_some() {
@@ -132,8 +219,7 @@ impl<'a> Scan<'a> {
             entries.set_len(0).and_then(|()| entries.rewind()).map_err(|source| self.io(source))?;
             disk.append(entries, FILE_HEADER).and_then(|()| disk.sync(entries)).map_err(|source| self.io(source))?;
         }
-        self.end = FILE_HEADER.len() as u64;
-        self.signed_end = self.end;
+        entries.seek(SeekFrom::Start(self.end)).map_err(|source| self.io(source))?;
         self.file_len = entries.metadata().map_err(|source| self.io(source))?.len();
         Ok(())
     }
@@ -158,6 +244,8 @@ impl<'a> Scan<'a> {
         if self.growth.size().is_multiple_of(TILE_WIDTH as u64) {
             self.offsets.push(self.end);
         }
+        let glance = self.look(record);
+        self.who.add(glance.map(|glance| (record.index, self.end + record::JSON_AT, glance)));
         self.end += record::encoded_len(record.json.len());
         let mut full = Vec::new();
         self.growth.push(record.commitment, |tile, bytes| full.push((tile, bytes)));
@@ -254,8 +342,20 @@ impl<'a> Scan<'a> {
             unsigned: self.growth.size() - self.signed(),
             cut_bytes: self.file_len.saturating_sub(self.end),
             rebuilt_tiles: self.rebuilt,
+            passed_over: self.earlier.map_or(0, |earlier| earlier.size),
+            assumed: self.under_way.len() as u64,
         };
-        let signed = self.checkpoint.map(|checkpoint| checkpoint.size);
-        Recovered { entries, growth: self.growth, offsets: self.offsets, end: self.end, missing: self.missing, signed, report }
+        Recovered {
+            entries,
+            growth: self.growth,
+            offsets: self.offsets,
+            end: self.end,
+            missing: self.missing,
+            signed: self.checkpoint.map(|checkpoint| checkpoint.size),
+            under_way: self.under_way,
+            who: self.who,
+            earlier: self.earlier,
+            report,
+        }
     }
 }

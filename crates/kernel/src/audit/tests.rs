@@ -1,10 +1,13 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod access;
 mod fault;
 mod format;
+mod resume;
 mod running;
 mod tampering;
 mod tree;
+mod witness;
 
 use super::{Act, Entry, Log, Options, VerifierKey};
 use crate::clock::ManualClock;
@@ -32,24 +35,8 @@ fn at(seconds: i64) -> Timestamp {
 
 /// The `number`th entry: short, and different from all others.
 fn entry(number: u64) -> Entry {
-    Entry {
-        at: at(number as i64),
-        act: Act::Intent,
-        user: format!("user-{number}"),
-        role: "authority".into(),
-        intent: None,
-        interface: None,
-        permit: None,
-        purpose: None,
-        holder: None,
-        request: None,
-        commit: Some(number),
-        epoch: None,
-        timeline: None,
-        tables: Vec::new(),
-        rows: None,
-        outcome: None,
-    }
+    let entry = Entry::new(at(number as i64), Act::Write, &format!("user-{number}"), "authority");
+    Entry { commit: Some(number), ..entry }
 }
 
 /// An entry as a query makes one.
@@ -87,6 +74,10 @@ fn log_of(dir: &Path, count: u64) {
     }
     drop(sender);
     assert_eq!(receiver.iter().collect::<Vec<_>>(), (0..count).collect::<Vec<_>>());
+}
+
+fn verify_ok(dir: &Path) -> bool {
+    super::verify(dir, Some(&verifier())).is_ok()
 }
 
 /// All files of a folder, by path under it.

@@ -9,7 +9,7 @@ const MAX_LEVELS: u8 = 8;
 const LEAF_PREFIX: [u8; 2] = [0, 32];
 
 /// What a tile holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TileKind {
     /// Hashes of perfect subtrees of 256^level leaves.
     Hashes(u8),
@@ -18,7 +18,7 @@ pub enum TileKind {
 }
 
 /// One tile: which, and how much of it is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tile {
     kind: TileKind,
     index: u64,
@@ -156,6 +156,16 @@ pub(crate) struct Growth {
 }
 
 impl Growth {
+    /// The tree with this edge, whose last tile of leaves is full.
+    pub fn of(frontier: Frontier) -> Self {
+        Self { frontier, commitments: Vec::new() }
+    }
+
+    /// Its edge.
+    pub fn frontier(&self) -> &Frontier {
+        &self.frontier
+    }
+
     /// How many entries there are.
     pub fn size(&self) -> u64 {
         self.frontier.size()

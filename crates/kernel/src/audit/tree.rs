@@ -104,6 +104,11 @@ pub(crate) struct Frontier {
 }
 
 impl Frontier {
+    /// The edge of a tree of `size` leaves with these unfinished tiles.
+    pub fn of(size: u64, levels: Vec<Vec<Hash>>) -> Self {
+        Self { size, levels }
+    }
+
     /// How many leaves there are.
     pub fn size(&self) -> u64 {
         self.size

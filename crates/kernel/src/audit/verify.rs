@@ -1,13 +1,16 @@
 //! The offline check of a copy of a log's folder. It trusts nothing in the folder but what `key` has signed.
 
-use super::disk::{CHECKPOINT, ENTRIES, PUBLIC_KEY, UNFINISHED};
+use super::disk::{CHECKPOINT, COSIGNED, ENTRIES, PUBLIC_KEY, UNFINISHED};
 use super::entry::Entry;
+use super::glance::Glance;
 use super::note::{Checkpoint, VerifierKey};
+use super::persons::{KEYS, is_keys};
 use super::record::{self, FILE_HEADER, Flaw, Record};
+use super::resume::{RESUME, Resume};
 use super::tile::{Growth, Tile, TileKind};
 use super::tree::{Hash, TILE_WIDTH};
-use crate::limits::{MAX_AUDIT_ENTRY_BYTES, MAX_AUDIT_PROBLEMS};
-use std::collections::BTreeSet;
+use crate::limits::{AUDIT_RESUME_ENTRIES, MAX_AUDIT_ENTRY_BYTES, MAX_AUDIT_PROBLEMS};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -63,10 +66,22 @@ pub fn verify(dir: &Path, key: Option<&VerifierKey>) -> Report {
 /// Like [`verify`], and checks that the log still begins with what `earlier` checkpoints were signed over: somebody who keeps them
 /// finds a log that was written anew, even by the owner of the key.
 pub fn verify_since(dir: &Path, key: Option<&VerifierKey>, earlier: &[Checkpoint]) -> Report {
-    let mut check = Check { dir, report: Report::default(), growth: Growth::default(), seen: BTreeSet::new() };
+    let mut check = Check {
+        dir,
+        report: Report::default(),
+        growth: Growth::default(),
+        seen: BTreeSet::new(),
+        offsets: Vec::new(),
+        under_way: BTreeSet::new(),
+        unsigned: BTreeMap::new(),
+        resume: None,
+    };
     let key = check.key(key);
     let checkpoint = check.checkpoint(key.as_ref());
+    let cosigned = check.cosigned(key.as_ref());
+    check.private_files();
     let mut roots: Vec<(&Checkpoint, &str)> = earlier.iter().map(|checkpoint| (checkpoint, "an earlier checkpoint")).collect();
+    roots.extend(cosigned.iter().map(|checkpoint| (checkpoint, COSIGNED)));
     roots.extend(checkpoint.iter().map(|checkpoint| (checkpoint, CHECKPOINT)));
     check.entries(&roots);
     check.ends(&roots);
@@ -90,6 +105,14 @@ struct Check<'a> {
     growth: Growth,
     /// Files that have been compared.
     seen: BTreeSet<String>,
+    /// Where every 256th entry begins.
+    offsets: Vec<u64>,
+    /// Intents without a completion so far.
+    under_way: BTreeSet<u64>,
+    /// Full tiles that no checkpoint covers: a crash may have come before they were written.
+    unsigned: BTreeMap<Tile, Vec<u8>>,
+    /// The stored note of where opening begins to read.
+    resume: Option<Vec<u8>>,
 }
 
 impl Check<'_> {
@@ -117,6 +140,42 @@ impl Check<'_> {
                 self.report.problem(path, None, "it is absent");
                 None
             }
+        }
+    }
+
+    /// The checkpoint that witnesses have cosigned: this log signed it too.
+    fn cosigned(&mut self, key: Option<&VerifierKey>) -> Option<Checkpoint> {
+        if !self.dir.join(COSIGNED).exists() {
+            return None;
+        }
+        let note = self.read_text(COSIGNED)?;
+        match Checkpoint::open(&note, key?) {
+            Ok(checkpoint) => Some(checkpoint),
+            Err(error) => {
+                self.report.problem(COSIGNED, None, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Files that are the server's own. The keys of persons are random: there is nothing to compare them with.
+    fn private_files(&mut self) {
+        if self.dir.join(KEYS).exists() && self.read(KEYS).is_some_and(|bytes| !is_keys(&bytes)) {
+            self.report.problem(KEYS, None, "it is not a file of the keys of persons");
+        }
+        if self.dir.join(RESUME).exists() {
+            self.resume = self.read(RESUME);
+        }
+    }
+
+    /// The note of where opening begins to read must be what the entries before it say.
+    fn resumes(&mut self, end: u64) {
+        if self.resume.is_none() || !self.growth.size().is_multiple_of(AUDIT_RESUME_ENTRIES) {
+            return;
+        }
+        let expected = Resume::new(&self.growth, end, self.under_way.first().copied(), &self.offsets);
+        if self.resume.as_deref() == Some(expected.bytes()) {
+            self.resume = None;
         }
     }
 
@@ -171,8 +230,12 @@ impl Check<'_> {
             match record::read(&mut reader) {
                 Ok(None) => break,
                 Ok(Some(Ok(record))) => {
+                    if self.growth.size().is_multiple_of(TILE_WIDTH as u64) {
+                        self.offsets.push(end);
+                    }
                     end += record::encoded_len(record.json.len());
                     self.entry(&record, roots);
+                    self.resumes(end);
                 }
                 Ok(Some(Err(flaw))) => {
                     self.flaw(flaw, end, roots);
@@ -185,6 +248,9 @@ impl Check<'_> {
             }
         }
         self.report.entries = self.growth.size();
+        if self.resume.is_some() {
+            self.report.problem(RESUME, None, "it is not what the entries say; remove it, and the next start reads the whole log");
+        }
     }
 
     fn entry(&mut self, record: &Record, roots: &[(&Checkpoint, &str)]) {
@@ -199,10 +265,16 @@ impl Check<'_> {
                 format!("it is not an audit entry (line {}, column {})", error.line(), error.column()),
             );
         }
+        if let Some(glance) = Glance::at(&record.json) {
+            glance.follow(index, &mut self.under_way);
+        }
         let mut full = Vec::new();
         self.growth.push(record.commitment, |tile, bytes| full.push((tile, bytes)));
         for (tile, bytes) in full {
             self.tile(tile, &bytes);
+            if !tile.is_in(self.report.signed) {
+                self.unsigned.insert(tile, bytes);
+            }
         }
         self.roots(roots);
     }
@@ -276,7 +348,8 @@ impl Check<'_> {
     fn spare_tile(&mut self, tile: Tile) {
         let same = |other: &Tile| other.kind() == tile.kind() && other.index() == tile.index();
         let unfinished = self.growth.partials().into_iter().find(|(other, _)| same(other)).map(|(_, bytes)| bytes);
-        let longest = unfinished.or_else(|| self.read(&Tile::full(tile.kind(), tile.index()).path()));
+        let full = || self.unsigned.get(&Tile::full(tile.kind(), tile.index())).cloned();
+        let longest = unfinished.or_else(full).or_else(|| self.read(&Tile::full(tile.kind(), tile.index()).path()));
         match longest.as_deref().and_then(|bytes| bytes.get(..tile.byte_len())) {
             Some(expected) => self.tile(tile, expected),
             None => self.report.problem(&tile.path(), None, "it could not be checked: the full tile is absent"),

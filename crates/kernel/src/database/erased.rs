@@ -190,7 +190,7 @@ pub(super) fn chain(lookup: &Lookup<'_>, mut sequence: i64) -> Result<Vec<Stored
 }
 
 /// The ids of the Patients that a stored resource names.
-fn patients(json: &[u8]) -> impl Iterator<Item = &str> {
+pub(super) fn patients(json: &[u8]) -> impl Iterator<Item = &str> {
     const BEFORE: &[u8] = b"\"Patient/";
     memmem::find_iter(json, BEFORE).filter_map(|at| {
         let rest = json.get(at + BEFORE.len()..)?;

@@ -42,7 +42,7 @@ use prepare::{Operation, Prepared, Preparer, Unprepared};
 use purge::Eraser;
 use rand::RngExt;
 use stamp::Stamped;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -553,18 +553,61 @@ impl Database {
         self.shared.look(|lookup| ordinals.iter().map(|o| lookup.patient_name(*o)).collect())
     }
 
+    /// The Patient of a holder; `None` if there is none of that id, or it was erased.
+    pub fn patient(&self, holder: HolderId, id: &str) -> Result<Option<PatientOrdinal>, ReadError> {
+        if self.shared.erased_of(holder).about("Patient", id, None) != About::Others {
+            return Ok(None);
+        }
+        self.shared.look(|lookup| patient(lookup, holder, id))
+    }
+
+    /// All Patients that are one person with this one now, this one among them.
+    pub fn same_person(&self, patient: PatientOrdinal) -> Result<Vec<PatientOrdinal>, ReadError> {
+        let snapshot = self.shared.snapshot.load();
+        let Some(persons) = snapshot.persons().filter(|persons| !persons.is_identity()) else { return Ok(vec![patient]) };
+        let person = persons.person(patient);
+        let (_, highest, _) = self.shared.look(|lookup| lookup.highest())?;
+        Ok((0..=highest).map(PatientOrdinal).filter(|other| persons.person(*other) == person).collect())
+    }
+
+    /// The Patients that versions of a resource are about: those that they name.
+    pub fn patients_named<'v>(
+        &self,
+        holder: HolderId,
+        resource_type: &str,
+        id: &str,
+        versions: impl IntoIterator<Item = &'v [u8]>,
+    ) -> Result<Vec<PatientOrdinal>, ReadError> {
+        let mut ids: BTreeSet<&str> = BTreeSet::new();
+        for version in versions {
+            ids.extend(erased::patients(version));
+        }
+        if resource_type == "Patient" {
+            ids.insert(id);
+        }
+        self.shared.look(|lookup| {
+            let mut found = Vec::with_capacity(ids.len());
+            for id in &ids {
+                found.extend(patient(lookup, holder, id)?);
+            }
+            Ok(found)
+        })
+    }
+
+    /// The highest patient ordinal that was given.
+    pub fn highest_patient(&self) -> Result<PatientOrdinal, ReadError> {
+        self.shared.look(|lookup| Ok(PatientOrdinal(lookup.highest()?.1)))
+    }
+
+    /// The Patients who were erased and are known here.
+    pub fn erased_patients(&self) -> Vec<PatientOrdinal> {
+        self.shared.erasures.load().rows().filter_map(|row| row.patient).collect()
+    }
+
     /// The ordinal of a resource that has been mentioned: what `study_key` and the like hold.
     pub fn resource_ordinal(&self, holder: HolderId, resource_type: &str, id: &str) -> Result<Option<ResourceOrdinal>, ReadError> {
         let head = self.shared.look(|l| l.kind(resource_type)?.map_or(Ok(None), |k| l.head(holder, k, id)))?;
         Ok(head.map(|h| h.ordinal))
-    }
-
-    /// The ordinal of a Patient that has been mentioned.
-    pub fn patient_ordinal(&self, holder: HolderId, id: &str) -> Result<Option<PatientOrdinal>, ReadError> {
-        self.shared.look(|lookup| {
-            let head = lookup.kind("Patient")?.map_or(Ok(None), |kind| lookup.head(holder, kind, id))?;
-            head.map_or(Ok(None), |head| lookup.patient(head.ordinal))
-        })
     }
 
     /// What is in it.
@@ -612,6 +655,15 @@ fn make_folder(dir: &Path) -> std::io::Result<()> {
 
 fn stored(row: StoredRow) -> StoredVersion {
     StoredVersion { version: row.number, commit: row.commit, last_updated: timestamp(row.time_us), json: row.json }
+}
+
+/// The ordinal of a holder's Patient.
+fn patient(lookup: &Lookup<'_>, holder: HolderId, id: &str) -> Result<Option<PatientOrdinal>, JournalError> {
+    let head = match lookup.kind("Patient")? {
+        Some(kind) => lookup.head(holder, kind, id)?,
+        None => None,
+    };
+    head.map_or(Ok(None), |head| lookup.patient(head.ordinal))
 }
 
 fn document(kind: &str, id: &str, version: StoredVersion) -> Option<Document> {

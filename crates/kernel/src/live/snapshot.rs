@@ -149,6 +149,11 @@ impl Snapshot {
         self.tables.first().map_or_else(|| patients.clone(), |t| t.persons.whole(patients))
     }
 
+    /// Which Patients are one person at this commit.
+    pub fn persons(&self) -> Option<&PersonMap> {
+        self.tables.first().map(|table| table.persons.as_ref())
+    }
+
     /// The commit that is seen.
     pub fn commit(&self) -> Commit {
         self.commit
@@ -348,8 +353,8 @@ impl Part {
         self.schema.index_of(name).map(|position| self.column(position)).transpose()
     }
 
-    /// The Patient of each row, whichever person they are part of; `None` where rows do not say whose they are.
-    pub fn patients(&self) -> Result<Option<ArrayRef>, Damaged> {
+    /// The Patient that each row is about, whichever person they are part of; `None` where rows do not say whose they are.
+    pub fn subjects(&self) -> Result<Option<ArrayRef>, Damaged> {
         self.schema.patient_column().map(|position| self.segment.column(position, self.len)).transpose()
     }
 
@@ -380,6 +385,12 @@ impl Part {
         }
         let persons = column.as_primitive_opt::<UInt32Type>().and_then(|patients| self.persons.column(patients));
         Ok(persons.map_or(column, |persons| Arc::new(persons)))
+    }
+
+    /// The Patients that each row names, a column for each of its references: as they were written, whatever persons they are.
+    pub fn patients(&self) -> Result<Vec<ArrayRef>, Damaged> {
+        let positions = self.schema.patient_column().into_iter().chain(self.schema.other_patient_columns());
+        positions.map(|position| self.segment.column(position, self.len)).collect()
     }
 
     /// The visible rows that pass `filter`, with the columns at `projection` (positions in

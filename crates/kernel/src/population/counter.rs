@@ -93,7 +93,7 @@ impl Counter {
             return Ok(Vec::new());
         }
         let visible = part.visible(&RowFilter { unmarked: true, ..RowFilter::default() })?;
-        let Some(patients) = part.patients()? else { return Ok(Vec::new()) };
+        let Some(patients) = part.subjects()? else { return Ok(Vec::new()) };
         let patients = patients.as_primitive_opt::<UInt32Type>().map(|p| p.values().as_ref()).unwrap_or_default();
         let stands = |mask: &BooleanBuffer, row: u32| (row as usize) < mask.len() && mask.value(row as usize);
         let rows = counted.meeting.iter().filter(|row| match &visible {

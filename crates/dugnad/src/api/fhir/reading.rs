@@ -6,7 +6,7 @@ use crate::api::auth::Hospital;
 use crate::api::headers::{self, DUGNAD_COMMIT, value};
 use crate::api::interaction::{self, Action, Conditions};
 use crate::api::search::{self, Asked, Searcher};
-use crate::api::work::Access;
+use crate::api::work::{Access, Read};
 use crate::api::{ApiError, App, batch};
 use crate::limits::MAX_ANSWER_BYTES;
 use axum::extract::{Path, RawQuery, State};
@@ -145,21 +145,18 @@ fn read_recorded(app: &App, reader: &Reader, action: &Action) -> Result<Found, A
         Action::Write(_) | Action::Search { .. } => return Err(ApiError::internal("a write or a search was sent to the readers")),
     };
     let access = Access { who: hospital.who.clone(), interface: "fhir", request, tables: vec![kind.clone()] };
-    app.read_recorded_at(&access, reader.commit, |published| {
+    app.read_about_at(&access, reader.commit, |published| {
         let found = look_up(app, &hospital.holder, action, published);
         // Absence is an answer, not a failure of the access.
         match found {
-            Ok(found) => {
-                let rows = found.1;
-                Ok((Ok(found.0), rows))
-            }
-            Err(error) if error.status.is_client_error() => Ok((Err(error), 0)),
+            Ok(Read { found, rows, patients }) => Ok(Read { found: Ok(found), rows, patients }),
+            Err(error) if error.status.is_client_error() => Ok(Read { found: Err(error), rows: 0, patients: None }),
             Err(error) => Err(error),
         }
     })?
 }
 
-fn look_up(app: &App, holder: &str, action: &Action, published: Commit) -> Result<(Found, u64), ApiError> {
+fn look_up(app: &App, holder: &str, action: &Action, published: Commit) -> Result<Read<Found>, ApiError> {
     // A hospital that has never written has nothing to read.
     let holder = app.database().holder(holder).ok_or_else(interaction::absent)?.id;
     match action {
@@ -170,15 +167,18 @@ fn look_up(app: &App, holder: &str, action: &Action, published: Commit) -> Resul
             };
             let mut stored = stored.ok_or_else(interaction::absent)?;
             let body = stored.json.take().ok_or_else(answer::gone)?;
-            Ok((Found { commit: published, version: Some(stored), body }, 1))
+            let patients = Some(app.database().patients_named(holder, resource_type, id, [body.as_slice()])?);
+            Ok(Read { found: Found { commit: published, version: Some(stored), body }, rows: 1, patients })
         }
         Action::History { resource_type, id } => {
             let versions = app.database().history_at(holder, resource_type, id, published)?;
             if versions.is_empty() {
                 return Err(interaction::absent());
             }
-            let (count, body) = (versions.len() as u64, history_bundle(resource_type, id, &versions)?);
-            Ok((Found { commit: published, version: None, body }, count))
+            let bodies = versions.iter().filter_map(|version| version.json.as_deref());
+            let patients = Some(app.database().patients_named(holder, resource_type, id, bodies)?);
+            let (rows, body) = (versions.len() as u64, history_bundle(resource_type, id, &versions)?);
+            Ok(Read { found: Found { commit: published, version: None, body }, rows, patients })
         }
         Action::Write(_) | Action::Search { .. } => Err(ApiError::internal("a write or a search was sent to the readers")),
     }

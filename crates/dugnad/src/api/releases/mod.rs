@@ -10,7 +10,7 @@ pub use files::sweep;
 pub(crate) use files::{bytes_of, remove_waiting};
 
 use super::auth::Caller as Known;
-use super::desk::{Deed, RELEASE, Refused, done, json_body};
+use super::desk::{Deed, Form, Nothing, RELEASE, Refused, Sent, done};
 use super::routes::{Caller, Doc, Routes};
 use super::work::Access;
 use super::{ApiError, App};
@@ -18,7 +18,7 @@ use crate::access::Principal;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Method, Response};
+use axum::http::{Method, Response};
 use dugnad_kernel::audit::VerifierKey;
 use dugnad_kernel::permit::procedure::{Actor, ProcedureError};
 use dugnad_kernel::permit::release::{FindingKind, MANIFEST, Manifest, Release, ReleaseAct, ReleaseState};
@@ -182,31 +182,17 @@ struct Verdict {
     accepts: BTreeSet<FindingKind>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
+impl Form for Verdict {
+    const FORM: &'static str = "{\"approve\": true|false, \"reasons\", \"accepts\"?: [KIND]}";
+}
 
-async fn decide(
-    State(app): State<App>,
-    Known(who): Known,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<axum::response::Response, ApiError> {
-    let form = "{\"approve\": true|false, \"reasons\", \"accepts\"?: [KIND]}";
-    let Verdict { approve, reasons, accepts } = json_body(&app, &headers, body, form).await?;
+async fn decide(State(app): State<App>, Sent { who, id, body }: Sent<Verdict>) -> Result<axum::response::Response, ApiError> {
+    let Verdict { approve, reasons, accepts } = body;
     let act = if approve { ReleaseAct::Approve } else { ReleaseAct::Reject };
     end(app, who, id, "decide", act, reasons, accepts).await
 }
 
-async fn withdraw(
-    State(app): State<App>,
-    Known(who): Known,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<axum::response::Response, ApiError> {
-    let Nothing {} = json_body(&app, &headers, body, "empty").await?;
+async fn withdraw(State(app): State<App>, Sent { who, id, body: Nothing {} }: Sent<Nothing>) -> Result<axum::response::Response, ApiError> {
     end(app, who, id, "withdraw", ReleaseAct::Withdraw, String::new(), BTreeSet::new()).await
 }
 

@@ -2,7 +2,7 @@
 
 use crate::api::{ApiError, App};
 use dugnad_kernel::database::{Page, StoredVersion};
-use dugnad_kernel::ids::{Commit, HolderId, ResourceOrdinal};
+use dugnad_kernel::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
 use dugnad_kernel::live::Snapshot;
 use dugnad_kernel::search::execute::{Cursor, Hit};
 use dugnad_kernel::search::include::{Included, Resource, Source, included};
@@ -47,6 +47,16 @@ impl Engine<'_> {
         let search = Search { total: Total::Accurate, sort: Vec::new(), ..search.clone() };
         let found = self.app.database().search_in(self.snapshot, self.holder, &search, page(None, 0), Some(self.until))?;
         Ok(found.total.unwrap_or_default())
+    }
+
+    /// The Patients whom the resources of a page name, for the record.
+    pub fn patients(&self, found: &Found) -> Result<Vec<PatientOrdinal>, ApiError> {
+        let mut patients = Vec::new();
+        for resource in found.matches.iter().chain(&found.included.resources) {
+            let versions = [resource.json.as_slice()];
+            patients.extend(self.app.database().patients_named(self.holder, resource.resource_type, &resource.id, versions)?);
+        }
+        Ok(patients)
     }
 
     /// The JSON of what was found, without what has been erased since.

@@ -5,13 +5,13 @@ use super::bundle::{Entries, Link, Mode};
 use super::engine::{Engine, Found};
 use super::link::{self, Owner, PAGE, Pin};
 use crate::api::auth::Hospital;
-use crate::api::work::Access;
+use crate::api::work::{Access, Read};
 use crate::api::{ApiError, App};
 use crate::limits::{DEFAULT_SEARCH_COUNT, MAX_ANSWER_BYTES, PAGE_LINK_VALID};
 use axum::http::StatusCode;
 use dugnad_kernel::fhir::issue::{Issue, IssueType};
 use dugnad_kernel::fhir::subset::Subset;
-use dugnad_kernel::ids::Commit;
+use dugnad_kernel::ids::{Commit, PatientOrdinal};
 use dugnad_kernel::limits::{MAX_SEARCH_INCLUDED, SEARCH_TIME};
 use dugnad_kernel::live::Snapshot;
 use dugnad_kernel::search::execute::SearchError;
@@ -57,7 +57,7 @@ pub fn run(app: &App, searcher: &Searcher<'_>, asked: &Asked) -> Result<Page, Ap
         Some(commit) => app.database().snapshot_at(commit)?.ok_or(SearchError::NoCommit(commit))?,
     };
     let running = Running { app, searcher, asked, understood: &understood, owner: &owner, snapshot };
-    app.read_recorded_at(&access, Some(running.snapshot.commit()), |commit| running.page(pin, commit))
+    app.read_about_at(&access, Some(running.snapshot.commit()), |commit| running.page(pin, commit))
 }
 
 struct Running<'r> {
@@ -70,10 +70,11 @@ struct Running<'r> {
 }
 
 impl Running<'_> {
-    fn page(&self, pin: Option<Pin>, commit: Commit) -> Result<(Page, u64), ApiError> {
+    fn page(&self, pin: Option<Pin>, commit: Commit) -> Result<Read<Page>, ApiError> {
         let start = pin.unwrap_or(Pin { commit, total: None, kind: 0, cursor: Vec::new() });
         let first = self.asked.page.is_none();
-        let mut filling = Filling { entries: Entries::new(self.searcher.base), total: start.total, said: Vec::new() };
+        let mut filling =
+            Filling { entries: Entries::new(self.searcher.base), total: start.total, said: Vec::new(), patients: BTreeSet::new() };
         if first {
             filling.said.clone_from(&self.understood.ignored);
         }
@@ -86,16 +87,17 @@ impl Running<'_> {
             }
             None => None,
         };
-        let Filling { mut entries, mut total, said } = filling;
+        let Filling { mut entries, mut total, said, patients } = filling;
         if first && next.is_none() {
             total = total.or(Some(entries.matches() as u64)); // what is all on one page has been counted
         }
-        let resources = entries.resources() as u64;
+        let rows = entries.resources() as u64;
         if !said.is_empty() {
             entries.add_outcome(&said);
         }
         let next = next.map(|(kind, cursor)| Pin { commit, total, kind, cursor });
-        Ok((Page { commit, body: entries.finish(total, &self.links(&start, next.as_ref())) }, resources))
+        let page = Page { commit, body: entries.finish(total, &self.links(&start, next.as_ref())) };
+        Ok(Read { found: page, rows, patients: Some(patients.into_iter().collect()) })
     }
 
     fn wants_total(&self) -> bool {
@@ -127,6 +129,7 @@ impl Running<'_> {
             filling.total = filling.total.or(found.total);
             left = left.saturating_sub(found.matches.len());
             filling.add(query, &found)?;
+            filling.patients.extend(engine.patients(&found)?);
             match found.next {
                 Some(next) => return Ok(Some((kind, next))),
                 None => (kind, cursor) = (kind + 1, Vec::new()),
@@ -170,6 +173,8 @@ struct Filling {
     entries: Entries,
     total: Option<u64>,
     said: Vec<Issue>,
+    /// Whom the page is about.
+    patients: BTreeSet<PatientOrdinal>,
 }
 
 impl Filling {

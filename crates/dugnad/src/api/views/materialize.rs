@@ -5,7 +5,7 @@
 
 use super::definition::{self, KIND};
 use super::parameters::{Parameters, unsupported};
-use super::{Answer, readable_table};
+use super::{Answer, readable_table, stored};
 use crate::access::{Principal, Role};
 use crate::api::auth::{Caller, Centre};
 use crate::api::headers::{self, DUGNAD_COMMIT, value};
@@ -59,7 +59,7 @@ async fn make(app: App, who: Principal, id: String, wish: Wish) -> Answer {
     app.on_thread(place, move |app| {
         let mut created = false;
         if let Some(definition) = &wish.definition {
-            definition::check_id(definition, &id)?;
+            stored::check_id(KIND, definition.as_bytes(), &id)?;
             check_name(&wish, definition)?;
             created = definition::register(app, &who, &id, definition, format!("POST /fhir/{KIND}/{id}/$viewdefinition-materialize"))?.0;
         } else if app.database().view(&id).is_none() {
@@ -144,12 +144,12 @@ fn answered(app: &App, who: &Principal, id: &str, wish: &Wish, created: bool) ->
         (false, false) => StatusCode::OK,
     };
     let mut response = told(app, who, id, status)?;
-    let base = app.settings().public_url.as_deref().unwrap_or_default().trim_end_matches('/');
+    let address = stored::address(app, KIND, id);
     if wish.asynchronous {
-        let place = value(&format!("{base}/fhir/{KIND}/{id}/$viewdefinition-materialize"));
+        let place = value(&format!("{address}/$viewdefinition-materialize"));
         response.headers_mut().insert(header::CONTENT_LOCATION, place);
     } else if created {
-        response.headers_mut().insert(header::LOCATION, value(&format!("{base}/fhir/{KIND}/{id}")));
+        response.headers_mut().insert(header::LOCATION, value(&address));
     }
     Ok(response)
 }

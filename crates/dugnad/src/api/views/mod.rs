@@ -8,6 +8,7 @@ mod parameters;
 mod published;
 mod routes;
 mod run;
+mod stored;
 mod supplied;
 
 pub use export::{Jobs, sweep};

@@ -1,26 +1,20 @@
 //! SQLQueries and SQLViews as resources: Libraries that the centre publishes. A hospital's own Libraries are resources like any
 //! other; which of the two an address means follows from who asks.
 
-use super::definition::stamped;
 use super::run::{Subject, absent};
-use super::{Answer, readable_table};
+use super::{Answer, readable_table, stored};
 use crate::access::{Principal, Role};
-use crate::api::answer::{self, BundleWriter};
+use crate::api::answer;
 use crate::api::auth::{Caller, Hospital};
-use crate::api::headers::{self, DUGNAD_COMMIT, value};
 use crate::api::work::Access;
-use crate::api::{ApiError, App, body, fhir, interaction, search};
-use crate::limits::MAX_VIEW_BODY_BYTES;
+use crate::api::{ApiError, App, fhir, interaction, search};
 use crate::query::library::{LibraryKind, SqlLibrary};
 use crate::query::published::LIBRARY;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use dugnad_kernel::audit::Act;
+use axum::http::HeaderMap;
 use dugnad_kernel::database::StoredVersion;
-use dugnad_kernel::fhir::issue::IssueType;
-use dugnad_kernel::ids::{Commit, HolderId};
-use serde_json::json;
+use dugnad_kernel::ids::HolderId;
 
 pub async fn create(State(app): State<App>, Caller(who): Caller, headers: HeaderMap, query: RawQuery, body: Body) -> Answer {
     if let Some(hospital) = Hospital::of(&who) {
@@ -58,10 +52,8 @@ pub async fn delete(State(app): State<App>, Caller(who): Caller, Path(id): Path<
         app.check_log()?;
         let commit = app.database().remove_document(LIBRARY, &id)?.ok_or_else(interaction::absent)?;
         app.query().find_views();
-        recorded(app, &who, summary, commit)?;
-        let mut response = answer::fhir(StatusCode::NO_CONTENT, Vec::new());
-        response.headers_mut().insert(DUGNAD_COMMIT, value(&commit.to_string()));
-        Ok(response)
+        stored::recorded(app, &who, LIBRARY, summary, commit)?;
+        Ok(stored::removed(commit))
     })
     .await
 }
@@ -82,15 +74,7 @@ pub async fn read(State(app): State<App>, Caller(who): Caller, Path(id): Path<St
             let count = u64::from(found.is_ok());
             Ok((found, count))
         })?
-        .map(|stored| {
-            let json = if headers::has_already(&headers, stored.version) { Vec::new() } else { stamped(LIBRARY, &id, &stored) };
-            let unchanged = json.is_empty();
-            let mut response = answer::version(&stored, json, stored.commit);
-            if unchanged {
-                *response.status_mut() = StatusCode::NOT_MODIFIED;
-            }
-            response
-        })
+        .map(|found| stored::shown(&headers, LIBRARY, &id, &found, found.commit))
     })
     .await
 }
@@ -110,13 +94,7 @@ pub async fn all(State(app): State<App>, Caller(who): Caller, headers: HeaderMap
                 let stored = app.database().read(HolderId::CENTRE, LIBRARY, &document.id)?;
                 found.extend(stored.filter(|s| s.json.as_deref().is_some_and(|json| may_read(app, &who, json))).map(|s| (document.id, s)));
             }
-            let mut bundle = BundleWriter::new("searchset", Some(found.len()));
-            let base = app.settings().public_url.as_deref().unwrap_or_default().trim_end_matches('/');
-            for (id, stored) in &found {
-                let members = json!({"fullUrl": format!("{base}/fhir/{LIBRARY}/{id}"), "search": {"mode": "match"}});
-                bundle.entry(&members, Some(&stamped(LIBRARY, id, stored)));
-            }
-            Ok((answer::fhir(StatusCode::OK, bundle.finish()), found.len() as u64))
+            Ok((stored::bundle(app, LIBRARY, &found), found.len() as u64))
         })
     })
     .await
@@ -152,19 +130,11 @@ async fn only_the_centre(app: &App, who: &Principal, request: &str) -> Result<()
 
 async fn publish(app: App, who: Principal, id: String, headers: &HeaderMap, body: Body, summary: String) -> Answer {
     only_the_centre(&app, &who, &summary).await?;
-    headers::require_json_body(headers)?;
-    for condition in [header::IF_MATCH, headers::IF_NONE_EXIST] {
-        if headers.contains_key(&condition) {
-            let what = format!("published Libraries are written without {condition}; leave it out");
-            return Err(ApiError::bad_request(IssueType::NotSupported, what).at(format!("http.{condition}")));
-        }
+    let bytes = stored::received(&app, LIBRARY, headers, body).await?;
+    if !summary.starts_with("POST") {
+        stored::check_id(LIBRARY, &bytes, &id)?;
     }
-    let bytes = body::read(&app, headers, body, MAX_VIEW_BODY_BYTES).await?.into_parts().0;
-    let head = interaction::Head::of(&bytes);
-    if head.id.is_some_and(|other| other != id) && !summary.starts_with("POST") {
-        return Err(ApiError::bad_request(IssueType::Value, "the resource's id must be the id of the address").at("Library.id"));
-    }
-    let json = String::from_utf8(bytes).map_err(|_| ApiError::bad_request(IssueType::Structure, "the body is not UTF-8"))?;
+    let json = stored::text(bytes)?;
     let library = SqlLibrary::parse(json.as_bytes())?;
     app.query().check_library(&id, &library).await?;
     let place = app.enter_writes().await?;
@@ -173,29 +143,10 @@ async fn publish(app: App, who: Principal, id: String, headers: &HeaderMap, body
         let created = app.database().document(LIBRARY, &id)?.is_none();
         let commit = app.database().put_document(LIBRARY, &id, &json)?;
         app.query().find_views();
-        recorded(app, &who, summary, commit)?;
-        let stored = app.database().read(HolderId::CENTRE, LIBRARY, &id)?.ok_or_else(interaction::absent)?;
-        let mut response = answer::version(&stored, stamped(LIBRARY, &id, &stored), commit);
-        let base = app.settings().public_url.as_deref().unwrap_or_default().trim_end_matches('/');
-        let location = value(&format!("{base}/fhir/{LIBRARY}/{id}"));
-        response.headers_mut().insert(if created { header::LOCATION } else { header::CONTENT_LOCATION }, location);
-        if created {
-            *response.status_mut() = StatusCode::CREATED;
-        }
-        Ok(response)
+        stored::recorded(app, &who, LIBRARY, summary, commit)?;
+        stored::written(app, LIBRARY, &id, created, commit)
     })
     .await
-}
-
-fn recorded(app: &App, who: &Principal, summary: String, commit: Commit) -> Result<(), ApiError> {
-    let entry = app.entry(Act::Write, who, |e| {
-        e.request = Some(summary);
-        e.tables = vec![LIBRARY.to_owned()];
-        e.commit = Some(commit.0);
-        e.rows = Some(1);
-        e.outcome = Some("ok".to_owned());
-    });
-    app.append(&entry).map(|_| ()).map_err(|e| e.with_header(DUGNAD_COMMIT, value(&commit.to_string())))
 }
 
 /// What runs when a request names a published Library by its id.

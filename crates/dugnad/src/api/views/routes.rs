@@ -216,25 +216,25 @@ fn runs(routes: Routes) -> Routes {
     let of_type = "/fhir/ViewDefinition/$viewdefinition-run";
     let of_one = "/fhir/ViewDefinition/{id}/$viewdefinition-run";
     routes
-        .add(Method::GET, "/fhir/$sql-run", Doc { id: "run", summary: "The rows of a view under a permit", ..sql_run }, run::system)
-        .add(Method::POST, "/fhir/$sql-run", Doc { id: "runPost", summary: "The rows of a view or a query", ..sql_run_post }, run::system)
+        .add(Method::GET, "/fhir/$sql-run", Doc { id: "run", summary: "The rows of a view under a permit", ..sql_run }, run::run)
+        .add(Method::POST, "/fhir/$sql-run", Doc { id: "runPost", summary: "The rows of a view or a query", ..sql_run_post }, run::run)
         .add(
             Method::GET,
             "/fhir/$viewdefinition-run",
             Doc { id: "runViewSystem", summary: "The rows of a view under a permit", ..view_run },
-            run::system,
+            run::run,
         )
         .add(
             Method::POST,
             "/fhir/$viewdefinition-run",
             Doc { id: "runViewSystemPost", summary: "The rows of a view", ..view_run_post },
-            run::system,
+            run::run,
         )
-        .add(Method::GET, of_type, Doc { id: "runViewType", summary: "The rows of a view under a permit", ..view_run }, run::system)
-        .add(Method::POST, of_type, Doc { id: "runViewTypePost", summary: "The rows of a view", ..view_run_post }, run::system)
-        .add(Method::GET, of_one, Doc { id: "runView", summary: "The rows of this view under a permit", ..view_run }, run::instance)
-        .add(Method::POST, of_one, Doc { id: "runViewPost", summary: "The rows of this view", ..view_run_post }, run::instance)
-        .add(Method::POST, "/fhir/$sqlquery-run", query_run, run::system)
+        .add(Method::GET, of_type, Doc { id: "runViewType", summary: "The rows of a view under a permit", ..view_run }, run::run)
+        .add(Method::POST, of_type, Doc { id: "runViewTypePost", summary: "The rows of a view", ..view_run_post }, run::run)
+        .add(Method::GET, of_one, Doc { id: "runView", summary: "The rows of this view under a permit", ..view_run }, run::run)
+        .add(Method::POST, of_one, Doc { id: "runViewPost", summary: "The rows of this view", ..view_run_post }, run::run)
+        .add(Method::POST, "/fhir/$sqlquery-run", query_run, run::run)
 }
 
 fn exports(routes: Routes) -> Routes {
@@ -277,7 +277,7 @@ fn exports(routes: Routes) -> Routes {
         .add(Method::POST, "/fhir/$sql-export", begin, export::start)
         .add(Method::POST, "/fhir/$viewdefinition-export", Doc { id: "exportViews", ..view }, export::start)
         .add(Method::POST, "/fhir/ViewDefinition/$viewdefinition-export", Doc { id: "exportViewsOfType", ..view }, export::start)
-        .add(Method::POST, "/fhir/ViewDefinition/{id}/$viewdefinition-export", Doc { id: "exportView", ..view }, export::start_one)
+        .add(Method::POST, "/fhir/ViewDefinition/{id}/$viewdefinition-export", Doc { id: "exportView", ..view }, export::start)
         .add(Method::GET, "/fhir/$sql-export/{id}", job, export::status)
         .add(Method::DELETE, "/fhir/$sql-export/{id}", cancel, export::cancel)
         .add(Method::GET, "/fhir/$sql-export/{id}/result", result, export::result)

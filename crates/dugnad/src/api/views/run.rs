@@ -42,22 +42,15 @@ pub enum Subject {
     Library(Box<SqlLibrary>),
 }
 
-pub async fn system(State(app): State<App>, Caller(who): Caller, headers: HeaderMap, RawQuery(query): RawQuery, body: Body) -> Answer {
-    run(app, who, None, headers, query, body).await
-}
-
-pub async fn instance(
+/// On the server, or on a view whose id is in the address.
+pub async fn run(
     State(app): State<App>,
     Caller(who): Caller,
-    Path(id): Path<String>,
+    id: Option<Path<String>>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
     body: Body,
 ) -> Answer {
-    run(app, who, Some(id), headers, query, body).await
-}
-
-async fn run(app: App, who: Principal, id: Option<String>, headers: HeaderMap, query: Option<String>, body: Body) -> Answer {
     let (bytes, claim) = body::read(&app, &headers, body, MAX_BODY_BYTES).await?.into_parts();
     if !bytes.is_empty() {
         headers::require_json_body(&headers)?;
@@ -65,7 +58,7 @@ async fn run(app: App, who: Principal, id: Option<String>, headers: HeaderMap, q
     let mut parameters = Parameters::read(query.as_deref(), &bytes)?;
     drop(bytes);
     let format = format(&headers, &mut parameters)?;
-    let subject = subject(&app, &mut parameters, id)?;
+    let subject = subject(&app, &mut parameters, id.map(|Path(id)| id))?;
     let resources = parameters.resources("resource")?;
     let limit = parameters.number("_limit")?;
     let min_commit = fhir::min_commit(&app, &headers).await?;

@@ -5,12 +5,15 @@ use crate::cli::CliError;
 use crate::cli::client::{self, Client};
 use crate::cli::query::write_all;
 use dugnad_kernel::audit::{Checkpoint, Hash, Nodes, Tile, TileKind, VerifierKey, leaf_hash, node_hash, root};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io::{self, Read};
 use ureq::http::Method;
 
 /// How many leaves a tile holds, and their size in a tile of hashes.
 const TILE_LEAVES: u64 = 256;
+const TILE_HEIGHT: u32 = 8;
 const HASH_BYTES: usize = 32;
 /// An entry of an entry bundle: its length as a big-endian u16, and a commitment.
 const LEAF_BYTES: usize = 2 + HASH_BYTES;
@@ -34,7 +37,7 @@ fn get(client: &Client, path: &str) -> Result<Option<Vec<u8>>, CliError> {
     }
 }
 
-fn get_text(client: &Client, path: &str) -> Result<String, CliError> {
+pub fn get_text(client: &Client, path: &str) -> Result<String, CliError> {
     let bytes = get(client, path)?.ok_or_else(|| CliError::Failed(format!("{path} is not there")))?;
     String::from_utf8(bytes).map_err(|_| CliError::Failed(format!("{path} is not text")))
 }
@@ -65,6 +68,72 @@ pub fn log(client: &Client, first: Option<u64>, count: usize) -> Result<(), CliE
         left -= entries.len().min(left);
     }
     Ok(())
+}
+
+/// The accesses that delivered a person's data, one a line.
+pub fn who(client: &Client, holder: Option<&str>, patient: Option<&str>, proofs: bool) -> Result<(), CliError> {
+    let encoded = |text: &str| -> String {
+        text.bytes()
+            .map(|b| if b.is_ascii_alphanumeric() || b"-._".contains(&b) { char::from(b).to_string() } else { format!("%{b:02X}") })
+            .collect()
+    };
+    let holder = holder.map_or(String::new(), |holder| format!("&holder={}", encoded(holder)));
+    let path = patient.map_or("me".to_owned(), encoded);
+    let mut before = String::new();
+    loop {
+        let answer = get_json(client, &format!("/audit/persons/{path}?proofs={proofs}{holder}{before}"))?;
+        match super::print_accesses(&answer)? {
+            Some(next) => before = format!("&before={next}"),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// The nodes of a server's tree, from its tiles: only those that are asked for are fetched, each once.
+pub struct Tiles<'c> {
+    client: &'c Client,
+    size: u64,
+    fetched: RefCell<HashMap<Tile, Vec<u8>>>,
+}
+
+impl<'c> Tiles<'c> {
+    /// The tree of `size` leaves.
+    pub fn new(client: &'c Client, size: u64) -> Self {
+        Self { client, size, fetched: RefCell::default() }
+    }
+
+    fn tile(&self, kind: TileKind, index: u64) -> Result<Vec<u8>, CliError> {
+        let full = Tile::full(kind, index);
+        let partial = || Tile::partials(self.size).into_iter().find(|tile| tile.kind() == kind && tile.index() == index);
+        let absent = || CliError::Failed(format!("the tree of {} entries has no {}", self.size, full.path()));
+        let tile = if full.is_in(self.size) { full } else { partial().ok_or_else(absent)? };
+        if let Some(bytes) = self.fetched.borrow().get(&tile) {
+            return Ok(bytes.clone());
+        }
+        // Where the partial tile is gone, the full one has come (C2SP tlog-tiles).
+        let bytes = match get(self.client, &format!("/audit/{}", tile.path()))? {
+            Some(bytes) => bytes,
+            None => get(self.client, &format!("/audit/{}", full.path()))?
+                .ok_or_else(|| CliError::Failed(format!("{} is not there", tile.path())))?,
+        };
+        self.fetched.borrow_mut().insert(tile, bytes.clone());
+        Ok(bytes)
+    }
+}
+
+impl Nodes for Tiles<'_> {
+    type Error = CliError;
+
+    fn node(&self, height: u32, index: u64) -> Result<Hash, CliError> {
+        let level = u8::try_from(height / TILE_HEIGHT).unwrap_or(u8::MAX);
+        if height.is_multiple_of(TILE_HEIGHT) {
+            let bytes = self.tile(TileKind::Hashes(level), index / TILE_LEAVES)?;
+            let at = usize::try_from(index % TILE_LEAVES).unwrap_or(0) * HASH_BYTES;
+            let hash: Option<[u8; HASH_BYTES]> = bytes.get(at..at + HASH_BYTES).and_then(|hash| hash.try_into().ok());
+            return hash.map(Hash::new).ok_or_else(|| CliError::Failed("a tile is too short".to_owned()));
+        }
+        Ok(node_hash(&self.node(height - 1, index * 2)?, &self.node(height - 1, index * 2 + 1)?))
+    }
 }
 
 /// Leaf hashes, as the source of all nodes above them.

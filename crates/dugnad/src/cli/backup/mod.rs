@@ -7,6 +7,7 @@ pub use restore::Restore;
 
 use super::CliError;
 use super::progress::Progress;
+use crate::access::Tokens;
 use clap::Args;
 use dugnad_kernel::audit;
 use dugnad_kernel::database::{JOURNAL, copy_journal, copy_sqlite};
@@ -68,6 +69,9 @@ impl Backup {
         let manifest = Manifest::of(to, made_at, state.commit, state.timeline, checkpoint.size)?;
         manifest.write(to)?;
         let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
+        // The server writes it to the audit log; without one, the next that starts.
+        let what = format!("backup of commit {} of timeline {} to {}", state.commit, state.timeline, to.display());
+        Tokens::open(data).and_then(|tokens| tokens.leave_record(what)).map_err(CliError::failed)?;
         eprintln!(
             "backed up commit {} of timeline {}, {} audit entries, {} in {} files",
             state.commit,

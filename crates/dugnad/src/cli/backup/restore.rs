@@ -119,6 +119,7 @@ impl Restore {
         entry.request = Some(format!("restore of commit {commit}; {again} person(s) erased again"));
         entry.commit = Some(local.database.snapshot().commit().0);
         entry.timeline = Some(local.database.timeline().to_string());
+        entry.patients = Some(local.database.highest_patient().map_err(CliError::failed)?.0);
         entry.outcome = Some("ok".to_owned());
         let recorded = local.audit.append(&entry);
         local.audit.close();

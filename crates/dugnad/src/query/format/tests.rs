@@ -43,6 +43,7 @@ fn answer(batches: Vec<RecordBatch>) -> Answer {
         id: String::new(),
         basis: Basis::Commit(Commit(1)),
         schema: schema.clone(),
+        delivered: None,
         batches: Box::pin(RecordBatchStreamAdapter::new(schema, stream)),
     }
 }
@@ -147,7 +148,7 @@ fn a_failure_ends_the_bytes_without_the_formats_end() {
     let schema = batches()[0].schema();
     let items = vec![Ok(batches().remove(0)), Err(QueryError::Limit("too long".to_owned()).into())];
     let stream = RecordBatchStreamAdapter::new(schema.clone(), stream::iter(items));
-    let answer = Answer { id: String::new(), basis: Basis::Commit(Commit(1)), schema, batches: Box::pin(stream) };
+    let answer = Answer { id: String::new(), basis: Basis::Commit(Commit(1)), schema, delivered: None, batches: Box::pin(stream) };
     let chunks: Vec<_> = block_on(encode(answer, Format::Json).collect());
     assert_eq!(chunks.len(), 2);
     assert!(chunks[0].as_ref().unwrap().starts_with(b"[{"));

@@ -1,6 +1,7 @@
 //! Counting the persons of a statistics table: one pass over the rows of an epoch, one bitmap per category.
 
 use super::{Basis, By, Table};
+use crate::query::delivered::Delivered;
 use crate::query::dictionary::Dictionary;
 use crate::query::keys::Keys;
 use crate::query::session::Session;
@@ -40,7 +41,13 @@ fn world(basis: &Basis) -> World {
         grants: READ.iter().map(|t| ((*t).to_owned(), whole((*t).to_owned()))).collect(),
         views: basis.views.clone(),
         sources: basis.sources.clone(),
-        lens: Lens { filter: basis.filter.clone(), keys: Keys::Ordinals, dictionary: Dictionary::default(), blind: Arc::default() },
+        lens: Lens {
+            filter: basis.filter.clone(),
+            keys: Keys::Ordinals,
+            dictionary: Dictionary::default(),
+            blind: Arc::default(),
+            delivered: Delivered::default(),
+        },
         now: basis.epoch.start,
         memory: QUESTION_MEMORY,
     }

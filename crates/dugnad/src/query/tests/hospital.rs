@@ -1,5 +1,6 @@
 //! A small hospital's live tables, made by hand.
 
+use crate::query::delivered::Delivered;
 use crate::query::dictionary::Dictionary;
 use crate::query::keys::{Keys, Names};
 use crate::query::source::{Source, Sources};
@@ -286,6 +287,7 @@ impl Hospital {
                 keys: Keys::Pseudonyms(Arc::new(Pseudonyms::of_permit(&[3; 32], permit))),
                 dictionary: Dictionary::default(),
                 blind: Arc::default(),
+                delivered: Delivered::default(),
             },
             now: "2026-11-21T19:31:00Z".parse().unwrap(),
             memory: dugnad_sql::limits::QUESTION_MEMORY,
@@ -313,6 +315,7 @@ impl Hospital {
             keys: Keys::Names(Arc::new(TestNames)),
             dictionary: Dictionary::default(),
             blind: Arc::default(),
+            delivered: Delivered::default(),
         };
         world
     }

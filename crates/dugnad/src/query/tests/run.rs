@@ -1,14 +1,15 @@
 use super::{Hospital, block_on};
 use crate::access::{Principal, Role};
-use crate::query::record::{Record, Recorded};
+use crate::query::record::{Done, Record, Recorded};
 use crate::query::run::{Deadline, Gate, Threads, pump, start};
 use crate::query::session::Session;
 use crate::query::{Basis, Question};
-use dugnad_kernel::audit::{Act, AuditError, Entry};
+use dugnad_kernel::audit::{Access, Act, AuditError, Entry};
 use dugnad_kernel::clock::SystemClock;
 use dugnad_kernel::ids::Commit;
 use dugnad_sql::QueryError;
 use futures::StreamExt;
+use roaring::RoaringBitmap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,13 +19,15 @@ use std::time::Duration;
 struct Memory {
     entries: Mutex<Vec<Entry>>,
     room: AtomicU64,
+    /// Whose data each answer delivered.
+    delivered: Mutex<Vec<Arc<RoaringBitmap>>>,
 }
 
 type Told = (Act, Option<u64>, Option<u64>, Option<String>);
 
 impl Memory {
     fn with_room(room: u64) -> Arc<Self> {
-        Arc::new(Self { entries: Mutex::default(), room: AtomicU64::new(room) })
+        Arc::new(Self { entries: Mutex::default(), room: AtomicU64::new(room), delivered: Mutex::default() })
     }
 
     /// Act, intent, rows and outcome of each entry.
@@ -35,7 +38,20 @@ impl Memory {
 }
 
 impl Record for Memory {
-    fn append_then(&self, entry: &Entry, done: Box<dyn FnOnce(Result<u64, AuditError>) + Send>) {
+    fn begin_then(&self, intent: &Entry, done: Done) -> Access {
+        let index = self.entries.lock().unwrap().len() as u64;
+        self.append_then(intent, done);
+        Access(index)
+    }
+
+    fn complete_then(&self, access: Access, completion: &Entry, delivered: Option<&Arc<RoaringBitmap>>, done: Done) {
+        self.delivered.lock().unwrap().extend(delivered.cloned());
+        self.append_then(&Entry { intent: Some(access.0), ..completion.clone() }, done);
+    }
+
+    fn flush(&self) {}
+
+    fn append_then(&self, entry: &Entry, done: Done) {
         let mut entries = self.entries.lock().unwrap();
         if entries.len() as u64 >= self.room.load(Ordering::Relaxed) {
             return done(Err(AuditError::Stopped));
@@ -58,10 +74,14 @@ fn question(sql: &str) -> Question {
 
 /// Asks, and reads `batches` batches of the answer; how many rows there were, or the error.
 async fn read(log: &Arc<Memory>, sql: &str, limit: Duration, batches: usize) -> Result<u64, QueryError> {
+    read_from(log.clone(), sql, limit, batches).await
+}
+
+async fn read_from(log: Arc<dyn Record>, sql: &str, limit: Duration, batches: usize) -> Result<u64, QueryError> {
     let threads = Threads::new();
     let deadline = Deadline::after(limit);
     let place = Gate::new().enter(deadline).await?;
-    let recorded = Recorded::new(log.clone(), Arc::new(SystemClock), &question(sql));
+    let recorded = Recorded::new(log, Arc::new(SystemClock), &question(sql));
     let world = Hospital::new().everything();
     let text = sql.to_owned();
     let planned = threads.run(deadline, async move { Session::open(&world).await?.plan(&text).await }).await;
@@ -69,7 +89,7 @@ async fn read(log: &Arc<Memory>, sql: &str, limit: Duration, batches: usize) -> 
         Ok(planned) => planned,
         Err(error) => return Err(recorded.refusal(error).await),
     };
-    let intended = recorded.intent(&Basis::Commit(Commit(7)), &planned.tables).await?;
+    let intended = recorded.intent(&Basis::Commit(Commit(7)), &planned.tables, Some(planned.delivered.clone()))?;
     let schema = planned.schema.clone();
     let mut answer = start(&threads, schema, |sender| async move { pump(&planned, &sender).await }, intended, place, deadline)?;
     let mut rows = 0;
@@ -97,6 +117,52 @@ fn an_answer_is_on_the_record_before_and_after() {
     assert_eq!(entries[0].tables, ["patient", "procedure"]);
     assert_eq!((entries[0].commit, entries[0].permit.as_deref()), (Some(7), Some("surveillance")));
     assert!(entries[0].request.is_some() && entries[1].request.is_none());
+}
+
+/// Of whom rows were read: all who are in an aggregate, those who pass a filter, nobody where no row does.
+#[test]
+fn the_record_says_whose_rows_were_read() {
+    let read_of = |sql: &str| {
+        let log = Memory::with_room(9);
+        block_on(read(&log, sql, MINUTE, 99)).unwrap();
+        let delivered = log.delivered.lock().unwrap();
+        assert_eq!(delivered.len(), 1);
+        delivered[0].iter().collect::<Vec<_>>()
+    };
+    let everybody = read_of("SELECT count(*) FROM patient");
+    assert!(everybody.len() > 2, "{everybody:?}");
+    assert_eq!(read_of("SELECT gender, count(*) FROM patient GROUP BY gender"), everybody);
+    assert_eq!(read_of("SELECT count(*) FROM procedure WHERE false"), [] as [u32; 0]);
+    assert_eq!(read_of("SELECT code FROM procedure LIMIT 1").len(), 1);
+    let some = read_of("SELECT code FROM procedure");
+    assert!(some.iter().all(|patient| everybody.contains(patient)));
+}
+
+/// The intent of an answer in several batches is durable before the first of them is handed out.
+#[test]
+fn an_intent_that_fails_hands_out_nothing() {
+    /// Takes the intent, and fails when somebody waits for it.
+    #[derive(Default)]
+    struct Late(Mutex<Vec<Done>>);
+    impl Record for Late {
+        fn append_then(&self, _: &Entry, done: Done) {
+            done(Err(AuditError::Stopped));
+        }
+        fn begin_then(&self, _: &Entry, done: Done) -> Access {
+            self.0.lock().unwrap().push(done);
+            Access(0)
+        }
+        fn complete_then(&self, _: Access, _: &Entry, _: Option<&Arc<RoaringBitmap>>, done: Done) {
+            done(Err(AuditError::Stopped));
+        }
+        fn flush(&self) {
+            self.0.lock().unwrap().drain(..).for_each(|done| done(Err(AuditError::Stopped)));
+        }
+    }
+    for sql in ["SELECT code FROM procedure", "SELECT value FROM generate_series(1, 50000)"] {
+        let error = block_on(read_from(Arc::new(Late::default()), sql, MINUTE, 9)).unwrap_err();
+        assert!(matches!(error, QueryError::Audit(_)), "{sql}: {error:?}");
+    }
 }
 
 #[test]

@@ -189,9 +189,7 @@ fn a_file_that_ends_anywhere_keeps_its_whole_entries() {
     copy_folder(base.path(), live.path());
     drop(log);
     let whole = fs::read(live.path().join("entries.log")).unwrap();
-    let steps = (signed..=whole.len()).step_by(9);
-    for length in steps.chain(ends.iter().flat_map(|end| [end - 1, *end, end + 1])).filter(|length| (signed..=whole.len()).contains(length))
-    {
+    for length in signed..=whole.len() {
         let dir = tempfile::tempdir().unwrap();
         copy_folder(live.path(), dir.path());
         fs::write(dir.path().join("entries.log"), &whole[..length]).unwrap();

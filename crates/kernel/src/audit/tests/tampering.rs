@@ -51,6 +51,66 @@ fn every_changed_byte_of_a_log_with_full_tiles_is_found() {
     every_change_is_found(3, 1, &[0, 1, 2, 3, 4, 5, 6, 7]);
 }
 
+/// A log of 10,000 entries. A changed byte of a record is either no record any more, or one with another commitment or number: which
+/// is what the check compares with the signed tree. So a record alone shows whether a change is found, and every byte can be tried;
+/// a sample of them is also put through the whole check.
+///
+/// `DUGNAD_AUDIT_EVERY_BYTE=1` tries every bit of every byte, and each of the tiles' bytes.
+#[test]
+fn every_changed_byte_of_ten_thousand_entries_is_found() {
+    let every = std::env::var_os("DUGNAD_AUDIT_EVERY_BYTE").is_some();
+    let original = tempfile::tempdir().unwrap();
+    log_of(original.path(), 10_000);
+    let whole = fs::read(original.path().join(ENTRIES)).unwrap();
+    let (mut at, mut tried) = (record::FILE_HEADER.len(), 0_u64);
+    for index in 0..10_000 {
+        let read = |bytes: &[u8]| record::read(&mut &bytes[..]).unwrap().unwrap();
+        let record = read(&whole[at..]).unwrap();
+        assert_eq!(record.index, index);
+        let length = record::encoded_len(record.json.len()) as usize;
+        // What follows is there too: a changed length may reach into it.
+        let mut bytes = whole[at..whole.len().min(at + 4 * length)].to_vec();
+        for byte in (0..length).filter(|byte| every || (byte + index as usize).is_multiple_of(41)) {
+            for bit in (0..8).filter(|bit| every || *bit == byte % 8) {
+                bytes[byte] ^= 1 << bit;
+                let found = match read(&bytes) {
+                    Ok(changed) => (changed.index, changed.commitment) != (record.index, record.commitment),
+                    Err(_) => true,
+                };
+                assert!(found, "bit {bit} of byte {byte} of entry {index}");
+                bytes[byte] ^= 1 << bit;
+                tried += 1;
+            }
+        }
+        at += length;
+    }
+    assert_eq!(at, whole.len());
+    println!("{tried} changes of {} bytes of entries were found", whole.len());
+    let step = if every { 1 } else { 97 };
+    for (number, file) in files(original.path()).into_iter().filter(|file| file != ENTRIES).enumerate() {
+        let path = original.path().join(&file);
+        let content = fs::read(&path).unwrap();
+        // Each file is compared as a whole, so one byte of it stands for all; those of the notes are signed one by one.
+        let bytes: Vec<usize> =
+            if file.starts_with("tile/") { vec![content.len() / 2] } else { (0..content.len()).step_by(step).collect() };
+        for byte in bytes.into_iter().filter(|_| every || number % 9 == 0 || !file.starts_with("tile/")).take(if every { 400 } else { 3 }) {
+            let mut changed = content.clone();
+            changed[byte] ^= 1;
+            fs::write(&path, changed).unwrap();
+            assert!(!verify(original.path(), Some(&verifier())).is_ok(), "{file}, byte {byte}");
+        }
+        fs::write(&path, content).unwrap();
+    }
+    for byte in (0..whole.len()).step_by(if every { 20_011 } else { 200_003 }) {
+        let mut changed = whole.clone();
+        changed[byte] ^= 8;
+        fs::write(original.path().join(ENTRIES), changed).unwrap();
+        assert!(!verify(original.path(), Some(&verifier())).is_ok(), "byte {byte} of the entries");
+    }
+    fs::write(original.path().join(ENTRIES), whole).unwrap();
+    assert!(verify(original.path(), Some(&verifier())).is_ok());
+}
+
 #[test]
 fn every_truncation_extension_removal_and_addition_is_found() {
     let original = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! What an application asks for: the shape of its JSON. While it is a draft, anything may still be absent.
 
 use crate::permit::basis::{Basis, Cadence, Delivery};
-use crate::permit::document::{Columns, Population, Provision, TableGrant, Transform};
+use crate::permit::document::{Blinding, Columns, Limits, Population, Provision, TableGrant, Transform};
 use crate::permit::purpose::{ProhibitedUse, Purpose};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,12 @@ pub struct Content {
     /// Where.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
+    /// Whether the readers of a study are blinded, and to what; the basis `trial_protocol` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blinding: Option<Blinding>,
+    /// What one question may cost, where it is to be less than the server allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// From when, inclusive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_from: Option<Timestamp>,

@@ -1,6 +1,7 @@
 //! What an application lacks: completeness, which is looked at by machine first and by a person then.
 
 use super::content::{Content, RequestedTable};
+use crate::permit::basis::Basis;
 use crate::permit::deadline::{MAX_PERMIT_YEARS, later};
 use crate::permit::organisation::Organisation;
 use crate::permit::purpose::ProhibitedUse;
@@ -112,6 +113,9 @@ fn choices(content: &Content, list: &mut List) {
     }
     if content.delivery.is_none() {
         list.add("delivery", "say where rows are to be shown: enclave or remote");
+    }
+    if content.basis == Basis::TrialProtocol && content.blinding.is_none() {
+        list.add("blinding", "say whether the readers are blinded: \"open\", or which columns and rows tell the arm");
     }
     match (content.valid_from, content.valid_until) {
         (Some(from), Some(until)) if content.basis.is_ehds() && until > later(from, MAX_PERMIT_YEARS.years()) => {

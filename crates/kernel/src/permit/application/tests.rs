@@ -1,6 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use crate::permit::document::Blinding;
 use crate::permit::procedure::{By, CENTRE};
 use crate::permit::purpose::{ProhibitedUse, Purpose};
 use serde_json::{Value, json};
@@ -234,11 +235,16 @@ fn other_bases_rest_on_other_approvals_and_have_no_clock() {
     json["basis"] = json!("trial_protocol");
     json["population"]["value"] = json!({"study_subjects": {"studies": [{"holder": "H", "id": "s"}]}});
     let lacks = missing(&parsed(json.clone()), &organisation(false));
-    assert_eq!(lacks.iter().map(|m| m.field.as_str()).collect::<Vec<_>>(), ["approvals", "approvals", "approvals"]);
+    assert_eq!(lacks.iter().map(|m| m.field.as_str()).collect::<Vec<_>>(), ["approvals", "approvals", "approvals", "blinding"]);
     let approval = |kind: &str| json!({"kind": kind, "by": "REK", "reference": "2026/1", "at": START});
     json["approvals"] = json!([approval("ethics"), approval("holder"), approval("consent_version")]);
+    json["blinding"] = json!({"blinded": {"columns": [{"table": "patient", "columns": ["gender"]}]}});
+    json["limits"] = json!({"rows": 1000});
     let application = Application::open("a1", &anne(), &organisation(false), parsed(json), at(START)).unwrap();
     assert_eq!(application.missing(&organisation(false)), []);
+    let permit = application.permit(&organisation(false), "p", &centre("cato"), "R", at(START)).unwrap();
+    let Some(Blinding::Blinded { columns, .. }) = &permit.document().blinding else { panic!("{:?}", permit.document()) };
+    assert_eq!((columns.len(), permit.document().limits.and_then(|limits| limits.rows)), (1, Some(1000)), "as it was asked for");
     let submitted = try_act(&application, Act::Submit, at(START)).unwrap();
     assert_eq!(submitted.deadline(at(START)), None);
     let incomplete = try_act(&submitted, Act::FindIncomplete, at(START)).unwrap();

@@ -108,10 +108,10 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 
 /// Hands out a file.
 ///
-/// Order: the intent is durable, then the completion, which counts all its rows as delivered, then the first byte goes out. A
+/// Order: the intent and the completion, which counts all its rows as delivered, are durable, then the first byte goes out. A
 /// transfer that breaks off has delivered fewer, never more.
 pub async fn fetched(app: App, who: Principal, job: Arc<Job>, name: String) -> Answer {
-    let Progress::Done { commit, rows, under, .. } = job.progress() else { return Err(absent()) };
+    let Progress::Done { commit, written, under, .. } = job.progress() else { return Err(absent()) };
     if !standing(&app, &who, &job.permit).await?.allows(&under) {
         // Whoever has opted out since is in the files, or the permit says something else now.
         app.exports().remove(&job.id);
@@ -127,16 +127,18 @@ pub async fn fetched(app: App, who: Principal, job: Arc<Job>, name: String) -> A
         e.request = job.outputs.get(at).map(|o| format!("fetch of the export of: {}", o.sql));
         e.commit = commit.map(|c| c.0);
     };
-    let intent = app.record(app.entry(Act::Intent, &who, describe)).await?;
+    app.check_log()?;
+    let access = app.audit().begin_then(&app.entry(Act::Intent, &who, describe), Box::new(drop));
+    let written = written.get(at);
     let (file, held) = (folder.open(&name).map_err(|e| lost(&e)), Arc::clone(&folder));
     let completion = app.entry(Act::Completion, &who, |e| {
         describe(e);
         e.request = None;
-        e.intent = Some(intent);
-        e.rows = Some(rows.get(at).copied().filter(|_| file.is_ok()).unwrap_or(0));
+        e.rows = Some(written.filter(|_| file.is_ok()).map_or(0, |written| written.rows));
         e.outcome = Some(if file.is_ok() { "ok" } else { "failed" }.to_owned());
     });
-    app.record(completion).await?;
+    let patients = written.and_then(|written| written.patients.as_ref()).filter(|_| file.is_ok());
+    app.complete(access, &completion, patients).await?;
     let still = Still { app: app.clone(), who: who.clone(), permit: job.permit.clone() };
     let mut response = Response::new(Body::from_stream(chunks(file?, held, still)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(job.format.content_type()));

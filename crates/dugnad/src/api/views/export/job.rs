@@ -10,6 +10,7 @@ use dugnad_kernel::ids::Commit;
 use futures::StreamExt;
 use jiff::Timestamp;
 use rand::{Rng as _, rngs::StdRng};
+use roaring::RoaringBitmap;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,13 +35,21 @@ pub struct Output {
     pub sql: String,
 }
 
+/// What an output holds.
+#[derive(Clone, Debug)]
+pub struct Written {
+    pub rows: u64,
+    /// Whose rows were read for it; none for statistics.
+    pub patients: Option<Arc<RoaringBitmap>>,
+}
+
 /// How far a job is.
 #[derive(Clone, Debug)]
 pub enum Progress {
     /// So many outputs are written.
     Running { done: usize },
-    /// All are; `rows` of each, and the commit that they are of.
-    Done { ended: Timestamp, commit: Option<Commit>, rows: Vec<u64>, under: Box<Standing> },
+    /// All are, and the commit that they are of; what the permit allowed when the first was begun.
+    Done { ended: Timestamp, commit: Option<Commit>, written: Vec<Written>, under: Box<Standing> },
     /// It ended, and left no files.
     Failed { error: ApiError },
 }
@@ -161,7 +170,7 @@ impl Jobs {
 /// Writes all outputs of a job, one after the other.
 async fn run(app: App, job: Arc<Job>, folder: Arc<Folder>, places: Arc<Semaphore>) {
     let Ok(_place) = places.acquire_owned().await else { return };
-    let (mut commit, mut rows) = (None, Vec::new());
+    let (mut commit, mut written) = (None, Vec::new());
     // Before the first output: who goes while they are written has gone when they are fetched.
     let under = match standing(&app, &job.who, &job.permit).await {
         Ok(under) => Box::new(under),
@@ -169,7 +178,7 @@ async fn run(app: App, job: Arc<Job>, folder: Arc<Folder>, places: Arc<Semaphore
     };
     for (done, output) in job.outputs.iter().enumerate() {
         match write(&app, &job, &folder, output, &mut commit).await {
-            Ok(count) => rows.push(count),
+            Ok(one) => written.push(one),
             Err(error) => {
                 folder.clear();
                 return job.set(Progress::Failed { error });
@@ -177,7 +186,7 @@ async fn run(app: App, job: Arc<Job>, folder: Arc<Folder>, places: Arc<Semaphore
         }
         job.set(Progress::Running { done: done + 1 });
     }
-    job.set(Progress::Done { ended: app.now(), commit, rows, under });
+    job.set(Progress::Done { ended: app.now(), commit, written, under });
 }
 
 /// What a permit allows now.
@@ -186,8 +195,8 @@ pub async fn standing(app: &App, who: &Principal, permit: &str) -> Result<Standi
     app.on_thread(place, move |app| Ok(app.query().standing(&who, &permit)?)).await
 }
 
-/// Asks for an output as of the job's commit, which the first one sets; how many rows it has.
-async fn write(app: &App, job: &Job, folder: &Arc<Folder>, output: &Output, commit: &mut Option<Commit>) -> Result<u64, ApiError> {
+/// Asks for an output as of the job's commit, which the first one sets.
+async fn write(app: &App, job: &Job, folder: &Arc<Folder>, output: &Output, commit: &mut Option<Commit>) -> Result<Written, ApiError> {
     let question = Question {
         who: job.who.clone(),
         interface: "export",
@@ -200,11 +209,12 @@ async fn write(app: &App, job: &Job, folder: &Arc<Folder>, output: &Output, comm
     if let Basis::Commit(of) = answer.basis {
         *commit = Some(of);
     }
+    let delivered = answer.delivered.clone();
     let (mut chunks, rows) = encode_counted(answer, job.format);
     let mut file = folder.create(&job.file_name(output))?;
     while let Some(chunk) = chunks.next().await {
         file = file.append(chunk?).await?;
     }
     file.finish().await?;
-    Ok(rows.load(Ordering::Relaxed))
+    Ok(Written { rows: rows.load(Ordering::Relaxed), patients: delivered.map(|delivered| delivered.set()) })
 }

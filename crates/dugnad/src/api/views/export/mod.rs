@@ -28,22 +28,15 @@ use std::sync::Arc;
 
 const X_PROGRESS: HeaderName = HeaderName::from_static("x-progress");
 
-pub async fn start(State(app): State<App>, Caller(who): Caller, headers: HeaderMap, RawQuery(query): RawQuery, body: Body) -> Answer {
-    begin(app, who, None, headers, query, body).await
-}
-
-pub async fn start_one(
+/// On the server, or on a view whose id is in the address.
+pub async fn start(
     State(app): State<App>,
     Caller(who): Caller,
-    Path(id): Path<String>,
+    id: Option<Path<String>>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
     body: Body,
 ) -> Answer {
-    begin(app, who, Some(id), headers, query, body).await
-}
-
-async fn begin(app: App, who: Principal, id: Option<String>, headers: HeaderMap, query: Option<String>, body: Body) -> Answer {
     let (bytes, _held) = body::read(&app, &headers, body, MAX_SQL_BODY_BYTES).await?.into_parts();
     if !bytes.is_empty() {
         headers::require_json_body(&headers)?;
@@ -51,7 +44,7 @@ async fn begin(app: App, who: Principal, id: Option<String>, headers: HeaderMap,
     let mut parameters = Parameters::read(query.as_deref(), &bytes)?;
     let format = run::format(&headers, &mut parameters)?;
     let tracking = parameters.text(&["clientTrackingId"])?;
-    let (permit, outputs) = outputs(&app, &who, &headers, &mut parameters, id).await?;
+    let (permit, outputs) = outputs(&app, &who, &headers, &mut parameters, id.map(|Path(id)| id)).await?;
     parameters.finish()?;
     let job = app.exports().start(&app, Job::new(who, permit, format, tracking, outputs, app.now()))?;
     let mut response = answer::fhir(StatusCode::ACCEPTED, manifest(&app, &job, "accepted"));

@@ -1,0 +1,55 @@
+//! Whose rows a question has read: the audit log says so of every record-level answer.
+//!
+//! The Patients of all rows that passed the permit and the filters of the question's scans. For an aggregate those are all who are in
+//! it. An answer that leaves out further rows after the scan (a join, a filter on a computed value, the first rows of a sorted
+//! answer) has read them to do so, and they count.
+
+use datafusion::arrow::array::{Array, UInt32Array};
+use roaring::RoaringBitmap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A set of Patients that grows while a question runs. A bit each, because a question over everybody adds every row; a clone is the
+/// same set.
+#[derive(Clone, Debug, Default)]
+pub struct Delivered(Arc<Mutex<Vec<u64>>>);
+
+impl Delivered {
+    /// Adds the Patients of rows; rows about nobody are null.
+    pub(super) fn add(&self, patients: &UInt32Array) {
+        let mut bits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut add = |patient: u32| {
+            let at = patient as usize / 64;
+            if at >= bits.len() {
+                bits.resize((at + 1).next_power_of_two(), 0);
+            }
+            if let Some(word) = bits.get_mut(at) {
+                *word |= 1 << (patient % 64);
+            }
+        };
+        match patients.nulls() {
+            None => patients.values().iter().copied().for_each(&mut add),
+            Some(_) => patients.iter().flatten().for_each(&mut add),
+        }
+    }
+
+    /// The Patients so far.
+    pub fn set(&self) -> Arc<RoaringBitmap> {
+        let bits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes: Vec<u8> = bits.iter().flat_map(|word| word.to_le_bytes()).collect();
+        Arc::new(RoaringBitmap::from_lsb0_bytes(0, &bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_was_added_is_in_it() {
+        let delivered = Delivered::default();
+        assert!(delivered.set().is_empty());
+        delivered.add(&UInt32Array::from(vec![3, 64, 3, 70_000]));
+        delivered.clone().add(&UInt32Array::from(vec![None, Some(1), None]));
+        assert_eq!(delivered.set().iter().collect::<Vec<_>>(), [1, 3, 64, 70_000]);
+    }
+}
