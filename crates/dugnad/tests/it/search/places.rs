@@ -121,7 +121,7 @@ async fn searches_are_on_the_record() {
     assert_eq!(acts, [Act::Intent, Act::Completion]);
     let (_, completion) = &entries[1];
     assert_eq!((completion.rows, completion.intent, completion.outcome.as_deref()), (Some(2), Some(entries[0].0), Some("ok")));
-    assert_eq!(completion.request.as_deref(), Some("GET /fhir/Observation?subject:Patient.name&_include"));
+    assert_eq!(entries[0].1.request.as_deref(), Some("GET /fhir/Observation?subject:Patient.name&_include"));
     assert_eq!(completion.tables, ["Observation", "Patient"]);
     assert_eq!(completion.commit, Some(server.local.database.snapshot().commit().0));
     assert!(!format!("{entries:?}").contains("Moe"));
