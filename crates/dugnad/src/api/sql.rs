@@ -110,15 +110,25 @@ impl From<QueryError> for ApiError {
 /// what fails later ends the body early, which a client sees as a broken transfer. In formats of text its last line says why.
 pub async fn streamed(answer: Answer, format: Format) -> Result<Response<Body>, ApiError> {
     let (basis, id) = (answer.basis.clone(), answer.id.clone());
+    streamed_chunks(encode(answer, format), basis, &id, format).await
+}
+
+/// The same of bytes that come of an answer: of the basis `basis`, with the id `id`.
+pub async fn streamed_chunks(
+    chunks: BoxStream<'static, Result<Bytes, QueryError>>,
+    basis: Basis,
+    id: &str,
+    format: Format,
+) -> Result<Response<Body>, ApiError> {
     // An answer without a row may have no bytes: its end is met twice.
-    let mut chunks = encode(answer, format).fuse().boxed();
+    let mut chunks = chunks.fuse().boxed();
     let first = chunks.next().await.transpose()?;
     let rest = stream::unfold(Rest::Chunks(chunks), move |rest| rest.next(format));
     let body = Body::from_stream(stream::iter(first.map(Ok::<_, io::Error>)).chain(rest));
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
-    headers.insert(DUGNAD_QUERY, value(&id));
+    headers.insert(DUGNAD_QUERY, value(id));
     match basis {
         Basis::Commit(commit) => headers.insert(DUGNAD_COMMIT, value(&commit.to_string())),
         Basis::Epoch(epoch) => headers.insert(DUGNAD_EPOCH, value(&epoch)),

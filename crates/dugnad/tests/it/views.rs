@@ -352,9 +352,52 @@ async fn a_view_runs_over_the_resources_that_come_with_it() {
     assert_eq!(rows.header("dugnad-commit"), None, "nothing of the database is read");
     parameters["parameter"].as_array_mut().unwrap().push(json!({"name": "_limit", "valueInteger": 1}));
     assert_eq!(company.post(path, &[], &parameters).await.expect(200).json().as_array().unwrap().len(), 1);
-    // Without resources it would read the database, which takes a registered view.
+    // Without resources it would read the database.
     let alone = json!({"resourceType": "Parameters", "parameter": [{"name": "viewResource", "resource": bp()}]});
-    company.post(path, &[("Dugnad-Permit", "any")], &alone).await.expect(400);
+    company.post(path, &[("Dugnad-Permit", "any")], &alone).await.expect(404);
+}
+
+/// A view that is not registered sees whole resources: it runs for those who may.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unregistered_view_runs_over_what_one_may_see_whole() {
+    let scene = Scene::new().await;
+    let before = scene.server.local.database.snapshot().commit().0;
+    let nord = scene.server.hospital("Nord");
+    nord.put("/fhir/Observation/o2", &observation("o2", "p2", "changed")).await.expect(200);
+    let asked = |more: Value| {
+        let mut parameters = vec![json!({"name": "viewResource", "resource": bp()}), json!({"name": "_format", "valueCode": "json"})];
+        parameters.extend(more.as_array().unwrap().clone());
+        json!({"resourceType": "Parameters", "parameter": parameters})
+    };
+    let path = "/fhir/$sql-run";
+    let row = |id: &str, patient: &str, code: &str| json!({"resource_id": id, "patient_key": patient, "code": code});
+    let answer = nord.post(path, &[], &asked(json!([]))).await.expect(200);
+    assert_eq!(answer.header("dugnad-commit"), Some((before + 1).to_string().as_str()));
+    assert_eq!(answer.json(), json!([row("o1", "p1", "sys"), row("o2", "p2", "changed")]));
+    let of_p2 = json!([{"name": "patient", "valueReference": {"reference": "Patient/p2"}}, {"name": "as_of", "valueInteger": before}]);
+    assert_eq!(nord.post(path, &[], &asked(of_p2)).await.expect(200).json(), json!([row("o2", "p2", "dia")]));
+    let one = json!([{"name": "_limit", "valueInteger": 1}]);
+    assert_eq!(nord.post(path, &[], &asked(one)).await.expect(200).json().as_array().map(Vec::len), Some(1));
+    let vest = scene.server.hospital("Vest");
+    vest.put("/fhir/Observation/o9", &observation("o9", "p9", "own")).await.expect(201);
+    assert_eq!(vest.post(path, &[], &asked(json!([]))).await.expect(200).json(), json!([row("o9", "p9", "own")]));
+    // What was read is on the record, and whose it was.
+    let kari = scene.server.local.database.patient(scene.server.local.database.holder("Nord").unwrap().id, "p2").unwrap().unwrap();
+    assert_eq!(scene.server.local.audit.who(&[kari]).unwrap().len(), 3, "all of p2's, but for the first row alone");
+    let subjects = json!({"study_subjects": {"studies": [{"holder": "Nord", "id": "s"}], "consent_versions": ["1"]}});
+    let mut narrow = permit("narrow", "reader", "inspection", json!("everyone"), &["observation"]);
+    narrow["delivery"] = "enclave".into();
+    narrow["provision"] = json!({"law": "a mandate"});
+    let mut direct = permit("direct", "reader", "direct_access", subjects, &["observation"]);
+    direct["delivery"] = "enclave".into();
+    scene.grant(&permit("coded", "reader", "statutory_register", json!("everyone"), &["observation"]));
+    let reader = scene.caller(Role::Authority, "reader");
+    for (permit, status) in [(&narrow, 404), (&direct, 404)] {
+        scene.grant(permit); // only inside the environment
+        reader.post(path, &[("Dugnad-Permit", permit["id"].as_str().unwrap())], &asked(json!([]))).await.expect(status);
+    }
+    let refused = reader.post(path, &[("Dugnad-Permit", "coded")], &asked(json!([]))).await.expect(400).json();
+    assert!(refused.to_string().contains("whole resources"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

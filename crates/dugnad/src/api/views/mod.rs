@@ -2,6 +2,7 @@
 
 mod definition;
 mod export;
+mod inline;
 mod library;
 mod materialize;
 mod parameters;

@@ -6,7 +6,7 @@
 
 use super::definition::{self, KIND};
 use super::parameters::{Parameters, unsupported};
-use super::{Answer, library, published, supplied};
+use super::{Answer, inline, library, published, supplied};
 use crate::access::{Principal, Role};
 use crate::api::auth::Caller;
 use crate::api::headers::{self, media_type};
@@ -62,9 +62,6 @@ pub async fn run(
     let resources = parameters.resources("resource")?;
     let limit = parameters.number("_limit")?;
     let min_commit = fhir::min_commit(&app, &headers).await?;
-    if matches!(subject, Subject::Definition(_)) && resources.is_empty() {
-        return Err(unsupported("viewResource", UNREGISTERED));
-    }
     if !resources.is_empty() {
         parameters.finish()?;
         let run = supplied::Run { view: definition_of(&app, &who, subject)?, resources, limit, format };
@@ -79,14 +76,19 @@ pub async fn run(
     let as_of = parameters.number("as_of")?.map(Commit);
     let permit = permit(&who, &headers, &mut parameters)?;
     let patients = parameters.texts("patient")?;
+    if let Subject::Definition(definition) = subject {
+        parameters.finish()?;
+        let question = Question { who, interface: "fhir", permit, sql: String::new(), as_of, min_commit };
+        return inline::answered(&app, question, &definition, &patients, limit, format).await;
+    }
     let sql = asked(&app, &who, &permit, &mut parameters, subject, &patients, limit).await?;
     parameters.finish()?;
     let question = Question { who, interface: "fhir", permit, sql, as_of, min_commit };
     streamed(app.query().ask(question).await?, format).await
 }
 
-const UNREGISTERED: &str =
-    "a view that is not registered runs over the resources that come with it (parameter resource); the centre can register it";
+/// Why a view that is not registered is not run.
+pub const UNREGISTERED: &str = "a view that is not registered runs over the resources that come with it (parameter resource), or over what is stored for those who may see whole resources: a hospital its own, and an inspection of all tables; the centre can register it";
 
 /// Which of its names the request gives the subject: exactly one.
 pub fn subject(app: &App, parameters: &mut Parameters, id: Option<String>) -> Result<Subject, ApiError> {
@@ -141,7 +143,7 @@ pub async fn asked(
     let sql = match subject {
         Subject::View(id) => {
             let Some((table, granted)) = table_under(app, who, permit, &id) else { return Err(refused(app, who, permit, &id).await) };
-            rows_of(app, &granted, &table, patients, limit)?
+            rows_of(app, &granted, "*", &table, patients, limit)?
         }
         Subject::Table(table) => {
             let granted = app.query().permit(who, permit).ok().filter(|granted| granted.covers_table(&table));
@@ -201,11 +203,18 @@ async fn refused(app: &App, who: &Principal, permit: &str, id: &str) -> ApiError
     }
 }
 
-/// The SQL for the rows of a table.
-fn rows_of(app: &App, permit: &Permit, table: &str, patients: &[String], limit: Option<u64>) -> Result<String, ApiError> {
+/// The SQL for columns of the rows of a table.
+pub fn rows_of(
+    app: &App,
+    permit: &Permit,
+    columns: &str,
+    table: &str,
+    patients: &[String],
+    limit: Option<u64>,
+) -> Result<String, ApiError> {
     let snapshot = app.database().snapshot();
     let Some(found) = snapshot.table(table) else { return Err(not_yet(app, table)) };
-    let mut sql = format!("SELECT * FROM \"{table}\"");
+    let mut sql = format!("SELECT {columns} FROM \"{table}\"");
     if !patients.is_empty() {
         let schema = found.schema();
         let column = schema.patient_column().and_then(|position| schema.columns.get(position));
