@@ -18,8 +18,12 @@ pub const MAX_HEAD_BYTES: usize = 64 << 10;
 /// How many headers a request may have.
 pub const MAX_HEADERS: usize = 100;
 
-/// How long a request's target may be, in bytes. A conditional update's query is the longest that is useful.
-pub const MAX_URI_BYTES: usize = 8 << 10;
+/// How long a request's target may be, in bytes. The longest is a link to a further page of a search, whose parameters may
+/// have three times their length when they are encoded; it stays below [`MAX_HEAD_BYTES`].
+pub const MAX_URI_BYTES: usize = 3 * MAX_SEARCH_BYTES + (4 << 10);
+
+/// How long the parameters of a search may be, in bytes, decoded, those of its address and its form together: some 400 UUIDs.
+pub const MAX_SEARCH_BYTES: usize = 16 << 10;
 
 /// The largest body of `POST /sql`, in bytes: generated SQL of many lines has room.
 pub const MAX_SQL_BODY_BYTES: usize = 256 << 10;
@@ -39,6 +43,13 @@ pub const MAX_BODY_BYTES_HELD: usize = 64 << 20;
 
 /// The largest answer to a batch or a history, in bytes: it is put together in memory.
 pub const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// How many matches a page of a search has if the client does not say.
+pub const DEFAULT_SEARCH_COUNT: usize = 50;
+
+/// How long the link to a page of a search is good. A page is computed anew from the journal, so that links cost nothing; but what
+/// was searched for should not stay in clients' logs as a way to the answer.
+pub const PAGE_LINK_VALID: Duration = Duration::from_secs(3_600);
 
 /// How many rows a row group of Parquet holds: they are collected in memory before they are written.
 pub const PARQUET_ROW_GROUP_ROWS: usize = 131_072;

@@ -10,7 +10,8 @@ const HEADER: &str = "\
 # HL7 FHIR R4 4.0.1: structure definitions of all data types and resources, reduced to a table. HL7 publishes them under CC0 1.0.
 # Made by examples/reduce_definitions.rs from profiles-types.json and profiles-resources.json; do not edit by hand.
 # A type:          `:`, name (a backbone element's is its path), primitive|complex|resource|abstract, base, whose elements come first
-# Its elements:    name (`[x]`: a choice), min, max, types (those of a content reference: the path that it repeats), `modifier`
+# Its elements:    name (`[x]`: a choice), min, max, types (those of a content reference: the path that it repeats),
+#                  `modifier` if it is one, `summary` if it is part of a summary
 ";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -66,8 +67,14 @@ fn children(parent: &str, elements: &[Value], table: &mut String) -> Result<(), 
             backbones.push((path, types));
             types = path.to_owned();
         }
-        let modifier = if element["isModifier"] == true { "\tmodifier" } else { "" };
-        writeln!(table, "{name}\t{}\t{}\t{types}{modifier}", element["min"], text(element, "max")?)?;
+        let is = |flag: &str| element[flag] == true;
+        let flags = match (is("isModifier"), is("isSummary")) {
+            (false, false) => "",
+            (true, false) => "\tmodifier",
+            (false, true) => "\tsummary",
+            (true, true) => "\tmodifier summary",
+        };
+        writeln!(table, "{name}\t{}\t{}\t{types}{flags}", element["min"], text(element, "max")?)?;
     }
     for (path, base) in backbones {
         writeln!(table, ":\t{path}\tcomplex\t{base}")?;

@@ -17,4 +17,5 @@ pub mod limits;
 pub mod live;
 pub mod permit;
 pub mod population;
+pub mod search;
 pub mod views;

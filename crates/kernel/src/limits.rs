@@ -1,5 +1,7 @@
 //! Every bound of the kernel in one place, each with its reason.
 
+use std::time::Duration;
+
 /// The largest body of one write, in bytes. The largest of 365 Synthea patient bundles is 1.6 MB; a bulk file of
 /// NDJSON is read line by line and is not one body.
 pub const MAX_BODY_BYTES: usize = 32 << 20;
@@ -139,6 +141,7 @@ pub const MAX_CRITERIA_DEPTH: usize = 16;
 
 /// How many versions of consent, and how many hidden columns and rows, a permit may name.
 pub const MAX_BLINDED: usize = 1_000;
+
 /// How many steps an application may take: it is handed in, completed and prolonged a few times; a loop of an applicant ends here.
 pub const MAX_APPLICATION_STEPS: usize = 100;
 
@@ -160,3 +163,42 @@ pub const MAX_RELEASE_BYTES: usize = 8 << 20;
 
 /// How many rows a finding names: where to begin to look.
 pub const MAX_FINDING_ROWS: usize = 20;
+
+/// How many bytes the search indexes of a database take in all. Ten million resources have one GiB of memory, and all else has
+/// to fit too; three indexes over a million resources take some 60 MB by reckoning (8 to 32 bytes a value).
+pub const SEARCH_INDEX_BYTES: usize = 384 << 20;
+
+/// How many resources a chain or `_has` of a search may join at one step: they are held in memory, some 60 bytes each.
+pub const MAX_SEARCH_JOINED: usize = 1_000_000;
+
+/// How deep chains and `_has` of a search may nest: each level is a search of its own.
+pub const MAX_SEARCH_DEPTH: usize = 8;
+
+/// How long a search may run, a page with all that comes along: it holds a place among the readers. One that is answered from
+/// indexes takes milliseconds; one that looks at each of ten million resources, seconds.
+pub const SEARCH_TIME: Duration = Duration::from_secs(20);
+
+/// How many resources that match criteria are told apart: they must match one.
+pub const MAX_CONDITION_MATCHES: usize = 100;
+
+/// How many resources a page of a search has at most.
+pub const MAX_SEARCH_PAGE: usize = 10_000;
+
+/// How many parameters a search may have: each is a criterion, or about the answer.
+pub const MAX_SEARCH_PARAMETERS: usize = 200;
+
+/// How many values the parameters of a search may have together: a list of ids of a page or two, some 40 bytes each.
+pub const MAX_SEARCH_VALUES: usize = 2_000;
+
+/// How many criteria a search may have, those that a chain has on each type that it may lead to counted: a reference to any of 147
+/// types, twice in a row, would be 21,609.
+pub const MAX_SEARCH_CRITERIA: usize = 500;
+
+/// By how many parameters an answer may be ordered.
+pub const MAX_SORT_KEYS: usize = 8;
+
+/// How many `_include` and `_revinclude` a search may have.
+pub const MAX_SEARCH_INCLUDES: usize = 20;
+
+/// How many resources `_include` and `_revinclude` add to a page at most; the answer says if there were more.
+pub const MAX_SEARCH_INCLUDED: usize = 1_000;

@@ -24,6 +24,10 @@ pub struct Keys {
     pub release: SigningKey,
 }
 
+/// The key of links to the pages of a search, derived from that of pseudonyms: a database that has one has both.
+#[derive(Clone)]
+pub struct PageKey(pub [u8; 32]);
+
 impl Keys {
     /// Reads the keys, making them on first use. They are made all together or not at all: a folder that lacks one is an
     /// error, for a new pseudonym key would silently change every pseudonym that was ever given out.
@@ -36,6 +40,14 @@ impl Keys {
         let pseudonym = read(&folder, PSEUDONYM)?;
         let release = release_key(&audit).ok_or_else(|| AccessError::key(&folder, "no key can be derived from it"))?;
         Ok(Self { audit: SigningKey::from_bytes(&audit), pseudonym, release })
+    }
+
+    /// The key of page links: `HMAC-SHA256(pseudonym key, "dugnad/page-link/1")`.
+    pub fn page_links(&self) -> PageKey {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.pseudonym).expect("a key of 32 bytes");
+        mac.update(b"dugnad/page-link/1");
+        PageKey(mac.finalize().into_bytes().into())
     }
 }
 

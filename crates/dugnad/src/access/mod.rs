@@ -5,7 +5,7 @@ mod keys;
 mod tests;
 mod tokens;
 
-pub use keys::Keys;
+pub use keys::{Keys, PageKey};
 pub use tokens::{TokenRequest, Tokens};
 
 use std::path::Path;

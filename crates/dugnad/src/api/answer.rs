@@ -2,6 +2,7 @@
 
 use super::App;
 use super::error::ApiError;
+use super::fhir::Found;
 use super::headers::{self, DUGNAD_COMMIT, DUGNAD_REPLAYED, Return, http_date, value};
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
@@ -72,6 +73,9 @@ pub fn information(said: &str) -> Issue {
 /// The answer to a single create, update or delete.
 pub fn written(app: &App, outcome: &Outcome, wanted: Return, representation: Option<Vec<u8>>) -> Response<Body> {
     let Some(entry) = outcome.entries.first() else { return replayed(outcome) };
+    if entry.version == 0 {
+        return nothing_there(outcome, wanted);
+    }
     let body = match wanted {
         Return::Minimal => Vec::new(),
         Return::Representation => representation.unwrap_or_default(),
@@ -93,6 +97,15 @@ pub fn written(app: &App, outcome: &Outcome, wanted: Return, representation: Opt
         headers.insert(if entry.status == 201 { header::LOCATION } else { header::CONTENT_LOCATION }, value(&location));
     }
     headers.insert(DUGNAD_COMMIT, value(&outcome.commit.to_string()));
+    response
+}
+
+/// The answer to a deletion of what never was: none, or the OperationOutcome that was asked for (FHIR R4, 3.1.0.7).
+fn nothing_there(outcome: &Outcome, wanted: Return) -> Response<Body> {
+    let said = information("there is nothing to delete");
+    let body = if wanted == Return::OperationOutcome { operation_outcome(&[said]).to_string().into_bytes() } else { Vec::new() };
+    let mut response = fhir(if body.is_empty() { StatusCode::NO_CONTENT } else { StatusCode::OK }, body);
+    response.headers_mut().insert(DUGNAD_COMMIT, value(&outcome.commit.to_string()));
     response
 }
 
@@ -163,6 +176,16 @@ pub fn entry_response(entry: &EntryOutcome, time: jiff::Timestamp, wanted: Retur
         response["outcome"] = operation_outcome(&entry.issues);
     } else if wanted == Return::OperationOutcome {
         response["outcome"] = operation_outcome(&[information("taken")]);
+    }
+    json!({"response": response})
+}
+
+/// `entry.response` of what was read in a batch or transaction.
+pub fn entry_read(found: &Found) -> serde_json::Value {
+    let mut response = json!({"status": "200 OK"});
+    if let Some(version) = &found.version {
+        response["etag"] = headers::etag(version.version).into();
+        response["lastModified"] = version.last_updated.to_string().into();
     }
     json!({"response": response})
 }

@@ -2,14 +2,14 @@
 
 use super::answer::{self, BundleWriter};
 use super::auth::Hospital;
-use super::fhir::read_recorded;
+use super::fhir::Reader;
 use super::headers::{DUGNAD_COMMIT, Preferences, Return, value};
 use super::interaction::{self, Action, BatchEntry};
 use super::{ApiError, App};
 use crate::limits::{BATCH_PARALLEL, MAX_ANSWER_BYTES};
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
-use dugnad_kernel::database::{Interaction, WriteRequest};
+use dugnad_kernel::database::{Handling, Interaction, WriteRequest};
 use dugnad_kernel::fhir::issue::IssueType;
 use dugnad_kernel::ids::Commit;
 use futures::future::join_all;
@@ -26,6 +26,8 @@ pub struct Batch {
     pub idempotency_key: Option<String>,
     /// The oldest commit that its reads accept; waited for already.
     pub commit: Option<Commit>,
+    /// The address of `/fhir`, for links.
+    pub base: String,
 }
 
 /// An entry's answer.
@@ -75,7 +77,7 @@ impl Batch {
 
     async fn write(&self, app: &App, number: usize, interaction: Interaction) -> Result<Done, ApiError> {
         let place = app.enter_writes().await?;
-        let (hospital, handling) = (self.hospital.clone(), self.preferences.handling);
+        let (hospital, handling) = (self.hospital.clone(), self.preferences.handling.unwrap_or_default());
         let wanted = self.preferences.answer.unwrap_or(Return::Minimal);
         let idempotency_key = self.idempotency_key.as_ref().map(|key| format!("{key}/{number}"));
         app.on_thread(place, move |app| {
@@ -95,54 +97,68 @@ impl Batch {
 
     async fn read(&self, app: &App, action: Action) -> Result<Done, ApiError> {
         let place = app.enter_reads().await?;
-        let hospital = self.hospital.clone();
+        let strict = self.preferences.handling == Some(Handling::Strict);
+        let reader = Reader { hospital: self.hospital.clone(), base: self.base.clone(), strict, commit: None };
         app.on_thread(place, move |app| {
-            let found = read_recorded(app, &hospital, action)?;
-            let mut response = serde_json::json!({"status": "200 OK"});
-            if let Some(version) = &found.version {
-                response["etag"] = super::headers::etag(version.version).into();
-                response["lastModified"] = version.last_updated.to_string().into();
-            }
-            Ok(Done { members: serde_json::json!({"response": response}), resource: Some(found.body), commit: Some(found.commit) })
+            let found = reader.read(app, action)?;
+            Ok(Done { members: answer::entry_read(&found), resource: Some(found.body), commit: Some(found.commit) })
         })
         .await
     }
 }
 
-fn too_large() -> ApiError {
+/// The answer is full.
+pub fn too_large() -> ApiError {
     let what = "the answers to this batch's earlier entries fill the answer; read the rest in another batch";
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, IssueType::TooCostly, what)
 }
 
-/// Runs of entries that may run at once: no two of a run touch the same address, so that each sees what those before it
-/// in the batch did to its resource.
+/// Runs of entries that may run at once: no two of a run touch the same address, and what searches is not in one with what
+/// writes, so that each sees what those before it in the batch did, and nothing of those after it.
 fn chunks(entries: Vec<BatchEntry>) -> Vec<(usize, Vec<BatchEntry>)> {
     let mut all: Vec<(usize, Vec<BatchEntry>)> = Vec::new();
     let mut touched: HashSet<String> = HashSet::new();
+    let (mut writes, mut looks) = (false, false);
     for (number, entry) in entries.into_iter().enumerate() {
         let address = entry.as_ref().ok().and_then(address);
-        let clash = address.as_ref().is_some_and(|a| touched.contains(a));
+        let is_write = matches!(entry, Ok(Action::Write(_)));
+        let is_search = entry.as_ref().is_ok_and(searches);
+        let clash = address.as_ref().is_some_and(|a| touched.contains(a)) || is_write && looks || is_search && writes;
         match all.last_mut() {
             Some((_, chunk)) if chunk.len() < BATCH_PARALLEL && !clash => chunk.push(entry),
             _ => {
                 all.push((number, vec![entry]));
                 touched.clear();
+                (writes, looks) = (false, false);
             }
         }
         touched.extend(address);
+        (writes, looks) = (writes || is_write, looks || is_search);
     }
     all
+}
+
+/// Whether an entry looks for resources by what they hold. An id or an identifier names what is touched.
+fn searches(action: &Action) -> bool {
+    let named = |pair: &str| matches!(pair.split('=').next(), Some("_id" | "identifier"));
+    match action {
+        Action::Search { .. } => true,
+        Action::Write(Interaction::UpdateMatching { query, .. } | Interaction::DeleteMatching { query, .. })
+        | Action::Write(Interaction::Create { if_none_exist: Some(query), .. }) => !query.split('&').all(named),
+        _ => false,
+    }
 }
 
 /// What an entry touches; a plain create touches nothing that is there.
 fn address(action: &Action) -> Option<String> {
     match action {
+        Action::Search { .. } => None,
         Action::Read { resource_type, id, .. }
         | Action::History { resource_type, id }
         | Action::Write(Interaction::Update { resource_type, id, .. } | Interaction::Delete { resource_type, id, .. }) => {
             Some(format!("{resource_type}/{id}"))
         }
-        Action::Write(Interaction::UpdateMatching { resource_type, query, .. })
+        Action::Write(Interaction::UpdateMatching { resource_type, query, .. } | Interaction::DeleteMatching { resource_type, query })
         | Action::Write(Interaction::Create { resource_type, if_none_exist: Some(query), .. }) => Some(format!("{resource_type}?{query}")),
         Action::Write(Interaction::Create { if_none_exist: None, .. } | Interaction::Transaction { .. } | Interaction::OptOut { .. }) => {
             None
@@ -153,6 +169,7 @@ fn address(action: &Action) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::search::Place;
 
     fn put(id: &str) -> BatchEntry {
         Ok(Action::Write(Interaction::Update { resource_type: "Patient".into(), id: id.into(), body: Vec::new(), if_match: None }))
@@ -164,6 +181,18 @@ mod tests {
         let runs: Vec<(usize, usize)> =
             chunks(vec![put("1"), put("2"), put("1"), read, put("3")]).iter().map(|(n, c)| (*n, c.len())).collect();
         assert_eq!(runs, [(0, 2), (2, 1), (3, 2)]);
+    }
+
+    #[test]
+    fn a_search_sees_what_was_written_before_it_and_nothing_after() {
+        let search = || Ok(Action::Search { place: Place::System, query: String::new() });
+        let runs: Vec<(usize, usize)> =
+            chunks(vec![put("1"), put("2"), search(), search(), put("3")]).iter().map(|(n, c)| (*n, c.len())).collect();
+        assert_eq!(runs, [(0, 2), (2, 2), (4, 1)]);
+        let matching =
+            |query: &str| Ok(Action::Write(Interaction::DeleteMatching { resource_type: "Patient".into(), query: query.into() }));
+        let runs = chunks(vec![put("1"), matching("identifier=a"), matching("name=b"), matching("name=c"), put("2")]);
+        assert_eq!(runs.iter().map(|(n, c)| (*n, c.len())).collect::<Vec<_>>(), [(0, 2), (2, 1), (3, 1), (4, 1)]);
     }
 
     #[test]

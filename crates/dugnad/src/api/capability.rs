@@ -2,6 +2,7 @@
 
 use super::routes::Route;
 use dugnad_kernel::fhir::definitions::resource_types;
+use dugnad_kernel::search::parameters::{self, Kind, Parameter};
 use serde_json::{Value, json};
 use std::sync::OnceLock;
 
@@ -21,11 +22,12 @@ fn resource_type(route: &Route) -> Option<&'static str> {
 fn build(routes: &[Route]) -> Value {
     let any = |code: &str| routes.iter().any(|r| r.doc.interactions.contains(&code));
     let has = |code: &str| routes.iter().any(|r| r.doc.interactions.contains(&code) && resource_type(r) == Some("{type}"));
+    let referring = referring();
     let resources: Vec<Value> = resource_types()
         .map(|name| {
             let own = |code: &str| routes.iter().any(|r| r.doc.interactions.contains(&code) && resource_type(r) == Some(name));
             let interactions = ON_TYPE.iter().filter(|code| has(code) || own(code)).map(|code| json!({"code": code}));
-            json!({
+            let mut resource = json!({
                 "type": name,
                 "interaction": interactions.collect::<Vec<_>>(),
                 "versioning": "versioned",
@@ -35,7 +37,11 @@ fn build(routes: &[Route]) -> Value {
                 "conditionalRead": "not-match",
                 "conditionalUpdate": has("conditional-update"),
                 "conditionalDelete": if has("conditional-delete") { "single" } else { "not-supported" },
-            })
+            });
+            if has("search-type") {
+                add_search(name, &referring, &mut resource);
+            }
+            resource
         })
         .collect();
     let mut operations: Vec<(&str, &str)> = routes.iter().filter_map(|r| r.doc.operation).collect();
@@ -54,7 +60,7 @@ fn build(routes: &[Route]) -> Value {
         "implementation": {"description": "A live FHIR database of a national centre for clinical studies"},
         "rest": [{
             "mode": "server",
-            "documentation": "A health data holder sees what it wrote itself. Search comes with a later release; until then, rows are read with POST /sql under a permit.",
+            "documentation": "A health data holder sees what it wrote itself. Rows of others are read with POST /sql under a permit.",
             "security": {
                 "description": "Bearer tokens (RFC 6750), issued by the centre.",
                 "cors": false,
@@ -64,6 +70,23 @@ fn build(routes: &[Route]) -> Value {
             "interaction": system.iter().filter(|code| any(code)).map(|code| json!({"code": code})).collect::<Vec<_>>(),
         }],
     })
+}
+
+/// What of search there is for a type: its parameters, and what can come along.
+fn add_search(name: &str, referring: &[&'static Parameter], resource: &mut Value) {
+    let own = parameters::of_type(name).map(|t| t.all()).unwrap_or_default();
+    let described = own.iter().map(|p| json!({"name": p.code, "type": p.kind.name(), "documentation": p.expression}));
+    resource["searchParam"] = described.collect();
+    let references = own.iter().filter(|p| p.kind == Kind::Reference).map(|p| format!("{name}:{}", p.code));
+    resource["searchInclude"] = std::iter::once("*".to_owned()).chain(references).map(Value::from).collect();
+    let reverse = referring.iter().filter(|p| p.targets.contains(&name)).map(|p| format!("{}:{}", p.resource_type, p.code));
+    resource["searchRevInclude"] = reverse.map(Value::from).collect();
+}
+
+/// All parameters that are references.
+fn referring() -> Vec<&'static Parameter> {
+    let all = resource_types().filter_map(parameters::of_type).flat_map(|t| t.all());
+    all.filter(|p| p.kind == Kind::Reference).collect()
 }
 
 #[cfg(test)]
@@ -77,9 +100,25 @@ mod tests {
         assert_eq!(resources.len(), resource_types().count());
         for resource in resources {
             let codes: Vec<&str> = resource["interaction"].as_array().into_iter().flatten().filter_map(|i| i["code"].as_str()).collect();
-            let mut there = vec!["read", "vread", "update", "delete", "history-instance", "create"];
-            there.extend((resource["type"] == "AuditEvent").then_some("search-type"));
+            let there = ["read", "vread", "update", "delete", "history-instance", "create", "search-type"];
             assert_eq!(codes, there, "{}", resource["type"]);
         }
+        let systemic = &statement["rest"][0]["interaction"];
+        assert_eq!(*systemic, json!([{"code": "transaction"}, {"code": "batch"}, {"code": "search-system"}]));
+    }
+
+    #[test]
+    fn it_names_what_can_be_searched_for() {
+        let resources = statement()["rest"][0]["resource"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let Some(patient) = resources.iter().find(|r| r["type"] == "Patient") else { panic!("Patient") };
+        let of = |list: &str| patient[list].as_array().cloned().unwrap_or_default();
+        let has = |list: &str, what: Value| of(list).contains(&what);
+        assert!(of("searchParam").iter().any(|p| p["name"] == "birthdate" && p["type"] == "date"));
+        assert!(of("searchParam").iter().any(|p| p["name"] == "_lastUpdated"));
+        assert!(has("searchInclude", json!("*")) && has("searchInclude", json!("Patient:general-practitioner")));
+        assert!(has("searchRevInclude", json!("Observation:subject")) && !has("searchRevInclude", json!("Patient:organization")));
+        // All of R4's parameters but those that are none of a resource's elements: _text, _content, _query.
+        let all: usize = resources.iter().filter_map(|r| r["searchParam"].as_array()).map(Vec::len).sum();
+        assert!(all > 2_000, "{all}");
     }
 }

@@ -5,6 +5,7 @@
 //! kernel's issues do not, and the log gets the route's template, not its path.
 
 use super::App;
+use crate::limits::RETRY_AFTER_S;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -13,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use dugnad_kernel::audit::AuditError;
 use dugnad_kernel::database::{EraseError, ReadError, WriteError};
 use dugnad_kernel::fhir::issue::{Issue, IssueType, Severity, operation_outcome};
+use dugnad_kernel::search::execute::SearchError;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -117,6 +119,21 @@ impl From<EraseError> for ApiError {
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         Self::internal(&error.to_string())
+    }
+}
+
+impl From<SearchError> for ApiError {
+    fn from(error: SearchError) -> Self {
+        match error {
+            SearchError::TooCostly(what) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, IssueType::TooCostly, what),
+            SearchError::TooLong => Self::new(StatusCode::PAYLOAD_TOO_LARGE, IssueType::TooCostly, error.to_string()),
+            SearchError::NoCommit(_) | SearchError::NoPage => Self::new(StatusCode::GONE, IssueType::NotFound, error.to_string()),
+            SearchError::Damaged(_) => {
+                tracing::error!(%error, "a search met a damaged file");
+                Self::busy("a file of the live tables is damaged and is being built anew", RETRY_AFTER_S)
+            }
+            SearchError::Journal(_) => Self::internal(&error.to_string()),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Request headers and parameters that mean something, parsed once.
 
+use super::Settings;
 use super::error::ApiError;
 use crate::limits::MAX_IDEMPOTENCY_KEY_BYTES;
 use crate::query::format::Format;
@@ -44,8 +45,8 @@ pub enum Return {
 pub struct Preferences {
     /// What a write answers with.
     pub answer: Option<Return>,
-    /// What becomes of references that match nothing.
-    pub handling: Handling,
+    /// What becomes of references that match nothing, and of search parameters that are not known; each has a default of its own.
+    pub handling: Option<Handling>,
 }
 
 impl Preferences {
@@ -59,8 +60,8 @@ impl Preferences {
                 ("return", "minimal") => preferences.answer = Some(Return::Minimal),
                 ("return", "representation") => preferences.answer = Some(Return::Representation),
                 ("return", "OperationOutcome") => preferences.answer = Some(Return::OperationOutcome),
-                ("handling", "lenient") => preferences.handling = Handling::Lenient,
-                ("handling", "strict") => preferences.handling = Handling::Strict,
+                ("handling", "lenient") => preferences.handling = Some(Handling::Lenient),
+                ("handling", "strict") => preferences.handling = Some(Handling::Strict),
                 _ => {}
             }
         }
@@ -165,9 +166,34 @@ pub fn require_json_body(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
+/// Refuses bodies that are not a form (415).
+pub fn require_form(headers: &HeaderMap) -> Result<(), ApiError> {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if media_type(value).0 == "application/x-www-form-urlencoded" {
+        return Ok(());
+    }
+    let what = "a search by POST sends its parameters as a form: Content-Type: application/x-www-form-urlencoded";
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, IssueType::NotSupported, what).at("http.Content-Type"))
+}
+
+/// The address of `/fhir` as clients know it: the one that the operator says, else the host that this client has asked.
+pub fn base(headers: &HeaderMap, settings: &Settings) -> String {
+    if let Some(public) = &settings.public_url {
+        return format!("{}/fhir", public.trim_end_matches('/'));
+    }
+    let host = headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let plain = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
+    format!("http://{}/fhir", if plain { host } else { "localhost" })
+}
+
 /// Refuses clients that accept no JSON (406). `_format` wins over `Accept`.
 pub fn require_json_accepted(headers: &HeaderMap, query: Option<&str>) -> Result<(), ApiError> {
-    let format = parameter(query, "_format").map(|f| f.replace(' ', "+")); // an unescaped + of a query is a blank
+    require_json_format(headers, parameter(query, "_format").as_deref())
+}
+
+/// The same with a `_format` that has been read already.
+pub fn require_json_format(headers: &HeaderMap, format: Option<&str>) -> Result<(), ApiError> {
+    let format = format.map(|f| f.replace(' ', "+")); // an unescaped + of a query is a blank
     let accepted = match &format {
         Some(format) => is_json(format),
         None => match headers.get(header::ACCEPT).map(HeaderValue::to_str) {

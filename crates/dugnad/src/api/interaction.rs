@@ -2,6 +2,7 @@
 
 use super::error::ApiError;
 use super::headers::percent_decode;
+use super::search::Place;
 use axum::http::StatusCode;
 use bumpalo::Bump;
 use dugnad_kernel::database::Interaction;
@@ -25,6 +26,13 @@ pub enum Action {
         id: String,
         /// A version, if one is asked for.
         version: Option<u64>,
+    },
+    /// `GET [type]?parameters`, `GET ?parameters`, `GET Patient/[id]/[type]?parameters`.
+    Search {
+        /// Where.
+        place: Place,
+        /// The parameters.
+        query: String,
     },
     /// `GET [type]/[id]/_history`.
     History {
@@ -77,9 +85,18 @@ pub fn criteria(query: &str) -> String {
     query.split('&').filter(|p| !about_answer(p)).collect::<Vec<_>>().join("&")
 }
 
+/// The url of an entry, relative to `/fhir`: without a leading `/`, or the address of a server.
+pub fn relative(url: &str) -> &str {
+    let absolute = url.starts_with("http://") || url.starts_with("https://");
+    let own = url.find("/fhir/").filter(|_| absolute).and_then(|at| url.get(at + 6..));
+    own.unwrap_or(url).trim_start_matches('/')
+}
+
 /// Reads a method and an address relative to `/fhir`, such as `PUT` and `Patient/1`.
 pub fn action(method: &str, url: &str, body: Option<Vec<u8>>, conditions: Conditions) -> Result<Action, ApiError> {
-    let (path, query) = url.split_once('?').map_or((url, None), |(path, query)| (path, Some(criteria(query))));
+    let (path, query) = url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
+    let search = |place| Ok(Action::Search { place, query: query.unwrap_or_default().to_owned() });
+    let query = query.map(criteria);
     let segments: Vec<String> = path.trim_matches('/').split('/').map(|s| percent_decode(s, false)).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let Conditions { if_match, if_none_exist } = conditions;
@@ -98,12 +115,16 @@ pub fn action(method: &str, url: &str, body: Option<Vec<u8>>, conditions: Condit
         ("DELETE", [kind, id], None) => {
             Ok(Action::Write(Interaction::Delete { resource_type: known_type(kind)?, id: writable_id(id)?, if_match }))
         }
+        ("DELETE", [kind], Some(query)) => Ok(Action::Write(Interaction::DeleteMatching { resource_type: known_type(kind)?, query })),
+        ("GET" | "HEAD", [""], _) => search(Place::System),
+        ("GET" | "HEAD", [kind], _) => search(Place::of_type(kind)?),
         ("GET" | "HEAD", [kind, id], _) => Ok(Action::Read { resource_type: known_type(kind)?, id: readable_id(id)?, version: None }),
         ("GET" | "HEAD", [kind, id, "_history"], _) => Ok(Action::History { resource_type: known_type(kind)?, id: readable_id(id)? }),
         ("GET" | "HEAD", [kind, id, "_history", version], _) => {
             let version = version.parse().map_err(|_| absent())?;
             Ok(Action::Read { resource_type: known_type(kind)?, id: readable_id(id)?, version: Some(version) })
         }
+        ("GET" | "HEAD", [owner, id, kind], _) if !kind.starts_with(['_', '$']) => search(Place::compartment(owner, id, kind)?),
         _ => Err(not_supported()),
     }
 }
@@ -113,7 +134,7 @@ fn required(body: Option<Vec<u8>>) -> Result<Vec<u8>, ApiError> {
 }
 
 fn not_supported() -> ApiError {
-    let what = "this method and address are no interaction that is supported; /fhir/metadata lists those that are (search comes with a later release)";
+    let what = "this method and address are no interaction that is supported; /fhir/metadata lists those that are";
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, IssueType::NotSupported, what)
 }
 
@@ -201,7 +222,7 @@ fn batch_entry(entry: &Value<'_>) -> BatchEntry {
         resource.write(&mut bytes);
         bytes
     });
-    action(method, url, body, Conditions { if_match, if_none_exist })
+    action(method, relative(url), body, Conditions { if_match, if_none_exist })
 }
 
 /// The error of an entry, its places made those of the Bundle.

@@ -29,6 +29,7 @@ mod queries;
 mod register;
 pub(crate) mod releases;
 mod routes;
+mod search;
 mod serve;
 mod settings;
 mod sql;
@@ -43,7 +44,7 @@ pub use serve::{Peer, serve};
 pub use settings::{Network, Settings, SettingsError};
 pub use views::sweep as sweep_exports;
 
-use crate::access::Tokens;
+use crate::access::{PageKey, Tokens};
 use crate::limits;
 use crate::query::QueryService;
 use axum::Router;
@@ -74,6 +75,8 @@ pub struct Parts {
     pub audit: Arc<Log>,
     /// Who is known.
     pub tokens: Arc<Tokens>,
+    /// Makes links to the pages of a search.
+    pub page_key: PageKey,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What the operator chose.
@@ -139,6 +142,10 @@ impl App {
         &self.0.parts.tokens
     }
 
+    fn page_key(&self) -> &[u8; 32] {
+        &self.0.parts.page_key.0
+    }
+
     /// What the operator chose.
     pub fn settings(&self) -> &Settings {
         &self.0.parts.settings
@@ -201,7 +208,7 @@ impl App {
 /// All routes of the API with their descriptions.
 fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
-    let routes = queries::add(sql::add(views::add(fhir::add(routes))));
+    let routes = queries::add(sql::add(views::add(search::add(fhir::add(routes)))));
     let routes = unblindings::add(opt_outs::add(permits::add(routes)));
     let routes = register::add(releases::add(applications::add(organisations::add(routes))));
     ops::add(erasures::add(audit_event::add(persons::add(audit::add(routes)))))
@@ -247,7 +254,7 @@ async fn no_such_route() -> ApiError {
 
 async fn no_such_method(request: Request) -> ApiError {
     let what = if request.uri().path().starts_with("/fhir") {
-        "this interaction is not supported here; /fhir/metadata lists those that are. (Search comes with a later release: until then, read with POST /sql.)"
+        "this interaction is not supported here; /fhir/metadata lists those that are"
     } else {
         "this address does not take this method; /openapi.json says which it takes"
     };

@@ -103,6 +103,10 @@ impl Routes {
         T: 'static,
     {
         let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
+        if path == "/fhir" {
+            // The base of FHIR is written with and without a slash at its end: clients join addresses in both ways.
+            self.router = self.router.route("/fhir/", on(filter, handler.clone()));
+        }
         self.router = self.router.route(path, on(filter, handler));
         self.all.push(Route { method, path, doc });
         self

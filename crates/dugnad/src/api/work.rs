@@ -159,8 +159,18 @@ impl App {
     /// Order: the intent is given to the log, which writes it to its file at once; then it is read; then intent and completion are
     /// durable, with one fsync for both if it was quick; then the caller gets its first byte.
     pub fn read_about<T>(&self, access: &Access, read: impl FnOnce(Commit) -> Result<Read<T>, ApiError>) -> Result<T, ApiError> {
+        self.read_about_at(access, None, read)
+    }
+
+    /// The same at a commit that has been published; `None`: the newest.
+    pub fn read_about_at<T>(
+        &self,
+        access: &Access,
+        commit: Option<Commit>,
+        read: impl FnOnce(Commit) -> Result<Read<T>, ApiError>,
+    ) -> Result<T, ApiError> {
         self.check_log()?;
-        let commit = self.database().snapshot().commit();
+        let commit = commit.unwrap_or_else(|| self.database().snapshot().commit());
         let describe = |e: &mut Entry| {
             e.interface = Some(access.interface.to_owned());
             e.request = Some(access.request.clone());

@@ -10,6 +10,7 @@ mod loopback;
 mod machine;
 mod peer;
 pub mod restart;
+pub mod search;
 pub mod sql;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use super::CliError;
 use super::ingest::References;
-use crate::bench::{attacks, audit, freshness, ingest, restart, sql, views};
+use crate::bench::{attacks, audit, freshness, ingest, restart, search, sql, views};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +20,7 @@ Examples:
   dugnad bench freshness --rate 1000 --writers 16 --for 60
   dugnad bench freshness --reads 100000 > figures.ndjson
   dugnad bench restart --resources 10000000 --data ./bench-db
+  dugnad bench search --resources 1000000 --clients 8
   dugnad bench audit --data ./bench-db
   dugnad bench attacks --trials 4000
   dugnad bench sql --resources 1000000                beside DuckDB, if benches/setup.sh has been run
@@ -39,8 +40,8 @@ enum What {
     Views(Views),
     /// SQL under a permit, beside DuckDB on the same rows.
     Sql(Sql),
-    /// FHIR search (comes with a later release).
-    Search,
+    /// FHIR search over synthetic patients: in process and over HTTP.
+    Search(Search),
     /// From SIGKILL at full ingest to the first exact count, and the memory of the opened database.
     Restart(Restart),
     /// What the audit log costs a small query, and how fast "who read my data?" is answered.
@@ -163,6 +164,28 @@ struct Restart {
     fill: bool,
 }
 
+/// Asks what clients ask of one hospital's records, of which the database has several hospitals': by patient and code, by code and
+/// date, by identifier, by the beginning of a name, over a chain, with _has, with _include, and for a total. The values that are
+/// asked for are those of records that are there.
+#[derive(Debug, Args)]
+struct Search {
+    /// About how many resources the database holds.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=20_000_000))]
+    resources: u32,
+    /// How long each question is asked, in process and over HTTP each, in seconds.
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    /// How many clients ask over HTTP at once.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    clients: u16,
+    /// An empty folder for the database; a temporary one if not given.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Only questions whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+}
+
 /// Puts a small query to a database whose log is on the disk and to one whose log is on a memory disk, by turns; then opens a
 /// database with a log of many accesses and asks it who read somebody's data.
 #[derive(Debug, Args)]
@@ -200,6 +223,18 @@ struct Attacks {
     only: Option<String>,
 }
 
+impl From<Search> for search::Options {
+    fn from(given: Search) -> Self {
+        Self {
+            resources: given.resources as usize,
+            time: Duration::from_secs(given.seconds),
+            clients: usize::from(given.clients),
+            data: given.data,
+            only: given.only,
+        }
+    }
+}
+
 impl From<Attacks> for attacks::Options {
     fn from(given: Attacks) -> Self {
         Self { trials: given.trials as usize, data: given.data, only: given.only }
@@ -227,9 +262,9 @@ impl Bench {
             What::Views(options) => return views::run(&options.into()),
             What::Restart(options) => return restart::run(&options.into()),
             What::Sql(options) => return sql::run(&options.into()),
+            What::Search(options) => return search::run(&options.into()),
             What::Audit(options) => return audit::run(&options.into()),
             What::Attacks(options) => return attacks::run(&options.into()),
-            What::Search => "search",
             What::Fhir => "fhir",
         };
         Err(CliError::Failed(format!("`bench {name}` comes with a later release; nothing was measured")))

@@ -2,7 +2,7 @@
 
 use super::CliError;
 use super::progress::Progress;
-use crate::access::{Keys, Tokens};
+use crate::access::{Keys, PageKey, Tokens};
 use crate::api::{App, Parts, Settings, sweep_exports, sweep_releases};
 use crate::query::QueryService;
 use dugnad_kernel::audit::Log;
@@ -30,6 +30,8 @@ pub struct Local {
     pub query: QueryService,
     /// Who is known.
     pub tokens: Arc<Tokens>,
+    /// Makes links to the pages of a search.
+    pub page_key: PageKey,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Signs releases.
@@ -90,6 +92,7 @@ impl Local {
         progress.finish();
         sweep_exports(dir);
         let keys = Keys::open(dir).map_err(CliError::failed)?;
+        let page_key = keys.page_links();
         let folder = dir.join("audit");
         let origin = origin_of(&folder).or_else(|| origin.map(str::to_owned)).unwrap_or_else(|| DEFAULT_ORIGIN.to_owned());
         let audit = Arc::new(Log::open(&folder, &origin, keys.audit, Arc::clone(&clock)).map_err(CliError::failed)?);
@@ -98,7 +101,7 @@ impl Local {
         let tokens = Arc::new(Tokens::open(dir).map_err(CliError::failed)?);
         let query = QueryService::with_epochs(database.clone(), Arc::clone(&audit), keys.pseudonym, Arc::clone(&clock), epoch);
         sweep_releases(dir, &database);
-        Ok(Self { database, audit, query, tokens, clock, release_key: keys.release, dir: dir.to_owned() })
+        Ok(Self { database, audit, query, tokens, page_key, clock, release_key: keys.release, dir: dir.to_owned() })
     }
 
     /// The server's state over it.
@@ -109,6 +112,7 @@ impl Local {
             query: self.query.clone(),
             audit: Arc::clone(&self.audit),
             tokens: Arc::clone(&self.tokens),
+            page_key: self.page_key.clone(),
             clock: Arc::clone(&self.clock),
             settings,
             release_key: self.release_key.clone(),

@@ -158,6 +158,7 @@ async fn without_a_token_there_is_nothing() {
                 .replace("{type}", "Patient")
                 .replace("{id}", "1")
                 .replace("{version}", "1")
+                .replace("{of}", "Observation")
                 .replace("{path}", "0/000")
                 .replace("{index}", "0");
             let method = method.to_uppercase();
@@ -239,8 +240,8 @@ async fn what_is_not_there_says_so_in_the_language_of_its_interface() {
     for name in ["content-security-policy", "x-content-type-options", "cache-control"] {
         assert!(elsewhere.header(name).is_some(), "{name}");
     }
-    let search = hospital.get("/fhir/Patient?name=x").await.expect(405);
-    assert_eq!(search.json()["issue"][0]["code"], "not-supported");
+    let patch = hospital.send("PATCH", "/fhir/Patient/1", &[], "[]").await.expect(405);
+    assert_eq!(patch.json()["issue"][0]["code"], "not-supported");
     let unknown = hospital.get("/fhir/Patience/1").await.expect(404);
     assert_eq!(unknown.json()["resourceType"], "OperationOutcome");
     hospital.send("GET", "/fhir/Patient/1", &[("Accept", "application/fhir+xml")], Body::empty()).await.expect(406);

@@ -106,6 +106,19 @@ async fn a_person_sees_who_read_their_data_and_can_prove_it() {
     scene.by(Role::Patient, "somebody").get("/audit/persons/me").await.expect(404);
 }
 
+/// A page of a search is an access to whom its resources name, to nobody else; a number of matches is one to nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_is_an_access_to_whom_it_finds() {
+    let scene = Scene::open().await;
+    let (kari, hospital) = (scene.by(Role::Patient, "kari"), scene.by(Role::Hospital, "Haukeland"));
+    hospital.get("/fhir/Patient?_id=ola").await.expect(200);
+    hospital.get("/fhir/Patient?_id=kari&_summary=count").await.expect(200);
+    assert_eq!(users(&kari.get("/audit/persons/me").await.expect(200)), [] as [&str; 0]);
+    hospital.get("/fhir/Observation?_id=o1").await.expect(200);
+    hospital.get("/fhir/Patient?_id=kari").await.expect(200);
+    assert_eq!(users(&kari.get("/audit/persons/me").await.expect(200)), ["kari", "Haukeland", "Haukeland"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn audit_events_are_made_from_the_log() {
     let scene = Scene::open().await;

@@ -102,6 +102,20 @@ fn a_view_runs_without_a_database() {
 }
 
 #[test]
+fn searches_are_measured_in_process_and_over_http() {
+    let output = dugnad(&["bench", "search", "--resources", "1000", "--for", "1", "--clients", "2", "--only", "identifier"]);
+    ends_with_code(&output, 0);
+    let lines: Vec<serde_json::Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|l| l["bench"] == "search" && l["value"].as_f64().is_some()));
+    let value = |figure: &str| lines.iter().find(|l| l["figure"] == figure).and_then(|l| l["value"].as_f64()).unwrap();
+    assert!(value("identifier_matches") >= 1.0, "what is asked for is there");
+    for figure in ["identifier_per_s", "identifier_http_per_s"] {
+        assert!(value(figure) > 0.0, "{figure}");
+    }
+    assert!(lines.iter().all(|l| !l["figure"].as_str().unwrap().starts_with("chain")), "only what was asked for");
+}
+
+#[test]
 fn the_view_runner_is_measured_without_a_peer_too() {
     let output = dugnad(&["bench", "views", "--resources", "50", "--rounds", "2", "--python", "/does/not/exist"]);
     ends_with_code(&output, 0);

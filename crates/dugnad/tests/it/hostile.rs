@@ -98,7 +98,7 @@ async fn addresses() {
         assert!(hospital.get(&path).await.status.is_client_error(), "GET {path}");
         assert!(hospital.get(&format!("{path}/_history/1")).await.status.is_client_error());
     }
-    hospital.get(&format!("/fhir/Patient/1?x={}", "y".repeat(9_000))).await.expect(414);
+    hospital.get(&format!("/fhir/Patient/1?x={}", "y".repeat(60_000))).await.expect(414);
     for path in ["/audit/tile/../../keys/audit", "/audit/tile/%2e%2e/%2e%2e/journal.sqlite", "/audit/tile/0/999", "/audit/tile/x"] {
         server.get(path).await.expect(404);
     }

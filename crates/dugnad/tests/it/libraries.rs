@@ -5,6 +5,8 @@ use crate::views::{Scene, bp, permit, sql};
 use dugnad::access::Role;
 use serde_json::{Value, json};
 
+const FORM: &str = "application/x-www-form-urlencoded";
+
 fn library(kind: &str, name: &str, sql: &str) -> Value {
     let extension = json!([{"url": "http://hl7.org/fhir/uv/sql-on-fhir/StructureDefinition/sql-text", "valueString": sql}]);
     json!({
@@ -161,4 +163,42 @@ async fn a_hospitals_library_is_its_own() {
     scene.server.hospital("Sør").get("/fhir/Library/l").await.expect(404);
     scene.centre().get("/fhir/Library/l").await.expect(404);
     scene.caller(Role::Authority, "authority").put("/fhir/Library/l", &own).await.expect(403);
+}
+
+/// `GET /fhir/Library` is a list of what is published for everybody but hospitals, for whom a Library is a resource like any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hospital_searches_its_own_libraries_and_others_see_what_is_published() {
+    let scene = Scene::new().await;
+    scene.register("bp", &bp()).await.expect(201);
+    let centre = scene.centre();
+    let query = library("sql-query", "ByCode", "SELECT COUNT(*) AS n FROM measured");
+    centre.put("/fhir/Library/by-code", &query).await.expect(201);
+    let (nord, sor) = (scene.server.hospital("Nord"), scene.server.hospital("Sor"));
+    let own = json!({"resourceType": "Library", "id": "by-code", "status": "draft", "name": "Own", "type": {"text": "logic"}});
+    nord.put("/fhir/Library/by-code", &own).await.expect(201);
+    let found = |bundle: Value| -> Vec<String> {
+        let entries = bundle["entry"].as_array().cloned().unwrap_or_default();
+        entries.iter().filter_map(|e| e["resource"]["name"].as_str()).map(str::to_owned).collect()
+    };
+    let authority = scene.caller(Role::Authority, "authority");
+    for caller in [&centre, &authority] {
+        assert_eq!(found(caller.get("/fhir/Library").await.expect(200).json()), ["ByCode"]);
+        caller.send("POST", "/fhir/Library/_search", &[("Content-Type", FORM)], "name=own").await.expect(403);
+    }
+    for search in ["", "?name=own", "?status=draft&_sort=name", "?_id=by-code"] {
+        assert_eq!(found(nord.get(&format!("/fhir/Library{search}")).await.expect(200).json()), ["Own"], "{search}");
+        assert!(found(sor.get(&format!("/fhir/Library{search}")).await.expect(200).json()).is_empty(), "{search}");
+    }
+    let by_form = nord.send("POST", "/fhir/Library/_search", &[("Content-Type", FORM)], "name=own").await.expect(200);
+    assert_eq!(found(by_form.json()), ["Own"]);
+    let changed = json!({"resourceType": "Library", "status": "active", "name": "Own", "type": {"text": "logic"}});
+    assert_eq!(nord.put("/fhir/Library?name=own", &changed).await.expect(200).json()["id"], "by-code");
+    nord.send("DELETE", "/fhir/Library?name=own", &[], "").await.expect(204);
+    authority.send("DELETE", "/fhir/Library?name=ByCode", &[], "").await.expect(403);
+    assert_eq!(found(centre.get("/fhir/Library").await.expect(200).json()), ["ByCode"]);
+    // ViewDefinition is no resource type of R4: what is registered is listed for hospitals too.
+    assert_eq!(
+        found(nord.get("/fhir/ViewDefinition").await.expect(200).json()),
+        found(sor.get("/fhir/ViewDefinition").await.expect(200).json())
+    );
 }

@@ -19,6 +19,7 @@ mod people;
 mod permits;
 mod process;
 mod releases;
+mod search;
 mod sql;
 mod support;
 mod view_run;

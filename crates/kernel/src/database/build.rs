@@ -83,7 +83,7 @@ impl Builder<'_> {
         }
         let after = built.after;
         let (in_all, last, versions) = self.shared.look(|lookup| {
-            let kind = Kinds::read(lookup)?.number(built.view.view.resource_type());
+            let kind = Kinds::read(lookup)?.number(built.view.source.resource_type());
             let (last, versions) = lookup.replay_of(kind, after, REPLAY_CHUNK)?;
             Ok((lookup.highest()?.2, last, versions))
         })?;
@@ -118,10 +118,10 @@ impl Builder<'_> {
         for version in versions {
             let mut rows = Vec::new();
             if let Some(stored) = &version.json {
-                let at = |e: &dyn std::fmt::Display| format!("a {} of commit {}: {e}", built.view.view.resource_type(), version.commit);
+                let at = |e: &dyn std::fmt::Display| format!("a {} of commit {}: {e}", built.view.source.resource_type(), version.commit);
                 let resource = json::parse(stored, &arena).map_err(|e| BuildError::Storage(at(&e)))?;
                 if !(built.view.leaves_out_modified() && crate::views::has_modifier_extension(&resource)) {
-                    let record = Record::of(built.view.view.resource_type(), &resource, true);
+                    let record = Record::of(built.view.source.resource_type(), &resource, true);
                     built.view.rows(resource, &record, &arena, &mut rows).map_err(|e| BuildError::View(at(&e)))?;
                 }
             }

@@ -96,6 +96,8 @@ pub(super) struct Committer {
     pub(super) persons: Arc<PersonMap>,
     pub(super) time_us: i64,
     pub(super) remembered: HashMap<(HolderId, i64, Box<str>), Ordinals>,
+    /// Where in `tables` each was found last.
+    places: HashMap<TableId, usize>,
 }
 
 /// One member of a group, after it has been written to the journal's open transaction.
@@ -106,7 +108,8 @@ struct Member {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, writer: Writer, tables: Vec<LiveTable>, newest: Commit, time_us: i64) -> Self {
-        Self { shared, writer, tables, store: None, newest, persons: Arc::default(), time_us, remembered: HashMap::default() }
+        let (remembered, places) = (HashMap::default(), HashMap::default());
+        Self { shared, writer, tables, store: None, newest, persons: Arc::default(), time_us, remembered, places }
     }
 
     /// Commits what is queued, group by group, until it is told to close or the journal fails.
@@ -265,7 +268,7 @@ impl Committer {
         if newest - after > MAX_BEHIND {
             return Ok(Installed::Behind(Box::new(Built { view, table, ..built })));
         }
-        let kind = kinds.number(view.view.resource_type());
+        let kind = kinds.number(view.source.resource_type());
         let (_, lacking) = self.writer.lookup().replay_of(kind, after, u32::MAX)?;
         let alone = Tables::new(0, vec![view.clone()]);
         let rows = evaluate(&alone, &kinds, &lacking)?;
@@ -332,7 +335,7 @@ impl Committer {
             let Some(request) = request else { return Ok(Reply::Stale) };
             let (lookup, erased) = (self.writer.lookup(), self.shared.erased_of(request.holder));
             let tables = self.shared.tables.load();
-            let again = Preparer { lookup: &lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id };
+            let again = Preparer { lookup: &lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id, shared: &self.shared };
             match again.prepare(&request) {
                 Ok(prepared) => prepared,
                 Err(Unprepared::Refused(error)) => return Ok(Reply::Done(Err(error))),
@@ -387,7 +390,7 @@ impl Committer {
         if prepared.generation != tables.generation {
             return Ok(false);
         }
-        let preparer = Preparer { lookup: &lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id };
+        let preparer = Preparer { lookup: &lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id, shared: &self.shared };
         for matched in &prepared.matched {
             if !preparer.still(prepared.holder, matched)? {
                 return Ok(false);
@@ -503,8 +506,16 @@ impl Committer {
         }
         let holder = self.shared.holder_cell(change.holder);
         for view in views {
-            if let Some(table) = self.tables.iter_mut().find(|t| t.info().id == view.info.id) {
+            let place = self.places.get(&view.info.id).copied().unwrap_or_default();
+            if let Some(table) = self.tables.get_mut(place).filter(|t| t.info().id == view.info.id) {
                 apply_to(table, change, &holder);
+                continue;
+            }
+            if let Some(place) = self.tables.iter().position(|t| t.info().id == view.info.id) {
+                self.places.insert(view.info.id, place);
+                if let Some(table) = self.tables.get_mut(place) {
+                    apply_to(table, change, &holder);
+                }
             }
         }
     }
@@ -512,7 +523,9 @@ impl Committer {
     /// One pointer: from here on every reader that asks sees the newest commit.
     pub(super) fn publish(&self) {
         let time = Timestamp::from_microsecond(self.time_us).unwrap_or(Timestamp::UNIX_EPOCH);
-        let tables = self.tables.iter().map(|t| t.snapshot(self.newest));
+        // Most resource types have no resources: their tables of search values would cost each commit some microseconds.
+        let seen = self.tables.iter().filter(|t| !(t.schema().hidden && t.is_empty()));
+        let tables = seen.map(|t| t.snapshot(self.newest));
         let snapshot =
             Snapshot::new(self.newest, time, tables).hiding(&Arc::new(self.shared.erasures.load().to_hide())).with_persons(&self.persons);
         self.shared.snapshot.store(Arc::new(snapshot));

@@ -6,6 +6,8 @@
 //! about those whom the other versions of its resource named before they were erased.
 
 use super::Shared;
+use super::tables::PATIENT;
+use crate::fhir::json::Value;
 use crate::ids::{Commit, HolderId};
 use crate::journal::{ErasureRow, JournalError, Lookup, PersonHash, StoredRow};
 use hmac::{Hmac, KeyInit, Mac};
@@ -119,6 +121,11 @@ impl ErasedOf {
         self.holder.is_empty()
     }
 
+    /// Whether a Patient of the holder was erased.
+    pub(super) fn is_erased(&self, patient: &str) -> bool {
+        !self.is_empty() && self.all.get(&self.all.person(&self.holder, patient)).is_some()
+    }
+
     /// Whom a version is about.
     pub(super) fn about(&self, kind: &str, id: &str, json: Option<&[u8]>) -> About {
         if self.is_empty() {
@@ -191,6 +198,32 @@ pub(super) fn patients(json: &[u8]) -> impl Iterator<Item = &str> {
         let ends = end > 0 && matches!(rest.get(end), Some(b'"' | b'/' | b'#' | b'?' | b'|'));
         if ends { std::str::from_utf8(rest.get(..end)?).ok() } else { None }
     })
+}
+
+/// The ids of the Patients that a resource is about: the same as [`ErasedOf::about`] finds in its JSON.
+pub(super) fn patients_of<'a>(resource_type: &str, resource: &Value<'a>) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    match (resource_type, resource.str("id")) {
+        (PATIENT, Some(id)) => found.push(id),
+        _ => each_text(resource, &mut |text| {
+            let Some(rest) = text.strip_prefix("Patient/") else { return };
+            let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))).unwrap_or(rest.len());
+            let (id, after) = rest.split_at(end);
+            if !id.is_empty() && (after.is_empty() || after.starts_with(['/', '#', '?', '|'])) && !found.contains(&id) {
+                found.push(id);
+            }
+        }),
+    }
+    found
+}
+
+fn each_text<'a>(value: &Value<'a>, show: &mut impl FnMut(&'a str)) {
+    match value {
+        Value::String(text) => show(text),
+        Value::Array(items) => items.iter().for_each(|item| each_text(item, show)),
+        Value::Object(members) => members.iter().for_each(|(_, value)| each_text(value, show)),
+        Value::Null | Value::Boolean(_) | Value::Number(_) => {}
+    }
 }
 
 /// Bytes in hexadecimal.

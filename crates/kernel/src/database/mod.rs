@@ -13,6 +13,7 @@ mod purge;
 mod record;
 mod recover;
 mod references;
+mod search;
 mod stamp;
 mod tables;
 mod views;
@@ -22,6 +23,7 @@ pub use backup::{JOURNAL, JournalState, copy_journal, copy_sqlite, inspect_journ
 pub use erase::{EraseError, Erasure};
 pub use erasure_list::{ERASURE_LIST, ErasureListError};
 pub use opt_out::{OPT_OUT_ID, opt_out_id};
+pub use search::Page;
 pub use views::{ViewRefused, ViewState, ViewStatus};
 pub use write::{EntryOutcome, Handling, Interaction, Outcome, WriteError, WriteRequest};
 
@@ -31,6 +33,7 @@ use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId, Tim
 use crate::journal::{self, Checkpointer, JournalError, Lookup, Readers, StoredRow};
 use crate::limits::{COMMIT_QUEUE, OPTIMISTIC_TRIES};
 use crate::live::{self, LiveCell, SegmentFiles, Snapshot, Tuning};
+use crate::search::index::Indexes;
 use arc_swap::ArcSwap;
 use commit::{Committer, Reply, Work};
 use erased::{About, Erasures, chain};
@@ -98,6 +101,8 @@ struct Shared {
     next_table: AtomicU32,
     files: OnceLock<Arc<SegmentFiles>>,
     views: Views,
+    /// Of the search values.
+    indexes: Indexes,
     /// Held by whoever builds a table.
     building: Mutex<()>,
     /// Tables of which a file is damaged and that are being built anew.
@@ -387,7 +392,7 @@ impl Database {
                 return Ok(Ok(Err(replayed_outcome(lookup, commit)?)));
             }
             let (tables, erased) = (self.shared.tables.load(), self.shared.erased_of(request.holder));
-            let preparer = Preparer { lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id };
+            let preparer = Preparer { lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id, shared: &self.shared };
             match preparer.prepare(request) {
                 Ok(prepared) => Ok(Ok(Ok(prepared))),
                 Err(Unprepared::Refused(error)) => Ok(Err(error)),
@@ -713,7 +718,7 @@ fn recovered(
         let id = match tables.iter().find(|t| t.schema().name == *name) {
             Some(table) => table.info().id,
             // Registered views are built beside the running tables.
-            None if !wanted.builtin => continue,
+            None if wanted.source.is_registered() => continue,
             None => {
                 let id = TableId(next_table.fetch_add(1, Ordering::Relaxed));
                 let view = wanted.clone().numbered(id, tuning);
@@ -721,7 +726,7 @@ fn recovered(
                 id
             }
         };
-        if !wanted.builtin {
+        if wanted.source.is_registered() {
             views.is_live(name, opened.commit);
         }
         live_views.push(wanted.numbered(id, tuning));
@@ -745,6 +750,7 @@ fn recovered(
         next_table,
         files: OnceLock::new(),
         views,
+        indexes: Indexes::default(),
         building: Mutex::default(),
         damaged: Mutex::default(),
         closing: AtomicBool::new(false),

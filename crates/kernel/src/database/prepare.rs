@@ -10,17 +10,21 @@ use super::references::References;
 use super::stamp::{Stamped, same_but_stamp, stamped, with_id};
 use super::tables::{PreparedRow, Tables};
 use super::write::{EntryOutcome, Interaction, WriteError, WriteRequest};
+use super::{Page, Shared};
 use crate::fhir::bundle::{self, BundleKind, Entry, Interaction as Request, Target};
 use crate::fhir::criteria::{self, Criteria};
 use crate::fhir::definitions;
 use crate::fhir::issue::{Issue, IssueType};
 use crate::fhir::json::{self, Value};
 use crate::fhir::validate::validate;
-use crate::ids::HolderId;
+use crate::ids::{Commit, HolderId};
 use crate::journal::{Head, JournalError, Lookup};
-use crate::limits::{MAX_BODY_BYTES, MAX_ISSUES};
+use crate::limits::{MAX_BODY_BYTES, MAX_CONDITION_MATCHES, MAX_ISSUES, SEARCH_TIME};
+use crate::search::execute::SearchError;
+use crate::search::query::Search;
 use bumpalo::Bump;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
 
 /// What the committer writes, and what must still be true when it does.
 #[derive(Debug)]
@@ -84,6 +88,21 @@ pub(super) struct Operation {
 pub(super) struct Matched {
     pub(super) criteria: Criteria,
     pub(super) ids: Vec<String>,
+    /// What was written up to this commit has been looked at.
+    pub(super) at: Commit,
+}
+
+/// The resources that match criteria.
+pub(super) struct Matches {
+    pub(super) found: Vec<(String, Head)>,
+    /// As in [`Matched`].
+    at: Commit,
+}
+
+impl Matches {
+    pub(super) fn of(&self, criteria: &Criteria) -> Matched {
+        Matched { criteria: criteria.clone(), ids: self.found.iter().map(|(id, _)| id.clone()).collect(), at: self.at }
+    }
 }
 
 /// Where random ids come from.
@@ -95,6 +114,8 @@ pub(super) struct Preparer<'p> {
     pub(super) tables: &'p Tables,
     pub(super) erased: &'p ErasedOf,
     pub(super) new_id: NewId<'p>,
+    /// Where is searched by what is neither an id nor an identifier.
+    pub(super) shared: &'p Shared,
 }
 
 /// Why a request could not be prepared.
@@ -183,6 +204,7 @@ impl Preparer<'_> {
             let action = if there { Action::Delete } else { Action::Nothing };
             planned.push(Some(Planned { at: at.clone(), resource_type, id, seen, there, looked_up: true, action }));
         }
+        #[expect(clippy::mutable_key_type, reason = "criteria are the same if their text is")]
         let mut created: HashMap<&Criteria, String> = HashMap::new();
         for (n, (entry, at)) in entries.iter().zip(prefixes).enumerate() {
             let put = |resource: Option<Value<'a>>| resource.map_or(Action::Nothing, Action::Put);
@@ -220,12 +242,7 @@ impl Preparer<'_> {
                 Request::Refused(issues) => {
                     return Err(Unprepared::Refused(WriteError::Refused { status: 400, issues: issues.clone() }));
                 }
-                Request::Read { .. } => {
-                    return Err(refused(
-                        422,
-                        Issue::error(IssueType::NotSupported, at, "GET inside a transaction is not supported yet; send a batch"),
-                    ));
-                }
+                Request::Read { .. } => new(at, "", String::new(), Action::Nothing),
             };
             if let Some(place) = planned.get_mut(n) {
                 *place = Some(next);
@@ -274,24 +291,52 @@ impl Preparer<'_> {
         }
     }
 
-    /// The ids that match now; one or none is what everybody wants.
-    pub(super) fn matches(&self, holder: HolderId, criteria: &Criteria) -> Result<Vec<(String, Head)>, JournalError> {
-        let Some(kind) = self.lookup.kind(&criteria.resource_type)? else { return Ok(Vec::new()) };
-        let candidates = match (&criteria.id, criteria.identifiers.first()) {
-            (Some(id), _) => self.lookup.head(holder, kind, id)?.filter(Head::exists).map(|h| (id.clone(), h)).into_iter().collect(),
-            (None, Some(identifier)) => self.lookup.with_identifier(holder, kind, &identifier.value)?,
-            (None, None) => Vec::new(),
-        };
+    /// The resources that match now; one or none is what everybody wants.
+    pub(super) fn matches(&self, holder: HolderId, criteria: &Criteria) -> Result<Matches, Unprepared> {
+        let published = self.shared.snapshot.load().commit();
+        let at = self.lookup.newest()?.map_or(published, |(newest, _)| newest.min(published));
         let mut found = Vec::new();
-        for (id, head) in candidates {
-            let Some(stored) = self.lookup.version(head.sequence)?.and_then(|v| v.json) else { continue };
-            let arena = Bump::new();
-            let resource = json::parse(&stored, &arena).map_err(|e| JournalError::Inconsistent(format!("a stored resource: {e}")))?;
-            if criteria.matches(&resource) && !self.erased.hides_head(self.lookup, &criteria.resource_type, &id, head.sequence)? {
-                found.push((id, head));
+        if let Some(kind) = self.lookup.kind(&criteria.resource_type)? {
+            let candidates = match (&criteria.id, criteria.identifiers.first()) {
+                (Some(id), _) => self.lookup.head(holder, kind, id)?.map(|head| (id.clone(), head)).into_iter().collect(),
+                (None, Some(identifier)) => self.lookup.with_identifier(holder, kind, &identifier.value)?,
+                (None, None) => self.searched(holder, kind, criteria, at)?,
+            };
+            for (id, head) in candidates {
+                if self.is_match(criteria, &id, head)? {
+                    found.push((id, head));
+                }
             }
         }
-        Ok(found)
+        Ok(Matches { found, at })
+    }
+
+    /// What a search finds, and what has been written since the commit that it sees: among those are all that match.
+    fn searched(&self, holder: HolderId, kind: i64, criteria: &Criteria, at: Commit) -> Result<Vec<(String, Head)>, Unprepared> {
+        let Some(definition) = definitions::resource_type(&criteria.resource_type) else { return Ok(Vec::new()) };
+        let search = Search { criteria: criteria.others.criteria().to_vec(), ..Search::all(definition.name()) };
+        let page = Page { count: MAX_CONDITION_MATCHES, ..Page::default() };
+        let until = Instant::now() + SEARCH_TIME;
+        let hits = self.shared.search_in(&self.shared.snapshot.load(), holder, &search, page, Some(until)).map_err(unsearched)?.hits;
+        let mut candidates = self.lookup.written_after(at, holder, kind)?;
+        let known: BTreeSet<String> = candidates.iter().map(|(id, _)| id.clone()).collect();
+        for hit in hits.into_iter().filter(|hit| !known.contains(&hit.id)) {
+            if let Some(head) = self.lookup.head(holder, kind, &hit.id)? {
+                candidates.push((hit.id, head));
+            }
+        }
+        Ok(candidates)
+    }
+
+    /// Whether a resource is there and matches.
+    fn is_match(&self, criteria: &Criteria, id: &str, head: Head) -> Result<bool, JournalError> {
+        if !head.exists() {
+            return Ok(false);
+        }
+        let Some(stored) = self.lookup.version(head.sequence)?.and_then(|v| v.json) else { return Ok(false) };
+        let arena = Bump::new();
+        let resource = json::parse(&stored, &arena).map_err(|e| JournalError::Inconsistent(format!("a stored resource: {e}")))?;
+        Ok(criteria.matches(&resource) && !self.erased.hides_head(self.lookup, &criteria.resource_type, id, head.sequence)?)
     }
 
     /// The one that matches, but for those that are `deleted` before.
@@ -303,8 +348,9 @@ impl Preparer<'_> {
         matched: &mut Vec<Matched>,
         deleted: &dyn Fn(&str) -> bool,
     ) -> Result<Option<(String, Head)>, Unprepared> {
-        let mut found = self.matches(holder, criteria)?;
-        matched.push(Matched { criteria: criteria.clone(), ids: found.iter().map(|(id, _)| id.clone()).collect() });
+        let matches = self.matches(holder, criteria)?;
+        matched.push(matches.of(criteria));
+        let mut found = matches.found;
         found.retain(|(id, _)| !deleted(id));
         if found.len() > 1 {
             let what = format!("the criteria match {} resources; they must match at most one", found.len());
@@ -313,10 +359,24 @@ impl Preparer<'_> {
         Ok(found.pop())
     }
 
-    /// Whether a criterion still matches what it matched when the request was prepared.
+    /// Whether a criterion still matches what it matched when the request was prepared. Nothing is searched for: what has been
+    /// written since is looked at.
     pub(super) fn still(&self, holder: HolderId, matched: &Matched) -> Result<bool, JournalError> {
-        let now = self.matches(holder, &matched.criteria)?;
-        Ok(now.iter().map(|(id, _)| id).eq(matched.ids.iter()))
+        let Matched { criteria, ids, at } = matched;
+        let Some(kind) = self.lookup.kind(&criteria.resource_type)? else { return Ok(ids.is_empty()) };
+        if criteria.id.is_none() && criteria.identifiers.is_empty() {
+            for (id, head) in self.lookup.written_after(*at, holder, kind)? {
+                if self.is_match(criteria, &id, head)? != ids.contains(&id) {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        }
+        match self.matches(holder, criteria) {
+            Ok(now) => Ok(now.found.iter().map(|(id, _)| id).eq(ids.iter())),
+            Err(Unprepared::Journal(error)) => Err(error),
+            Err(Unprepared::Refused(_)) => Ok(false), // only searches are refused
+        }
     }
 
     /// Rewrites references, writes the JSON and evaluates the views.
@@ -331,7 +391,7 @@ impl Preparer<'_> {
         let transaction = matches!(request.interaction, Interaction::Transaction { .. });
         let mut urls: HashMap<&str, &'a str> = HashMap::new();
         for (entry, plan) in entries.iter().zip(&planned) {
-            if let Some(url) = entry.full_url {
+            if let Some(url) = entry.full_url.filter(|_| !plan.id.is_empty()) {
                 urls.insert(url, arena.alloc_str(&format!("{}/{}", plan.resource_type, plan.id)));
             }
         }
@@ -347,7 +407,7 @@ impl Preparer<'_> {
             entries: Vec::with_capacity(planned.len()),
             erasures: self.erased.known(),
         };
-        for plan in &planned {
+        for (entry, plan) in entries.iter().zip(&planned) {
             let (before, exists) = (plan.seen.map_or(0, |h| h.version), plan.there);
             let mut outcome = EntryOutcome {
                 status: 200,
@@ -355,6 +415,7 @@ impl Preparer<'_> {
                 id: plan.id.clone(),
                 version: before,
                 issues: Vec::new(),
+                read: if let Request::Read { url } = entry.interaction { Some(url.to_owned()) } else { None },
             };
             let operation = match plan.action {
                 Action::Nothing => None,
@@ -418,6 +479,16 @@ impl Preparer<'_> {
             person: (plan.resource_type == "Patient").then(|| PersonKeys::of(&resource)),
         }))
     }
+}
+
+/// Why criteria could not be searched for.
+fn unsearched(error: SearchError) -> Unprepared {
+    let (status, code) = match &error {
+        SearchError::TooCostly(_) | SearchError::TooLong => (413, IssueType::TooCostly),
+        SearchError::Damaged(_) | SearchError::Journal(_) | SearchError::NoCommit(_) | SearchError::NoPage => (503, IssueType::Exception),
+    };
+    let what = format!("the criteria cannot be searched for: {error}");
+    refused(status, Issue { severity: crate::fhir::issue::Severity::Error, code, diagnostics: what, expression: None })
 }
 
 fn resource_type_of<'a>(criteria: &Criteria, resource: Option<Value<'a>>) -> &'a str {
@@ -515,6 +586,10 @@ fn read_entries<'a>(interaction: &'a Interaction, arena: &'a Bump) -> Result<(Ve
             let resource = of_type(parse(body, arena)?, resource_type)?;
             let criteria = Criteria::parse(resource_type, query).map_err(|i| refused(400, i))?;
             single(Request::Update { target: Target::Match(criteria), if_match: None }, Some(resource))
+        }
+        Interaction::DeleteMatching { resource_type, query } => {
+            let criteria = Criteria::parse(resource_type, query).map_err(|i| refused(400, i))?;
+            single(Request::Delete { target: Target::Match(criteria), if_match: None }, None)
         }
         Interaction::OptOut { patient, out } => {
             let id: &'a str = arena.alloc_str(&opt_out_id(patient));

@@ -107,8 +107,8 @@ impl<'a> References<'_, 'a> {
             let what = format!("{what}; {remedy}, or ask for `handling=lenient` to keep it as a logical reference");
             return Err(refused(412, here(Issue::error(code, place, what))));
         }
-        let what = format!("{what} and is kept as a logical reference (Reference.identifier)");
-        warnings.push(here(Issue::warning(code, place, what)));
+        let kept = if criteria.identifiers.is_empty() { "it is" } else { "a logical reference (Reference.identifier)" };
+        warnings.push(here(Issue::warning(code, place, format!("{what} and is kept as {kept}"))));
         Ok(criteria.identifiers.first().map_or(Rewrite::Keep, |i| Rewrite::Logical {
             resource_type: Some(&*arena.alloc_str(resource_type)),
             system: i.system.as_deref().filter(|s| !s.is_empty()).map(|s| &*arena.alloc_str(s)),
@@ -119,8 +119,8 @@ impl<'a> References<'_, 'a> {
     /// What a conditional reference matches: in the database, or among what this transaction writes.
     fn resolve(&mut self, criteria: &Criteria, arena: &'a Bump) -> Result<Match<'a>, Unprepared> {
         let stored = self.preparer.matches(self.request.holder, criteria)?;
-        let mut ids: Vec<String> = stored.into_iter().map(|(id, _)| id).collect();
-        self.matched.push(Matched { criteria: criteria.clone(), ids: ids.clone() });
+        self.matched.push(stored.of(criteria));
+        let mut ids: Vec<String> = stored.found.into_iter().map(|(id, _)| id).collect();
         for plan in self.planned.iter().filter(|p| p.resource_type == criteria.resource_type) {
             let matches = matches!(plan.action, Action::Put(r) if criteria.matches(&r));
             if matches && !ids.contains(&plan.id) {

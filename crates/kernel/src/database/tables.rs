@@ -1,11 +1,13 @@
 //! Which views read which resource type, and their rows as the committer takes them.
 
+use super::erased::patients_of;
 use super::record::Record;
 use crate::fhir::definitions;
 use crate::fhir::json::Value;
 use crate::ids::TableId;
 use crate::live::schema::{Storage, TableSchema};
 use crate::live::{LiveCell, Marks, TableInfo, Tuning};
+use crate::search::{parameters, values};
 use crate::views::builtin::{TREATMENT, builtin_views, internal_views};
 use crate::views::render::write_json;
 use crate::views::{Cell, View, ViewError, has_modifier_extension};
@@ -19,13 +21,35 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 /// table is then built anew.
 const ROWS: &str = "2";
 
+/// What gives the rows of a live table.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// A view. Built-in ones leave resources with an unknown `modifierExtension` out ([`LiveView::leaves_out_modified`]).
+    View { view: Arc<View>, builtin: bool },
+    /// The search values of a resource type: one row for each resource, in a table that is hidden.
+    Search(&'static str),
+}
+
+impl Source {
+    /// The type of the resources that it reads.
+    pub(super) fn resource_type(&self) -> &str {
+        match self {
+            Self::View { view, .. } => view.resource_type(),
+            Self::Search(resource_type) => resource_type,
+        }
+    }
+
+    /// Whether the centre has registered it, and may take it away.
+    pub(super) fn is_registered(&self) -> bool {
+        matches!(self, Self::View { builtin: false, .. })
+    }
+}
+
 /// A view whose rows are kept in a live table.
 #[derive(Clone, Debug)]
 pub(super) struct LiveView {
     pub(super) info: Arc<TableInfo>,
-    pub(super) view: Arc<View>,
-    /// Built-in views leave resources with an unknown `modifierExtension` out ([`LiveView::leaves_out_modified`]).
-    pub(super) builtin: bool,
+    pub(super) source: Source,
     /// The id of a registered view.
     pub(super) id: Option<String>,
     pub(super) failures: Arc<Failures>,
@@ -55,8 +79,7 @@ impl Failures {
 pub(super) struct Wanted {
     pub(super) schema: Arc<TableSchema>,
     pub(super) fingerprint: String,
-    pub(super) view: Arc<View>,
-    pub(super) builtin: bool,
+    pub(super) source: Source,
     /// The id of a registered view.
     pub(super) id: Option<String>,
 }
@@ -74,14 +97,23 @@ impl Wanted {
             hash.update(format!("{} {:?}\n", column.name, column.storage));
         }
         let fingerprint = hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect();
-        Self { schema: Arc::new(schema), fingerprint, view: Arc::new(view), builtin, id: None }
+        Self { schema: Arc::new(schema), fingerprint, source: Source::View { view: Arc::new(view), builtin }, id: None }
     }
 
-    /// The built-in ones, and those of the program's own. Compiled once: that takes some ten milliseconds.
+    /// The table of the search values of a resource type.
+    fn search(resource_type: &'static str, fingerprint: &str) -> Self {
+        let schema = TableSchema::hidden(search_table(resource_type), "The search values of each resource.", "values");
+        Self { schema: Arc::new(schema), fingerprint: fingerprint.to_owned(), source: Source::Search(resource_type), id: None }
+    }
+
+    /// What every database has: the built-in views, those of the program's own, and a table of search values for each resource type.
+    /// Made once: compiling the views takes some ten milliseconds.
     pub(super) fn builtin() -> &'static [Self] {
         static BUILTIN: LazyLock<Vec<Wanted>> = LazyLock::new(|| {
             let views = builtin_views().into_iter().chain(internal_views());
-            views.map(|b| Wanted::of(b.table, b.description, b.view, b.definition, true)).collect()
+            let views = views.map(|b| Wanted::of(b.table, b.description, b.view, b.definition, true));
+            let fingerprint = values::fingerprint();
+            views.chain(definitions::resource_types().map(|resource_type| Wanted::search(resource_type, &fingerprint))).collect()
         });
         &BUILTIN
     }
@@ -94,8 +126,13 @@ impl Wanted {
     /// A table of it, under a number.
     pub(super) fn numbered(self, id: TableId, tuning: Tuning) -> LiveView {
         let info = Arc::new(TableInfo { id, fingerprint: self.fingerprint, schema: self.schema, segment_rows: tuning.segment_rows });
-        LiveView { info, view: self.view, builtin: self.builtin, id: self.id, failures: Arc::default() }
+        LiveView { info, source: self.source, id: self.id, failures: Arc::default() }
     }
+}
+
+/// The name of the hidden table of a resource type's search values. No ViewDefinition can have it.
+pub(super) fn search_table(resource_type: &str) -> String {
+    format!("search:{resource_type}")
 }
 
 /// Names of tables that no ViewDefinition may have: the built-in ones, and the view over them.
@@ -134,7 +171,7 @@ impl Tables {
     pub(super) fn new(generation: u64, views: Vec<LiveView>) -> Self {
         let mut by_type: HashMap<String, Vec<usize>> = HashMap::new();
         for (at, view) in views.iter().enumerate() {
-            by_type.entry(view.view.resource_type().to_owned()).or_default().push(at);
+            by_type.entry(view.source.resource_type().to_owned()).or_default().push(at);
         }
         Self { generation, views, by_type }
     }
@@ -151,10 +188,10 @@ impl Tables {
     /// The rows of one resource in all its tables, and whether a `modifierExtension` keeps it out of the built-in ones.
     pub(super) fn rows<'a>(&self, resource_type: &str, resource: Value<'a>, arena: &'a Bump) -> (Vec<PreparedRow>, bool) {
         let mut rows = Vec::new();
-        let mut views = self.of_type(resource_type).peekable();
-        let modified = views.peek().is_some() && has_modifier_extension(&resource);
-        let record = Record::of(resource_type, &resource, views.peek().is_some());
-        for view in views.filter(|v| !(modified && v.leaves_out_modified())) {
+        let seen_by_views = self.of_type(resource_type).any(|v| !matches!(v.source, Source::Search(_)));
+        let modified = seen_by_views && has_modifier_extension(&resource);
+        let record = Record::of(resource_type, &resource, seen_by_views);
+        for view in self.of_type(resource_type).filter(|v| !(modified && v.leaves_out_modified())) {
             let before = rows.len();
             if let Err(error) = view.rows(resource, &record, arena, &mut rows) {
                 // The resource stays readable as FHIR; the table's state says that it lacks it.
@@ -171,7 +208,7 @@ impl LiveView {
     /// Whether a resource with an unknown `modifierExtension` has no rows here. In the program's own tables it has: whoever says
     /// no, or is to be protected, is so whatever else the resource says.
     pub(super) fn leaves_out_modified(&self) -> bool {
-        self.builtin && !self.info.schema.is_internal()
+        matches!(self.source, Source::View { builtin: true, .. }) && !self.info.schema.is_internal()
     }
 
     /// The rows of one resource.
@@ -183,7 +220,17 @@ impl LiveView {
         rows: &mut Vec<PreparedRow>,
     ) -> Result<(), ViewError> {
         let columns = &self.info.schema.columns;
-        self.view.run(resource, arena, &mut |cells| {
+        let view = match &self.source {
+            Source::View { view, .. } => view,
+            Source::Search(resource_type) => {
+                let Some(parameters) = parameters::of_type(resource_type) else { return Ok(()) };
+                let packed = values::values_of(parameters, resource, patients_of(resource_type, &resource).into_iter());
+                let cells = vec![PreparedCell::Cell(LiveCell::Text(packed.into()))];
+                rows.push(PreparedRow { table: self.info.id, marks: Marks::NONE, cells });
+                return Ok(());
+            }
+        };
+        view.run(resource, arena, &mut |cells| {
             let cells: Vec<PreparedCell> = cells.iter().zip(columns).map(|(cell, column)| prepared_cell(cell, column.storage)).collect();
             rows.push(PreparedRow { table: self.info.id, marks: record.marks(&cells), cells });
         })

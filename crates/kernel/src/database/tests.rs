@@ -433,8 +433,10 @@ fn ids_are_version_7_uuids() {
     assert!(id < at(0x0190_0000_0000 * 1_000 + 501));
 }
 
+mod conditions;
 mod enforcement;
 mod persons;
 mod populations;
 mod registered;
+mod search;
 mod stored;

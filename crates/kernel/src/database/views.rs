@@ -262,8 +262,7 @@ impl Database {
             let wanted = Wanted {
                 schema: view.info.schema.clone(),
                 fingerprint: view.info.fingerprint.clone(),
-                view: view.view.clone(),
-                builtin: view.builtin,
+                source: view.source.clone(),
                 id: view.id.clone(),
             };
             self.build(Reason::Damaged(id), wanted);

@@ -65,6 +65,13 @@ pub enum Interaction {
         /// The resource's JSON.
         body: Vec<u8>,
     },
+    /// `DELETE [type]?criteria`: the one that matches.
+    DeleteMatching {
+        /// The resource type.
+        resource_type: String,
+        /// The criteria.
+        query: String,
+    },
     /// A person's opt-out (Regulation (EU) 2025/327, Art. 71), or its reversal: a Consent whose id nobody else may write.
     OptOut {
         /// The logical id of the Patient.
@@ -109,6 +116,9 @@ pub struct EntryOutcome {
     pub version: u64,
     /// Warnings, such as a conditional reference kept as a logical one.
     pub issues: Vec<Issue>,
+    /// The URL of an entry that only reads (`GET`), to be read by the caller once the transaction is made; type, id and version
+    /// say nothing then.
+    pub read: Option<String>,
 }
 
 /// Why a write was not made. Nothing has changed.
@@ -117,7 +127,7 @@ pub enum WriteError {
     /// The caller's fault: what was sent is wrong.
     #[error("{} problem(s); the first: {}", issues.len(), issues.first().map_or("", |i| i.diagnostics.as_str()))]
     Refused {
-        /// The HTTP status that fits: 400, 404, 409, 410, 412, 413 or 422.
+        /// The HTTP status that fits: 400, 404, 409, 410, 412, 413, 422 or 503.
         status: u16,
         /// Each problem.
         issues: Vec<Issue>,

@@ -150,6 +150,7 @@ fn repeated_full_urls(entries: &[Entry<'_>], issues: &mut Vec<Issue>) {
 
 /// "If any resource identities overlap, then the transaction SHALL fail" (section 3.1.0.11.2).
 fn repeated_targets(entries: &[Entry<'_>], issues: &mut Vec<Issue>) {
+    #[expect(clippy::mutable_key_type, reason = "criteria are the same if their text is")]
     let mut seen = HashMap::with_capacity(entries.len());
     for (i, entry) in entries.iter().enumerate() {
         let (Interaction::Update { target, .. } | Interaction::Delete { target, .. }) = &entry.interaction else { continue };

@@ -1,27 +1,30 @@
 //! Criteria of conditional interactions and conditional references: `Patient?identifier=system|value`.
 //!
 //! The part after `?` is a query as the web's forms write it: `&` between parameters, `%41` and `+` (space) decoded. A
-//! repeated `identifier` means AND. A comma (OR) is refused by name: what would be created or updated if one of two
-//! matched is easily guessed wrong. So are modifiers (`identifier:of-type`), other parameters, and `system|` (any value
-//! of a system), which cannot be meant to name one resource.
+//! repeated `identifier` means AND. In `_id` and `identifier`, which are looked up in the journal, a comma (OR) is refused: what
+//! would be created or updated if one of two matched is easily guessed wrong. So is `system|` (any value of a system), which
+//! cannot be meant to name one resource. All other parameters are those of search, with their modifiers and prefixes.
 
 use super::definitions;
 use super::issue::{Issue, IssueType, Severity};
 use super::{json::Value, primitive};
+use crate::search::conditions::Conditions;
 use std::borrow::Cow;
 
 #[cfg(test)]
 mod tests;
 
-/// What one resource must match. `_id` and `identifier` for now: others are refused by name.
+/// What one resource must match.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Criteria {
     /// The resource type.
     pub resource_type: String,
     /// `_id`, if asked for.
     pub id: Option<String>,
-    /// `identifier` values, all of which must match; at least one unless `id` is given.
+    /// `identifier` values, all of which must match.
     pub identifiers: Vec<Identifier>,
+    /// Other search parameters; at least one if there is neither `_id` nor `identifier`.
+    pub others: Conditions,
 }
 
 /// A token `system|value`, `|value` (no system) or `value` (any system).
@@ -42,18 +45,21 @@ impl Criteria {
         if !definitions::is_resource_type(resource_type) {
             return Err(issue(IssueType::Value, "the text before `?` is not a resource type of FHIR R4"));
         }
-        let mut criteria = Self { resource_type: resource_type.to_owned(), id: None, identifiers: Vec::new() };
+        let mut criteria =
+            Self { resource_type: resource_type.to_owned(), id: None, identifiers: Vec::new(), others: Conditions::default() };
+        let mut others = Vec::new();
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             let (name, value) = (decode(name)?, decode(value)?);
             match &*name {
                 "_id" => criteria.add_id(&value)?,
                 "identifier" => criteria.add_identifier(&value)?,
-                _ => return Err(unsupported(&name)),
+                _ => others.push((name.into_owned(), value.into_owned())),
             }
         }
-        if criteria.id.is_none() && criteria.identifiers.is_empty() {
-            return Err(issue(IssueType::Required, "criteria need `_id` or `identifier`: without one they would match everything"));
+        criteria.others = Conditions::parse(resource_type, others)?;
+        if criteria.id.is_none() && criteria.identifiers.is_empty() && criteria.others.is_empty() {
+            return Err(issue(IssueType::Required, "criteria need a search parameter: without one they would match everything"));
         }
         Ok(criteria)
     }
@@ -95,7 +101,7 @@ impl Criteria {
         self.identifiers.iter().all(|wanted| {
             let system = |system: &str| wanted.system.as_deref().is_none_or(|wanted| wanted == system);
             has.iter().any(|(s, value)| *value == wanted.value && system(s))
-        })
+        }) && self.others.hold(resource)
     }
 }
 
@@ -152,14 +158,6 @@ fn decode(text: &str) -> Result<Cow<'_, str>, Issue> {
         });
     }
     String::from_utf8(bytes).map(Cow::Owned).map_err(|_| wrong())
-}
-
-fn unsupported(name: &str) -> Issue {
-    // What is not a parameter's name may be anything, a patient's data included.
-    let plain = name.len() <= 64 && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let plain = plain && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b':' | b'.'));
-    let which = if plain { format!("the search parameter `{name}`") } else { "a search parameter".to_owned() };
-    issue(IssueType::NotSupported, format!("{which} is not supported in criteria; `_id` and `identifier` are, without modifiers"))
 }
 
 fn issue(code: IssueType, diagnostics: impl Into<String>) -> Issue {

@@ -2,7 +2,7 @@
 // The table `data/fhir-r4.tsv` is made from HL7's CC0 files by `examples/reduce_definitions.rs`.
 
 use super::primitive::Primitive;
-use std::collections::HashMap;
+use crate::hash::HashMap;
 use std::sync::LazyLock;
 
 mod load;
@@ -59,6 +59,8 @@ pub struct Element {
     pub choice: bool,
     /// Whether it may change the meaning of what it stands in.
     pub modifier: bool,
+    /// Whether it is part of a summary (`_summary=true`).
+    pub summary: bool,
     /// Property names and types: one, or those of the choice.
     pub variants: Vec<Variant>,
 }

@@ -8,7 +8,8 @@ pub mod json;
 mod path;
 pub mod primitive;
 pub mod reference;
+pub mod subset;
 pub mod validate;
 
 #[cfg(test)]
-mod testdata;
+pub(crate) mod testdata;

@@ -209,11 +209,11 @@ fn is_link(property: &Property) -> bool {
 /// `urn:...`, whatever is not a resource type and an id, and absolute URLs: `http://host/fhir/Patient/1` is another server's
 /// patient and must not get the key of the holder's own `Patient/1`.
 pub fn literal(reference: &str) -> Option<(&str, &str)> {
-    let path = match reference.rsplit_once("/_history/") {
-        Some((path, version)) if primitive::is_id(version.as_bytes()) => path,
+    let (resource_type, rest) = reference.split_once('/')?;
+    let id = match rest.split_once('/') {
+        Some((id, history)) if history.strip_prefix("_history/").is_some_and(|version| primitive::is_id(version.as_bytes())) => id,
         Some(_) => return None,
-        None => reference,
+        None => rest,
     };
-    let (resource_type, id) = path.split_once('/')?;
     (primitive::is_id(id.as_bytes()) && definitions::is_resource_type(resource_type)).then_some((resource_type, id))
 }

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A file or folder of the shared data; `None`, with the reason printed, where it is absent.
-pub(super) fn shared(path: &str) -> Option<PathBuf> {
+pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")).join(path);
     if !path.exists() {
         eprintln!("skipped: {} is absent", path.display());
@@ -16,7 +16,7 @@ pub(super) fn shared(path: &str) -> Option<PathBuf> {
 }
 
 /// The files of a folder by name, with their content.
-pub(super) fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
     let Some(folder) = shared(folder) else { return Vec::new() };
     let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
@@ -24,7 +24,7 @@ pub(super) fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// HL7's examples, the bundles of `small` and the lines of `small-ndjson`.
-pub(super) fn documents() -> Vec<(String, Vec<u8>)> {
+pub(crate) fn documents() -> Vec<(String, Vec<u8>)> {
     let mut documents = files("fhir-r4/hl7-r4-examples");
     documents.extend(files("fhir-r4/small"));
     for (name, content) in files("fhir-r4/small-ndjson") {
@@ -35,7 +35,7 @@ pub(super) fn documents() -> Vec<(String, Vec<u8>)> {
 }
 
 /// Calls `with` for each bundle of the archive of 364 patients; how many there were.
-pub(super) fn each_archived(mut with: impl FnMut(&str, &[u8])) -> usize {
+pub(crate) fn each_archived(mut with: impl FnMut(&str, &[u8])) -> usize {
     let Some(archive) = shared("fhir-r4/patients-364.tar.zst") else { return 0 };
     let mut archive = tar::Archive::new(zstd::Decoder::new(fs::File::open(archive).unwrap()).unwrap());
     let (mut content, mut count) = (Vec::new(), 0);

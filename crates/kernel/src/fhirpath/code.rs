@@ -96,6 +96,12 @@ pub(super) enum Code {
         from: Box<Code>,
         resource_type: Option<&'static str>,
     },
+    /// `resolve() is Type`: whether a Reference, canonical or URL is to a resource of that type, as far as it says so itself.
+    ResolvesTo {
+        from: Box<Code>,
+        resource_type: &'static str,
+        at: usize,
+    },
     /// The first of them that is not empty.
     Coalesce(Vec<Code>),
     Join {

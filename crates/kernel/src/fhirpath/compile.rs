@@ -46,6 +46,13 @@ impl Compiler<'_> {
             Kind::Binary { operator, left, right } => self.binary(operator, left, right, node.at),
             Kind::Type { operator, of, name } => {
                 let name = type_named(name, node.at)?;
+                // What a reference is to can be known without the resource itself; `resolve()` alone is refused.
+                if let (Kind::Call { from, name: call, arguments }, "is", TypeName::Resource(resource_type)) = (&of.kind, *operator, name)
+                    && call == "resolve"
+                    && arguments.is_empty()
+                {
+                    return Ok(Code::ResolvesTo { from: self.source(from.as_deref())?, resource_type, at: node.at });
+                }
                 let of = self.code(of)?;
                 Ok(if *operator == "is" { Code::Is { of: Box::new(of), name, at: node.at } } else { of_type(of, name) })
             }

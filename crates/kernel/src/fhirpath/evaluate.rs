@@ -166,6 +166,11 @@ impl Code {
             Code::Binary { operator, left, right, at } => push(flow(operators::binary(*operator, left, right, *at, scope))?, sink),
             Code::Negate { of, at } => push(flow(operators::negate(of, *at, scope))?, sink),
             Code::Is { of, name, at } => push(flow(of.single(scope, *at))?.map(|item| Item::Boolean(item.is_a(*name))), sink),
+            Code::ResolvesTo { from, resource_type, at } => {
+                let resource = scope.root.focus.resource;
+                let reference = flow(from.single(scope, *at))?;
+                push(reference.map(|item| Item::Boolean(paths::refers_to(item, resource, resource_type))), sink)
+            }
             Code::Scalar { function, from, arguments, at } => scalars::call(*function, from, arguments, *at, scope, sink),
             Code::Pattern { from, pattern, replacement, at } => {
                 push(flow(scalars::pattern(from, pattern, replacement.as_deref(), *at, scope))?, sink)

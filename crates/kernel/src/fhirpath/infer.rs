@@ -49,7 +49,7 @@ pub(super) fn result(code: &Code) -> ResultType {
         } => result(from),
         Code::Combine { left, right, .. } => either(left, right),
         Code::Summary { summary: Summary::Count, .. } => Primitive(Class::Integer),
-        Code::Summary { .. } | Code::EqualText { .. } | Code::Is { .. } => Primitive(Class::Boolean),
+        Code::Summary { .. } | Code::EqualText { .. } | Code::Is { .. } | Code::ResolvesTo { .. } => Primitive(Class::Boolean),
         Code::Lambda { from, lambda, body, .. } => match lambda {
             Lambda::Where => result(from),
             Lambda::Select | Lambda::Repeat => result(body),

@@ -121,6 +121,17 @@ impl<'c> Lookup<'c> {
         Ok(rows.into_iter().filter(|(_, h)| h.exists()).collect())
     }
 
+    /// The ids of the holder's resources of a kind that were written after a commit, each once, and what they are now.
+    pub(crate) fn written_after(&self, commit: Commit, holder: HolderId, kind: i64) -> Result<Vec<(String, Head)>, JournalError> {
+        self.all(
+            "SELECT DISTINCT r.ordinal, r.version, r.head, typeof(h.json) <> 'blob', h.commit_number, r.id FROM version v
+             JOIN resource r ON r.ordinal = v.resource JOIN version h ON h.sequence = r.head
+             WHERE v.sequence > ?1 AND r.kind = ?2 AND r.holder = ?3 ORDER BY r.ordinal",
+            params![self.sequence_at(commit)?, kind, holder.0],
+            |r| Ok((r.get::<_, String>(5)?, read_head(r)?)),
+        )
+    }
+
     /// A version by its row.
     pub(crate) fn version(&self, sequence: i64) -> Result<Option<StoredRow>, JournalError> {
         self.one(
@@ -166,6 +177,11 @@ impl<'c> Lookup<'c> {
             |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)),
         )?;
         Ok(highest.unwrap_or_default())
+    }
+
+    /// The row of the newest version of a resource; 0 if there is none.
+    pub(crate) fn newest_version(&self, resource: ResourceOrdinal) -> Result<i64, JournalError> {
+        Ok(self.one("SELECT head FROM resource WHERE ordinal = ?1", [resource.0], |r| r.get(0))?.unwrap_or_default())
     }
 
     /// The patient ordinal of a Patient resource.

@@ -3,7 +3,7 @@
 use super::ends::Ends;
 use super::file::{self, Contents};
 use super::schema::TableSchema;
-use super::segment::Segment;
+use super::segment::{Attached, Segment};
 use super::table::LiveTable;
 use crate::disk::Folder;
 use std::collections::{HashMap, HashSet};
@@ -47,15 +47,15 @@ impl SegmentFiles {
     /// Writes a segment to a file of its own.
     pub(super) fn store(&self, schema: &TableSchema, segment: &Segment) -> io::Result<Arc<Segment>> {
         let contents = segment.contents(schema).map_err(|e| io::Error::other(e.to_string()))?;
-        self.write(schema, &contents, Arc::clone(segment.ends()))
+        self.write(schema, &contents, Arc::clone(segment.ends()), Arc::clone(segment.attached()))
     }
 
-    pub(super) fn write(&self, schema: &TableSchema, contents: &Contents, ends: Arc<Ends>) -> io::Result<Arc<Segment>> {
+    pub(super) fn write(&self, schema: &TableSchema, contents: &Contents, ends: Arc<Ends>, attached: Attached) -> io::Result<Arc<Segment>> {
         let name = format!("{:010}.segment", self.next.fetch_add(1, Ordering::Relaxed));
         self.written().insert(name.clone(), None); // before it is there, so that nobody takes it for one that is left over
         match file::write(&self.folder, &name, schema, contents) {
             Ok(file) => {
-                let segment = Arc::new(Segment::stored(file, ends));
+                let segment = Arc::new(Segment::stored(file, ends, attached));
                 self.written().insert(name, Some(Arc::downgrade(&segment)));
                 Ok(segment)
             }

@@ -7,7 +7,7 @@ use super::files::{SegmentFiles, remove_unnamed};
 use super::log::{self, LogWriter};
 use super::manifest::{Counters, FORMAT, Manifest, StoredTable};
 use super::merge;
-use super::segment::{Segment, Segments};
+use super::segment::{Attached, Segment, Segments};
 use super::table::{Replacement, TableInfo};
 use crate::ids::{Commit, TableId};
 use std::collections::{HashMap, HashSet};
@@ -202,7 +202,7 @@ impl Keeper {
                 return Ok(None);
             }
         };
-        let write = |contents: Contents, ends: Ends| self.files.write(&table.schema, &contents, Arc::new(ends));
+        let write = |contents: Contents, ends: Ends| self.files.write(&table.schema, &contents, Arc::new(ends), Attached::default());
         let new = merged.standing.map(|contents| {
             let none = Ends::none(contents.begins.len());
             write(contents, none)

@@ -33,7 +33,7 @@ pub use manifest::Counters;
 pub use marks::{MAX_HOLDER, Marks};
 pub use persons::PersonMap;
 pub use segment::RowHead;
-pub use snapshot::{Life, Part, SegmentState, Snapshot, TableSnapshot, Visible};
+pub use snapshot::{Heads, Life, Part, SegmentState, Snapshot, TableSnapshot, Visible};
 pub use statistics::Condition;
 pub use store::{Cleaning, Store, Tuning};
 pub use table::{LiveTable, TableInfo};

@@ -92,6 +92,9 @@ pub struct TableSchema {
     pub columns: Vec<LiveColumn>,
     /// Whom its rows are about.
     pub about: About,
+    /// Whether it holds search values: [`super::Snapshot::hidden_table`] finds it, and nothing that a permit, the catalogue or SQL
+    /// looks at.
+    pub hidden: bool,
 }
 
 impl TableSchema {
@@ -107,7 +110,14 @@ impl TableSchema {
             storage: Storage::Holder,
             description: "The health data holder (hospital) that wrote the resource.".to_owned(),
         });
-        Self { name: name.to_owned(), description: description.to_owned(), columns, about: view.about() }
+        Self { name: name.to_owned(), description: description.to_owned(), columns, about: view.about(), hidden: false }
+    }
+
+    /// A hidden table of one column of text, whose rows are about whom their text says.
+    pub fn hidden(name: String, description: &str, column: &str) -> Self {
+        let of = |name: &str, storage| LiveColumn { name: name.to_owned(), storage, description: description.to_owned() };
+        let columns = vec![of(column, Storage::String), of("holder", Storage::Holder)];
+        Self { name, description: description.to_owned(), columns, about: About::Nobody, hidden: true }
     }
 
     /// Whether it is one of the program's own, which no permit opens: their names begin with what no view's may begin with.

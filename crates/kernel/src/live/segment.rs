@@ -13,6 +13,7 @@ use super::statistics::Condition;
 use crate::ids::{Commit, HolderId, ResourceOrdinal};
 use arrow::array::ArrayRef;
 use arrow::buffer::ScalarBuffer;
+use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -21,7 +22,12 @@ pub(super) struct Segment {
     id: u64,
     rows: Rows,
     ends: Arc<Ends>,
+    attached: Attached,
 }
+
+/// What readers have made of the rows of a segment, such as an index: it goes when the segment goes. The stored form of a segment
+/// shares it with the one in memory that it replaces, whose rows it has.
+pub(super) type Attached = Arc<OnceLock<Arc<dyn Any + Send + Sync>>>;
 
 enum Rows {
     Memory(Growing),
@@ -76,7 +82,8 @@ impl SegmentWriter {
             resources: resources.reader(),
             holders: holders.reader(),
         };
-        let segment = Segment { id: next_id(), rows: Rows::Memory(rows), ends: Arc::new(Ends::none(most)) };
+        let ends = Arc::new(Ends::none(most));
+        let segment = Segment { id: next_id(), rows: Rows::Memory(rows), ends, attached: Attached::default() };
         (Self { columns, begins, resources, holders, most }, segment)
     }
 
@@ -102,13 +109,18 @@ impl SegmentWriter {
 
 impl Segment {
     /// A segment in a file.
-    pub(super) fn stored(file: Stored, ends: Arc<Ends>) -> Self {
-        Self { id: next_id(), rows: Rows::File(Box::new(file), OnceLock::new()), ends }
+    pub(super) fn stored(file: Stored, ends: Arc<Ends>, attached: Attached) -> Self {
+        Self { id: next_id(), rows: Rows::File(Box::new(file), OnceLock::new()), ends, attached }
     }
 
     /// A number that no other segment of this process has.
     pub(super) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// What readers have attached to it.
+    pub(super) fn attached(&self) -> &Attached {
+        &self.attached
     }
 
     /// How many rows are there now.

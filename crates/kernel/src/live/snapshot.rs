@@ -3,11 +3,12 @@
 use super::ends::ERASED;
 use super::file::Damaged;
 use super::filter::RowFilter;
+use super::marks::is_of;
 use super::persons::PersonMap;
 use super::schema::{Storage, TableSchema};
 use super::segment::{Segment, Segments};
 use super::statistics::Condition;
-use crate::ids::{Commit, PatientOrdinal, ResourceOrdinal};
+use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::FilterBuilder;
@@ -15,8 +16,10 @@ use arrow::datatypes::{Field, Schema, UInt32Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
+use std::any::Any;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// All live tables at one commit. Holding it costs nothing and stops nobody.
 #[derive(Clone, Debug)]
@@ -25,6 +28,8 @@ pub struct Snapshot {
     time: Timestamp,
     /// Those of the program's own last.
     tables: Arc<[TableSnapshot]>,
+    /// Tables of search values. Those without rows may be left out.
+    hidden: Arc<[TableSnapshot]>,
 }
 
 /// One live table at one commit.
@@ -93,13 +98,15 @@ pub enum Visible {
 impl Snapshot {
     /// All live tables at `commit`, which was made at `time`.
     pub fn new(commit: Commit, time: Timestamp, tables: impl IntoIterator<Item = TableSnapshot>) -> Self {
-        let (own, others): (Vec<_>, Vec<_>) = tables.into_iter().partition(|t| t.schema.is_internal());
-        Self { commit, time, tables: others.into_iter().chain(own).collect() }
+        let (hidden, seen): (Vec<_>, Vec<_>) = tables.into_iter().partition(|t| t.schema.hidden);
+        let (own, others): (Vec<_>, Vec<_>) = seen.into_iter().partition(|t| t.schema.is_internal());
+        Self { commit, time, tables: others.into_iter().chain(own).collect(), hidden: hidden.into() }
     }
 
     /// The same with these persons.
     #[must_use]
     pub fn with_persons(self, persons: &Arc<PersonMap>) -> Self {
+        // The hidden ones know no persons.
         let tables = self.tables.iter().map(|t| TableSnapshot { persons: Arc::clone(persons), ..t.clone() }).collect();
         Self { tables, ..self }
     }
@@ -121,7 +128,8 @@ impl Snapshot {
     #[must_use]
     pub fn as_of(&self, commit: Commit, time: Timestamp) -> Self {
         let at = commit.min(self.commit);
-        Self { commit: at, time, tables: self.tables.iter().map(|t| TableSnapshot { at, since: at, ..t.clone() }).collect() }
+        let as_of = |tables: &[TableSnapshot]| tables.iter().map(|t| TableSnapshot { at, since: at, ..t.clone() }).collect();
+        Self { commit: at, time, tables: as_of(&self.tables), hidden: as_of(&self.hidden) }
     }
 
     /// The same, of which rows are also asked for as they stood at an older commit, for persons of [`RowFilter::until`].
@@ -166,13 +174,18 @@ impl Snapshot {
     pub fn table_of_file(&self, file: &str) -> Option<&str> {
         // The file of a segment's ends is called after the segment's.
         let of = |s: &Arc<Segment>| s.file_name().is_some_and(|name| file.starts_with(name));
-        let table = self.tables.iter().find(|t| t.segments.iter().chain(t.history.iter()).any(of))?;
+        let table = self.tables.iter().chain(self.hidden.iter()).find(|t| t.segments.iter().chain(t.history.iter()).any(of))?;
         Some(&table.schema.name)
     }
 
     /// A live table by name, also one of the program's own.
     pub fn table(&self, name: &str) -> Option<&TableSnapshot> {
         self.tables.iter().find(|t| t.schema.name == name)
+    }
+
+    /// A hidden table by name; `None` also if it has no rows and was left out.
+    pub fn hidden_table(&self, name: &str) -> Option<&TableSnapshot> {
+        self.hidden.iter().find(|t| t.schema.name == name)
     }
 }
 
@@ -183,30 +196,42 @@ impl Snapshot {
         if self.commit != other.commit {
             return Some(format!("commit {}, commit {}", self.commit, other.commit));
         }
+        let lacks = |name: &str, side: &str| Some(format!("{name}: only the {side} has this table"));
         if let Some(table) = other.tables.iter().find(|t| self.table(&t.schema.name).is_none()) {
-            return Some(format!("{}: only the second has this table", table.schema.name));
+            return lacks(&table.schema.name, "second");
         }
-        self.tables.iter().find_map(|table| {
-            let name = &table.schema.name;
-            match other.table(name) {
-                Some(other) => table.difference(other).map(|difference| format!("{name}: {difference}")),
-                None => Some(format!("{name}: only the first has this table")),
-            }
+        let seen = self.tables.iter().find_map(|table| match other.table(&table.schema.name) {
+            Some(other) => table.difference(other),
+            None => lacks(&table.schema.name, "first"),
+        });
+        // A hidden table without rows may be left out.
+        let names: BTreeSet<&str> = self.hidden.iter().chain(other.hidden.iter()).map(|t| &*t.schema.name).collect();
+        seen.or_else(|| {
+            names.into_iter().find_map(|name| match (self.hidden_table(name), other.hidden_table(name)) {
+                (Some(mine), Some(theirs)) => mine.difference(theirs),
+                (Some(one), None) | (None, Some(one)) => match one.rows() {
+                    Ok(rows) if rows.is_empty() => None,
+                    Ok(rows) => Some(format!("{name}: {} rows on one side only", rows.len())),
+                    Err(damaged) => Some(format!("{name}: {damaged}")),
+                },
+                (None, None) => None,
+            })
         })
     }
 }
 
 impl TableSnapshot {
     fn difference(&self, other: &Self) -> Option<String> {
+        let name = &self.schema.name;
         let (mine, theirs) = match (self.rows(), other.rows()) {
             (Ok(mine), Ok(theirs)) => (mine, theirs),
-            (Err(damaged), _) | (_, Err(damaged)) => return Some(damaged.to_string()),
+            (Err(damaged), _) | (_, Err(damaged)) => return Some(format!("{name}: {damaged}")),
         };
         if mine.len() != theirs.len() {
-            return Some(format!("{} rows, {} rows", mine.len(), theirs.len()));
+            return Some(format!("{name}: {} rows, {} rows", mine.len(), theirs.len()));
         }
         let row = mine.iter().zip(&theirs).position(|(x, y)| x != y)?;
-        Some(format!("visible row {row} differs"))
+        Some(format!("{name}: visible row {row} differs"))
     }
 }
 
@@ -264,7 +289,65 @@ impl TableSnapshot {
     }
 }
 
+/// Whose rows those of a part are, and from when to when they stand: for who looks at single rows.
+#[derive(Clone, Copy)]
+pub struct Heads<'p> {
+    begins: &'p [u64],
+    resources: &'p [u64],
+    holders: &'p [u16],
+    ends: Option<&'p [AtomicU64]>,
+    at: u64,
+}
+
+impl Heads<'_> {
+    /// The rows that begin within these commits, both included.
+    pub fn within(&self, first: Commit, last: Commit) -> std::ops::Range<usize> {
+        let from = self.begins.partition_point(|b| *b < first.0);
+        let to = self.begins.partition_point(|b| *b <= last.0.min(self.at));
+        from..to.max(from)
+    }
+
+    /// Whether a row is seen at the part's commit, by its holder.
+    pub fn stands(&self, row: usize, holder: HolderId) -> bool {
+        let begun =
+            self.begins.get(row).is_some_and(|begin| *begin <= self.at) && self.holders.get(row).is_some_and(|kept| is_of(*kept, holder));
+        begun
+            && match self.ends.and_then(|ends| ends.get(row)).map_or(0, |end| end.load(Ordering::Acquire)) {
+                0 => true,
+                end => end > self.at,
+            }
+    }
+
+    /// The resource and the commit that wrote this version of it.
+    pub fn of(&self, row: usize) -> Option<(ResourceOrdinal, Commit)> {
+        Some((ResourceOrdinal(*self.resources.get(row)?), Commit(*self.begins.get(row)?)))
+    }
+}
+
 impl Part {
+    /// Whose rows these are. Rows that the reader does not see yet are not among them.
+    pub fn heads(&self) -> Result<Heads<'_>, Damaged> {
+        if let Some(damaged) = &self.damaged {
+            return Err(Damaged::clone(damaged));
+        }
+        let begins = self.segment.begins()?;
+        let ends = self.segment.ends().commits();
+        let (resources, holders) = (self.segment.resources()?, self.segment.holders()?);
+        Ok(Heads { begins: begins.get(..self.len).unwrap_or(begins), resources, holders, ends, at: self.at.0 })
+    }
+
+    /// The commits of its first and its last row.
+    pub fn range(&self) -> Option<(Commit, Commit)> {
+        self.segment.range().map(|(first, last)| (Commit(first), Commit(last)))
+    }
+
+    /// What readers have made of its rows, or now make, as long as those rows are there. Its rows are those of all parts that give
+    /// the same; the tail's grow.
+    pub fn attached<T: Any + Send + Sync>(&self, make: impl FnOnce() -> Arc<T>) -> Option<Arc<T>> {
+        let attached = self.segment.attached().get_or_init(|| -> Arc<dyn Any + Send + Sync> { make() });
+        Arc::clone(attached).downcast::<T>().ok()
+    }
+
     /// The number of the segment that it is of.
     pub fn segment_id(&self) -> u64 {
         self.segment.id()

@@ -17,7 +17,7 @@ use super::keeper::{Keeper, Made, State, Work};
 use super::log::{self, LogWriter};
 use super::manifest::{Counters, FORMAT, Manifest, StoredTable};
 use super::schema::TableSchema;
-use super::segment::Segment;
+use super::segment::{Attached, Segment};
 use super::table::{LiveTable, TableInfo};
 use crate::disk::Folder;
 use crate::ids::Commit;
@@ -31,7 +31,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How many changes may wait to be logged: those of some seconds, so that no commit waits for a checkpoint or a merge. Beyond it
-/// commits wait, since more comes in than the disk takes. About 500 bytes each.
+/// commits wait, since more comes in than the disk takes. About 1,000 bytes each, their search values included.
 const WAITING: usize = 200_000;
 
 /// The store, as the one writer of the live tables sees it.
@@ -128,7 +128,7 @@ fn load(folder: &Folder, stored: &StoredTable, schema: &Arc<TableSchema>, tuning
             let file = file::open(&folder.at(name), schema)?;
             let ends = Ends::none(file.len());
             ends::read(folder, name, &ends)?;
-            Ok(Arc::new(Segment::stored(file, Arc::new(ends))))
+            Ok(Arc::new(Segment::stored(file, Arc::new(ends), Attached::default())))
         };
         names.iter().map(one).collect()
     };

@@ -66,6 +66,11 @@ impl LiveTable {
         &self.info
     }
 
+    /// Whether no row of it has ever begun.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty() && self.history.is_empty()
+    }
+
     /// What it looks like.
     pub fn schema(&self) -> &Arc<TableSchema> {
         &self.info.schema

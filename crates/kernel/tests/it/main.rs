@@ -6,6 +6,7 @@ mod disclosure;
 mod faults;
 mod full_disk;
 mod incremental;
+mod search;
 mod simulation;
 mod sql_on_fhir;
 mod views_in_the_field;

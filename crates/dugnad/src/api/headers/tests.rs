@@ -8,13 +8,13 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
 
 #[test]
 fn prefer_is_read_from_one_header_or_several() {
-    let both = Preferences { answer: Some(Return::Representation), handling: Handling::Lenient };
+    let both = Preferences { answer: Some(Return::Representation), handling: Some(Handling::Lenient) };
     assert_eq!(Preferences::parse(&headers(&[("prefer", "return=representation, handling=lenient")])), both);
     assert_eq!(Preferences::parse(&headers(&[("prefer", "return=representation; handling=lenient")])), both);
     let mut two = HeaderMap::new();
     two.append(PREFER, HeaderValue::from_static("respond-async, return=OperationOutcome"));
     two.append(PREFER, HeaderValue::from_static("handling=\"strict\""));
-    assert_eq!(Preferences::parse(&two), Preferences { answer: Some(Return::OperationOutcome), handling: Handling::Strict });
+    assert_eq!(Preferences::parse(&two), Preferences { answer: Some(Return::OperationOutcome), handling: Some(Handling::Strict) });
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::access::{Principal, Role};
 use crate::api::answer;
 use crate::api::auth::{Caller, Hospital};
 use crate::api::work::Access;
-use crate::api::{ApiError, App, fhir, interaction};
+use crate::api::{ApiError, App, fhir, interaction, search};
 use crate::query::library::{LibraryKind, SqlLibrary};
 use crate::query::published::LIBRARY;
 use axum::body::Body;
@@ -79,8 +79,11 @@ pub async fn read(State(app): State<App>, Caller(who): Caller, Path(id): Path<St
     .await
 }
 
-/// All that are published and open to the caller.
-pub async fn all(State(app): State<App>, Caller(who): Caller) -> Answer {
+/// All that are published and open to the caller. A hospital searches its own.
+pub async fn all(State(app): State<App>, Caller(who): Caller, headers: HeaderMap, query: RawQuery) -> Answer {
+    if let Some(hospital) = Hospital::of(&who) {
+        return search::on_type_by_get(State(app), hospital, Path(LIBRARY.to_owned()), headers, query).await;
+    }
     let place = app.enter_reads().await?;
     app.on_thread(place, move |app| {
         let access =
@@ -95,6 +98,21 @@ pub async fn all(State(app): State<App>, Caller(who): Caller) -> Answer {
         })
     })
     .await
+}
+
+/// A hospital's update of its own by criteria.
+pub async fn update_matching(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery, body: Body) -> Answer {
+    fhir::update_matching(state, hospital, Path(LIBRARY.to_owned()), headers, query, body).await
+}
+
+/// A hospital's deletion of its own by criteria.
+pub async fn delete_matching(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery) -> Answer {
+    fhir::delete_matching(state, hospital, Path(LIBRARY.to_owned()), headers, query).await
+}
+
+/// A hospital's search of its own by form.
+pub async fn search(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery, body: Body) -> Answer {
+    search::on_type_by_post(state, hospital, Path(LIBRARY.to_owned()), headers, query, body).await
 }
 
 /// A query is open to whoever is known; a view to the centre, and to whoever has a permit with its name.

@@ -112,8 +112,37 @@ fn libraries(routes: Routes) -> Routes {
         .add(
             Method::GET,
             "/fhir/Library",
-            Doc { id: "libraries", summary: "All published queries and views that are open to you", ..read },
+            Doc {
+                id: "libraries",
+                summary: "All published queries and views that are open to you",
+                description: "For a hospital, a search of its own Libraries, as of any other type; published ones it asks for by id or canonical URL.",
+                ..read
+            },
             published::all,
+        )
+        .add(
+            Method::POST,
+            "/fhir/Library/_search",
+            Doc {
+                id: "searchLibrariesByForm",
+                summary: "Search a hospital's own Libraries, the parameters as a form",
+                caller: Caller::Hospital,
+                body: Some("application/x-www-form-urlencoded"),
+                ..read
+            },
+            published::search,
+        )
+        .add(
+            Method::PUT,
+            "/fhir/Library",
+            Doc { id: "updateMatchingLibrary", summary: "Update the one of a hospital's own Libraries that matches", caller: Caller::Hospital, ..write },
+            published::update_matching,
+        )
+        .add(
+            Method::DELETE,
+            "/fhir/Library",
+            Doc { id: "deleteMatchingLibrary", summary: "Delete the one of a hospital's own Libraries that matches", caller: Caller::Hospital, ..delete },
+            published::delete_matching,
         )
         .add(Method::POST, "/fhir/Library", create, published::create)
         .add(Method::GET, "/fhir/Library/{id}", Doc { id: "library", summary: "Read a published query or view", ..read }, published::read)

@@ -33,7 +33,7 @@ pub(super) const TABLES: [&str; 7] =
     ["observation", "condition", "encounter", "patient", "procedure", "medication_administration", "immunization"];
 
 /// Writes stories of the feed until there are about `resources`. How many there are.
-pub(super) fn fill(local: &Local, resources: usize) -> Result<u64, CliError> {
+pub(in crate::bench) fn fill(local: &Local, resources: usize) -> Result<u64, CliError> {
     let now = Timestamp::now();
     let mut feed = Feed::new(1, (resources / STORY_RESOURCES).max(1), now);
     let holders: Result<Vec<_>, _> = feed::hospitals().iter().map(|h| local.database.register_holder(h.name)).collect();

@@ -9,7 +9,7 @@ use super::{Folder, machine};
 use crate::cli::CliError;
 use crate::cli::local::Local;
 use crate::query::format::Format;
-use data::{Asker, fill};
+use data::Asker;
 use dugnad_kernel::ids::Commit;
 use dugnad_kernel::views::builtin::TREATMENT;
 use peer::Peer;
@@ -17,6 +17,8 @@ use questions::{QUESTIONS, Question};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Instant;
+
+pub(super) use data::fill;
 
 /// What to measure.
 #[derive(Clone, Debug)]

@@ -189,6 +189,7 @@ fn type_of(interaction: &Interaction) -> &str {
         Interaction::Create { resource_type, .. }
         | Interaction::Update { resource_type, .. }
         | Interaction::UpdateMatching { resource_type, .. }
+        | Interaction::DeleteMatching { resource_type, .. }
         | Interaction::Delete { resource_type, .. } => resource_type,
         Interaction::OptOut { .. } => "Consent",
     }

@@ -114,7 +114,7 @@ fn schema(table: &str, columns: &[(&str, Storage)]) -> Arc<TableSchema> {
     };
     let columns: Vec<LiveColumn> = columns.iter().chain(&[("holder", Storage::Holder)]).map(column).collect();
     let about = columns.iter().position(|c: &LiveColumn| c.storage == Storage::Patient).map_or(About::Nobody, About::Patient);
-    Arc::new(TableSchema { name: table.to_owned(), description: format!("A {table}."), columns, about })
+    Arc::new(TableSchema { name: table.to_owned(), description: format!("A {table}."), columns, about, hidden: false })
 }
 
 pub(in crate::query) fn codes<'a>(values: impl IntoIterator<Item = Option<&'a str>>) -> ArrayRef {

@@ -119,6 +119,9 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
         ("GET", "/fhir/ViewDefinition/{id}") => read("/fhir/ViewDefinition/bp"),
         ("GET", "/fhir/ViewDefinition/{id}/$viewdefinition-materialize") => read("/fhir/ViewDefinition/bp/$viewdefinition-materialize"),
         ("GET", "/fhir/{type}/{id}") => read("/fhir/Observation/bp-p1"),
+        ("GET", "/fhir") => read("/fhir?_type=Patient,Observation"),
+        ("GET", "/fhir/{type}") => read("/fhir/Observation?code:missing=false&_count=100"),
+        ("GET", "/fhir/{type}/{id}/{of}") => read("/fhir/Patient/p1/Observation"),
         ("GET", "/fhir/{type}/{id}/_history") => read("/fhir/Observation/bp-p1/_history"),
         ("GET", "/fhir/{type}/{id}/_history/{version}") => read("/fhir/Observation/bp-p1/_history/1"),
         ("GET", "/opt-outs/{holder}/{patient}") => vec![
@@ -183,6 +186,10 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
             one("/fhir/ViewDefinition/bp/$viewdefinition-materialize", json!({"resourceType": "Parameters"}))
         }
         ("POST", "/fhir/{type}") => one("/fhir/Observation", new),
+        ("POST", "/fhir/_search") => one(path, json!("_type=Patient")),
+        ("POST", "/fhir/{type}/_search") => one("/fhir/Observation/_search", json!("code:missing=false&_count=100")),
+        ("POST", "/fhir/{type}/{id}/{of}/_search") => one("/fhir/Patient/p1/Observation/_search", json!("_count=100")),
+        ("POST", "/fhir/Library/_search") => one(path, json!("status=active")),
         ("POST", "/permits/{id}/extend") => {
             one(&format!("/permits/{permit}/extend"), json!({"until": "2098-06-01T00:00:00Z", "reasons": "R"}))
         }
@@ -212,6 +219,7 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
             json!({"resourceType": "AuditEvent", "type": {"code": "rest"},
             "recorded": "2026-03-10T09:00:00Z", "agent": [{"requestor": true}], "source": {"observer": {"display": "a system"}}}),
         ),
+        ("PUT", "/fhir/Library") => one("/fhir/Library?name=none", library("none")),
         ("PUT", "/fhir/Library/{id}") => one("/fhir/Library/counted", library("counted")),
         ("PUT", "/fhir/ViewDefinition/{id}") => one("/fhir/ViewDefinition/bp", crate::views::bp()),
         ("PUT", "/fhir/ViewDefinition/{id}/$viewdefinition-materialize") => {
@@ -231,9 +239,11 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
         }
 
         ("DELETE", "/fhir/$sql-export/{id}") => read(&export_at("")),
+        ("DELETE", "/fhir/Library") => read("/fhir/Library?name=none"),
         ("DELETE", "/fhir/Library/{id}") => read("/fhir/Library/counted"),
         ("DELETE", "/fhir/ViewDefinition/{id}") => read("/fhir/ViewDefinition/bp"),
         ("DELETE", "/fhir/ViewDefinition/{id}/$viewdefinition-materialize") => read("/fhir/ViewDefinition/bp/$viewdefinition-materialize"),
+        ("DELETE", "/fhir/{type}") => read("/fhir/Observation?_id=kit-p3&status=final"),
         ("DELETE", "/fhir/{type}/{id}") => read("/fhir/Observation/bp-p1"),
         ("DELETE", "/opt-outs/{holder}/{patient}") => read("/opt-outs/Nord/p1"),
         ("DELETE", "/sql/queries/{id}") => read("/sql/queries/none"),

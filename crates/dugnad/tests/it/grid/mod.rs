@@ -252,7 +252,8 @@ impl Scene {
         let body = match &call.body {
             Value::Null => Body::empty(),
             Value::String(text) => {
-                request = request.header("Content-Type", "text/plain");
+                let form = call.path.ends_with("/_search");
+                request = request.header("Content-Type", if form { "application/x-www-form-urlencoded" } else { "text/plain" });
                 Body::from(text.clone())
             }
             json => {

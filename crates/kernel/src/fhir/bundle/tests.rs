@@ -4,6 +4,7 @@ use super::*;
 use crate::fhir::criteria::Identifier;
 use crate::fhir::json::parse;
 use crate::fhir::testdata;
+use crate::search::conditions::Conditions;
 use bumpalo::Bump;
 
 const PATIENT: &str = r#""resource":{"resourceType":"Patient","id":"p"}"#;
@@ -51,7 +52,7 @@ fn errors(json: &str) -> Vec<Issue> {
 
 fn identified(resource_type: &str, system: &str, value: &str) -> Criteria {
     let identifiers = vec![Identifier { system: Some(system.to_owned()), value: value.to_owned() }];
-    Criteria { resource_type: resource_type.to_owned(), id: None, identifiers }
+    Criteria { resource_type: resource_type.to_owned(), id: None, identifiers, others: Conditions::default() }
 }
 
 #[test]
@@ -80,7 +81,7 @@ fn creates() {
     }
     let with = |condition: &str| format!("{},{condition}", request("POST", "Patient"));
     refused(&with(r#""ifNoneExist":"Person?identifier=a""#), PATIENT, IssueType::NotSupported, "request.ifNoneExist");
-    refused(&with(r#""ifNoneExist":"name=a""#), PATIENT, IssueType::NotSupported, "request.ifNoneExist");
+    refused(&with(r#""ifNoneExist":"shoe-size=a""#), PATIENT, IssueType::NotSupported, "request.ifNoneExist");
     refused(&with(r#""ifMatch":"W/\"1\"""#), PATIENT, IssueType::NotSupported, "request.ifMatch");
     refused(&with(r#""ifNoneMatch":"*""#), PATIENT, IssueType::NotSupported, "request.ifNoneMatch");
     refused(&request("POST", "Patient"), "", IssueType::Required, "resource");
@@ -113,7 +114,7 @@ fn updates() {
     refused(&request("PUT", "Patient/p"), r#""resource":{"resourceType":"Patient"}"#, IssueType::Invalid, "resource.id");
     refused(&request("PUT", "Person/p"), PATIENT, IssueType::Invalid, "resource");
     refused(&request("PUT", "Person?identifier=a"), PATIENT, IssueType::Invalid, "resource");
-    refused(&request("PUT", "Patient?name=a"), PATIENT, IssueType::NotSupported, "request.url");
+    refused(&request("PUT", "Patient?shoe-size=a"), PATIENT, IssueType::NotSupported, "request.url");
     refused(&request("PUT", "Patient/p"), "", IssueType::Required, "resource");
     refused(&format!(r#"{},"ifNoneMatch":"*""#, request("PUT", "Patient/p")), PATIENT, IssueType::NotSupported, "request.ifNoneMatch");
     for url in ["Patient", "Patient/", "Patient/a%20b", "Patient/%70", "Patient/p/_history/1", "a/Patient/p", "//Patient/p", "urn:uuid:1"] {

@@ -46,10 +46,10 @@ fn escapes() {
 #[test]
 fn what_is_not_supported_is_refused_by_name() {
     use IssueType::{Invalid, NotSupported, Required, Value};
-    refused("birthdate=1999", NotSupported, "`birthdate` is not supported in criteria; `_id` and `identifier` are");
-    refused("identifier:of-type=a|b|c", NotSupported, "`identifier:of-type`");
+    refused("shoe-size=44", NotSupported, "Patient has no such search parameter");
+    refused("birthdate:exact=1999", NotSupported, "modifier");
     refused("identifier=a&_format=json", NotSupported, "`_format`");
-    refused("Ola Nordmann=a", NotSupported, "a search parameter is not");
+    refused("Ola Nordmann=a", NotSupported, "whose name is not one");
     refused("identifier=a,b", NotSupported, "comma (OR)");
     refused("identifier=a%2Cb", NotSupported, "comma (OR)");
     refused("identifier=a|b|c", Value, "more than one");
@@ -90,10 +90,19 @@ fn refusals_hold_no_values() {
 
 #[test]
 fn matching() {
-    let patient = r#"{"resourceType":"Patient","id":"p","identifier":[{"system":"a","value":"1"},{"value":"2"},{"system":"c"}]}"#;
-    for yes in
-        ["identifier=a|1", "identifier=1", "identifier=|2", "identifier=2", "identifier=a|1&identifier=2", "_id=p", "_id=p&identifier=1"]
-    {
+    let patient =
+        r#"{"resourceType":"Patient","id":"p","gender":"female","identifier":[{"system":"a","value":"1"},{"value":"2"},{"system":"c"}]}"#;
+    for yes in [
+        "identifier=a|1",
+        "identifier=1",
+        "identifier=|2",
+        "identifier=2",
+        "identifier=a|1&identifier=2",
+        "_id=p",
+        "_id=p&identifier=1",
+        "gender=female,male",
+        "identifier=1&gender=female&birthdate:missing=true",
+    ] {
         assert!(matches(yes, patient), "{yes}");
     }
     for no in [
@@ -104,6 +113,8 @@ fn matching() {
         "_id=q",
         "_id=q&identifier=1",
         "identifier=A|1",
+        "gender=male",
+        "identifier=1&gender=male",
     ] {
         assert!(!matches(no, patient), "{no}");
     }

@@ -4,7 +4,7 @@
 //! from outside, so nothing here returns an error.
 
 use super::{Definitions, Element, Kind, Primitive, Property, TypeDefinition, TypeId, ValueType, Variant, hash};
-use std::collections::HashMap;
+use crate::hash::HashMap;
 
 /// A type of the table, before the names of other types are resolved.
 struct Draft {
@@ -18,7 +18,7 @@ pub(super) fn load(table: &'static str) -> Definitions {
     let drafts = drafts(table);
     let by_name = drafts.iter().zip(0_u16..).map(|(draft, index)| (draft.name, index)).collect();
     let types: Vec<TypeDefinition> = drafts.iter().map(|draft| finish(draft, &drafts, &by_name)).collect();
-    let mut choices: HashMap<&'static str, Vec<Variant>> = HashMap::new();
+    let mut choices: HashMap<&'static str, Vec<Variant>> = HashMap::default();
     for element in drafts.iter().flat_map(|draft| &draft.elements).filter(|e| e.choice) {
         let variants = choices.entry(element.name).or_default();
         for variant in &element.variants {
@@ -54,7 +54,8 @@ fn drafts(table: &'static str) -> Vec<Draft> {
     drafts
 }
 
-fn element(name: &'static str, min: &str, max: &str, types: &'static str, modifier: &str) -> Element {
+fn element(name: &'static str, min: &str, max: &str, types: &'static str, flags: &str) -> Element {
+    let is = |flag: &str| flags.split(' ').any(|f| f == flag);
     let base = name.strip_suffix("[x]");
     let variants = types.split(' ').map(|of| (base.map_or(name, |base| variant_name(base, of)), of)).collect();
     Element {
@@ -62,7 +63,8 @@ fn element(name: &'static str, min: &str, max: &str, types: &'static str, modifi
         required: min != "0",
         repeats: max != "1",
         choice: base.is_some(),
-        modifier: modifier == "modifier",
+        modifier: is("modifier"),
+        summary: is("summary"),
         variants,
     }
 }

@@ -128,6 +128,26 @@ pub(super) fn reference_key<'a>(item: Item<'a>, wanted: Option<&'static str>) ->
     wanted.is_none_or(|wanted| wanted == resource_type).then_some(Item::Key { resource_type, id })
 }
 
+/// `resolve() is Type` of a Reference, a canonical or a URL, as far as it can be known without the other resource: by its URL,
+/// by `Reference.type`, or by the resource that is contained.
+pub(super) fn refers_to(item: Item<'_>, resource: Value<'_>, resource_type: &str) -> bool {
+    let Some(element) = item.as_element() else { return false };
+    if let Some(text) = element.str("reference").or(element.as_str()) {
+        if let Some(id) = text.strip_prefix('#') {
+            let contained = resource.get("contained").unwrap_or(Value::Null);
+            return contained.items().iter().any(|r| r.str("id") == Some(id) && r.str("resourceType") == Some(resource_type));
+        }
+        let path = text.split_once("/_history/").map_or(text, |(path, _)| path);
+        if let Some((before, id)) = path.rsplit_once('/')
+            && is_id(id)
+            && crate::fhir::definitions::is_resource_type(before.rsplit('/').next().unwrap_or_default())
+        {
+            return before.rsplit('/').next() == Some(resource_type);
+        }
+    }
+    element.str("type") == Some(resource_type) && !matches!(element, Value::String(_))
+}
+
 fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
 }

@@ -1,0 +1,121 @@
+//! The Patient compartment: whose resources are a patient's (<http://hl7.org/fhir/R4/compartmentdefinition-patient.html>, HL7, CC0).
+
+use super::parameters::parameter;
+use super::query::{Criterion, Operand, Reference, System, Test, Token};
+
+/// Resource types and the parameters of which one must refer to the Patient; HL7's CompartmentDefinition `patient`, 4.0.1.
+const PATIENT: &[(&str, &[&str])] = &[
+    ("Account", &["subject"]),
+    ("AdverseEvent", &["subject"]),
+    ("AllergyIntolerance", &["patient", "recorder", "asserter"]),
+    ("Appointment", &["actor"]),
+    ("AppointmentResponse", &["actor"]),
+    ("AuditEvent", &["patient"]),
+    ("Basic", &["patient", "author"]),
+    ("BodyStructure", &["patient"]),
+    ("CarePlan", &["patient", "performer"]),
+    ("CareTeam", &["patient", "participant"]),
+    ("ChargeItem", &["subject"]),
+    ("Claim", &["patient", "payee"]),
+    ("ClaimResponse", &["patient"]),
+    ("ClinicalImpression", &["subject"]),
+    ("Communication", &["subject", "sender", "recipient"]),
+    ("CommunicationRequest", &["subject", "sender", "recipient", "requester"]),
+    ("Composition", &["subject", "author", "attester"]),
+    ("Condition", &["patient", "asserter"]),
+    ("Consent", &["patient"]),
+    ("Coverage", &["policy-holder", "subscriber", "beneficiary", "payor"]),
+    ("CoverageEligibilityRequest", &["patient"]),
+    ("CoverageEligibilityResponse", &["patient"]),
+    ("DetectedIssue", &["patient"]),
+    ("DeviceRequest", &["subject", "performer"]),
+    ("DeviceUseStatement", &["subject"]),
+    ("DiagnosticReport", &["subject"]),
+    ("DocumentManifest", &["subject", "author", "recipient"]),
+    ("DocumentReference", &["subject", "author"]),
+    ("Encounter", &["subject"]),
+    ("EnrollmentRequest", &["subject"]),
+    ("EpisodeOfCare", &["patient"]),
+    ("ExplanationOfBenefit", &["patient", "payee"]),
+    ("FamilyMemberHistory", &["patient"]),
+    ("Flag", &["patient"]),
+    ("Goal", &["patient"]),
+    ("Group", &["member"]),
+    ("ImagingStudy", &["patient"]),
+    ("Immunization", &["patient"]),
+    ("ImmunizationEvaluation", &["patient"]),
+    ("ImmunizationRecommendation", &["patient"]),
+    ("Invoice", &["subject", "patient", "recipient"]),
+    ("List", &["subject", "source"]),
+    ("MeasureReport", &["patient"]),
+    ("Media", &["subject"]),
+    ("MedicationAdministration", &["patient", "performer", "subject"]),
+    ("MedicationDispense", &["subject", "patient", "receiver"]),
+    ("MedicationRequest", &["subject"]),
+    ("MedicationStatement", &["subject"]),
+    ("MolecularSequence", &["patient"]),
+    ("NutritionOrder", &["patient"]),
+    ("Observation", &["subject", "performer"]),
+    ("Patient", &["link"]),
+    ("Person", &["patient"]),
+    ("Procedure", &["patient", "performer"]),
+    ("Provenance", &["patient"]),
+    ("QuestionnaireResponse", &["subject", "author"]),
+    ("RelatedPerson", &["patient"]),
+    ("RequestGroup", &["subject", "participant"]),
+    ("ResearchSubject", &["individual"]),
+    ("RiskAssessment", &["subject"]),
+    ("Schedule", &["actor"]),
+    ("ServiceRequest", &["subject", "performer"]),
+    ("Specimen", &["subject"]),
+    ("SupplyDelivery", &["patient"]),
+    ("SupplyRequest", &["subject"]),
+    ("Task", &["patient", "focus"]),
+    ("VisionPrescription", &["patient"]),
+];
+
+/// The resource types that can be in a patient's compartment.
+pub fn types() -> impl Iterator<Item = &'static str> {
+    PATIENT.iter().map(|(resource_type, _)| *resource_type)
+}
+
+/// What a resource must be to be in the compartment of a Patient; `None` for types that never are. A Patient is in their own.
+pub fn of_patient(resource_type: &str, id: &str) -> Option<Criterion> {
+    let (_, codes) = PATIENT.iter().find(|(name, _)| *name == resource_type)?;
+    let reference = Operand::Reference(Reference::Resource { resource_type: "Patient", id: id.to_owned() });
+    let is = |code: &str, operand: &Operand| {
+        let parameter = parameter(resource_type, code)?;
+        Some(Criterion::Is { parameter, test: Test::Any(vec![operand.clone()]) })
+    };
+    let mut one_of: Vec<Criterion> = codes.iter().filter_map(|code| is(code, &reference)).collect();
+    if resource_type == "Patient" {
+        let token = Token { system: System::Any, code: Some(id.to_owned()) };
+        one_of.extend(is("_id", &Operand::Token(token)));
+    }
+    Some(if one_of.len() == 1 { one_of.remove(0) } else { Criterion::Either(one_of) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::parameters::Kind;
+
+    /// Each parameter is there, and can refer to a Patient.
+    #[test]
+    fn the_table_is_that_of_the_parameters() {
+        for (resource_type, codes) in PATIENT {
+            for code in *codes {
+                let parameter = parameter(resource_type, code);
+                assert!(parameter.is_some_and(|p| p.kind == Kind::Reference && p.targets.contains(&"Patient")), "{resource_type}.{code}");
+            }
+        }
+        assert!(types().count() > 60 && of_patient("Practitioner", "1").is_none());
+    }
+
+    #[test]
+    fn one_parameter_of_several_is_enough() {
+        assert!(matches!(of_patient("Observation", "1"), Some(Criterion::Either(of)) if of.len() == 2));
+        assert!(matches!(of_patient("Encounter", "1"), Some(Criterion::Is { .. })));
+        assert!(matches!(of_patient("Patient", "1"), Some(Criterion::Either(of)) if of.len() == 2));
+    }
+}
