@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 
 const FHIR: &str = "application/fhir+json";
 const KIND: &str = "AuditEvent";
+const PATH: &str = "/fhir/AuditEvent";
 const DCM: &str = "http://dicom.nema.org/resources/ontology/DCM";
 const EVENT_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-event-type";
 const INTERACTION: &str = "http://hl7.org/fhir/restful-interaction";
@@ -59,32 +60,24 @@ pub fn add(routes: Routes) -> Routes {
     };
     let update =
         Doc { id: "updateMatchingAuditEvent", summary: "Update the hospital's one AuditEvent that matches, or create it", ..write };
-    routes.add(Method::GET, "/fhir/AuditEvent", search, events).add(Method::POST, "/fhir/AuditEvent", create, create_own).add(
-        Method::PUT,
-        "/fhir/AuditEvent",
-        update,
-        update_own,
-    )
-}
-
-async fn create_own(
-    state: State<App>,
-    hospital: Hospital,
-    headers: HeaderMap,
-    query: RawQuery,
-    body: Body,
-) -> Result<Response<Body>, ApiError> {
-    fhir::create(state, hospital, Path(KIND.to_owned()), headers, query, body).await
-}
-
-async fn update_own(
-    state: State<App>,
-    hospital: Hospital,
-    headers: HeaderMap,
-    query: RawQuery,
-    body: Body,
-) -> Result<Response<Body>, ApiError> {
-    fhir::update_matching(state, hospital, Path(KIND.to_owned()), headers, query, body).await
+    let delete = Doc {
+        id: "deleteMatchingAuditEvent",
+        summary: "Delete the hospital's one AuditEvent that matches",
+        body: None,
+        statuses: &[(204, "Deleted, or there was none"), (412, "Several match")],
+        ..write
+    };
+    routes
+        .add(Method::GET, PATH, search, events)
+        .add(Method::POST, PATH, create, |state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery, body: Body| {
+            fhir::create(state, hospital, Path(KIND.to_owned()), headers, query, body)
+        })
+        .add(Method::PUT, PATH, update, |state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery, body: Body| {
+            fhir::update_matching(state, hospital, Path(KIND.to_owned()), headers, query, body)
+        })
+        .add(Method::DELETE, PATH, delete, |state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery| {
+            fhir::delete_matching(state, hospital, Path(KIND.to_owned()), headers, query)
+        })
 }
 
 /// What is searched for.

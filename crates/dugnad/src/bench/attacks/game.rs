@@ -48,24 +48,25 @@ pub(super) struct Seen<T> {
 }
 
 /// The best that can be made of texts: who has seen a text before says what it meant then; if not the text, then the same with
-/// other digits. Each half is learned from, and the other half is guessed.
+/// other numbers and ids. Each half is learned from, and the other half is guessed.
 pub(super) fn by_text(seen: &[Seen<String>]) -> Score {
     halves(seen, |learn, guess| {
         let mut meaning: HashMap<String, i64> = HashMap::new();
         for trial in learn {
-            for form in [trial.what.clone(), without_digits(&trial.what)] {
+            for form in [trial.what.clone(), form_of(&trial.what)] {
                 *meaning.entry(form).or_default() += if trial.bit { 1 } else { -1 };
             }
         }
-        let known = |what: &str| meaning.get(what).or_else(|| meaning.get(&without_digits(what)));
+        let known = |what: &str| meaning.get(what).or_else(|| meaning.get(&form_of(what)));
         let right = |n: usize, trial: &Seen<String>| known(&trial.what).map_or(n.is_multiple_of(2), |sum| *sum > 0) == trial.bit;
         guess.iter().enumerate().filter(|(n, trial)| right(*n, trial)).count()
     })
 }
 
-/// Times, versions and lengths differ from trial to trial.
-fn without_digits(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect()
+/// A text without what differs from trial to trial: times, versions, lengths and ids, which are words with a digit.
+fn form_of(text: &str) -> String {
+    let words = text.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_'));
+    words.map(|word| if word.contains(|c: char| c.is_ascii_digit()) { "#" } else { word }).collect()
 }
 
 /// The best that can be made of a number: the bound, and the side of it, that was right most often in the other half.

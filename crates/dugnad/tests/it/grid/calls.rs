@@ -239,6 +239,7 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
         }
 
         ("DELETE", "/fhir/$sql-export/{id}") => read(&export_at("")),
+        ("DELETE", "/fhir/AuditEvent") => read("/fhir/AuditEvent?outcome=8"),
         ("DELETE", "/fhir/Library") => read("/fhir/Library?name=none"),
         ("DELETE", "/fhir/Library/{id}") => read("/fhir/Library/counted"),
         ("DELETE", "/fhir/ViewDefinition/{id}") => read("/fhir/ViewDefinition/bp"),

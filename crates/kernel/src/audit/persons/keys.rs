@@ -130,6 +130,12 @@ impl Keys {
         self.write(&mut loaded.file, 0, HEADER)?;
         self.write(&mut loaded.file, (HEADER.len() + have * DESTROYED.len()) as u64, &bytes)?;
         self.disk.sync(&self.path, &loaded.file).map_err(|source| self.io(source))?;
+        if have == 0
+            && let Some(folder) = self.path.parent()
+        {
+            // The file may have been made just now: it must not be gone after a power cut, when entries rest on its keys.
+            self.disk.sync_folder(folder).map_err(|source| self.io(source))?;
+        }
         loaded.keys.extend_from_slice(bytes.as_chunks().0);
         Ok(())
     }
