@@ -214,3 +214,21 @@ pub const MAX_COUNTERS: usize = 256;
 /// The longest `backup.json`, in bytes. A full tile of the audit log stands for 256 entries: this has room for some hundred
 /// million.
 pub const MAX_MANIFEST_BYTES: u64 = 256 << 20;
+
+// ---- Statistics ----
+
+/// How many different cells of two dimensions or more a group of organisations is shown in an epoch, unless the database has another
+/// budget: every county by sex, age band and kind of treatment is some 4,000.
+pub const CELLS_PER_EPOCH: usize = 10_000;
+
+/// How many rows a statistics answer may have: a table of all ICD-10 categories by county has 35,000.
+pub const MAX_STATISTICS_ROWS: usize = 200_000;
+
+/// How many bytes of counted rows are kept from question to question of an epoch: some ten million rows.
+pub const STATISTICS_ROWS_HELD: usize = 256 << 20;
+
+/// The largest body that publishes a dimension: ATC has 700 KB.
+pub const MAX_DIMENSION_BODY_BYTES: usize = 8 << 20;
+
+/// The largest body of a statistic or a cohort.
+pub const MAX_STATISTIC_BODY_BYTES: usize = 256 << 10;

@@ -202,3 +202,21 @@ pub const MAX_SEARCH_INCLUDES: usize = 20;
 
 /// How many resources `_include` and `_revinclude` add to a page at most; the answer says if there were more.
 pub const MAX_SEARCH_INCLUDED: usize = 1_000;
+
+/// How many codes a dimension of statistics may have: a code is a number of two bytes in what is counted. ATC has some 6,700.
+pub const MAX_HIERARCHY_CODES: usize = 60_000;
+
+/// How many levels a dimension of statistics may have. ATC has five.
+pub const MAX_HIERARCHY_LEVELS: usize = 6;
+
+/// How many dimensions a cell of statistics may have: each more makes cells smaller, and people easier to tell apart.
+pub const MAX_CELL_DIMENSIONS: usize = 4;
+
+/// How many cells a table of statistics may have: an index of four bytes for each while it is counted.
+pub const MAX_TABLE_CELLS: usize = 4 << 20;
+
+/// How many persons a registered cohort needs.
+pub const MIN_COHORT: u64 = 100;
+
+/// How many dimensions a statistic may have; a question names at most [`MAX_CELL_DIMENSIONS`] of them.
+pub const MAX_STATISTIC_DIMENSIONS: usize = 16;

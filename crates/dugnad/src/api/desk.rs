@@ -171,12 +171,14 @@ impl App {
         Ok(Actor { by: By { user: who.user.clone(), organisation }, group, centre })
     }
 
-    fn all<T, E: std::fmt::Display>(&self, kind: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<Vec<T>, ApiError> {
+    /// All documents of a kind.
+    pub fn all<T, E: std::fmt::Display>(&self, kind: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<Vec<T>, ApiError> {
         let documents = self.database().documents(kind)?;
         documents.iter().map(|document| stored(kind, &document.id, parse(&document.json))).collect()
     }
 
-    fn one<T, E: std::fmt::Display>(&self, kind: &str, id: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<Option<T>, ApiError> {
+    /// One document of a kind.
+    pub fn one<T, E: std::fmt::Display>(&self, kind: &str, id: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<Option<T>, ApiError> {
         let document = self.database().document(kind, id)?;
         document.map(|document| stored(kind, id, parse(&document.json))).transpose()
     }

@@ -100,7 +100,9 @@ fn erase(app: &App, who: &Principal, request: &Request) -> Result<Erasure, ApiEr
     let erasure = app.database().erase(holder.id, &request.patient, &request.reason)?;
     app.exports().remove_all(); // they may hold the person
     releases::remove_waiting(app.data(), app.database()); // so may they
-    app.audit().forget(&app.database().erased_patients())?;
+    let erased = app.database().erased_patients();
+    app.audit().forget(&erased)?;
+    futures::executor::block_on(app.query().forget(&erased)).map_err(|e| ApiError::internal(&e.to_string()))?;
     app.append(&app.entry(Act::Decision, who, |entry| describe(entry, "erasures", &holder.name, &erasure)))?;
     Ok(erasure)
 }

@@ -33,6 +33,7 @@ mod search;
 mod serve;
 mod settings;
 mod sql;
+mod statistics;
 mod timeline;
 mod unblindings;
 mod views;
@@ -210,7 +211,7 @@ fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
     let routes = queries::add(sql::add(views::add(search::add(fhir::add(routes)))));
     let routes = unblindings::add(opt_outs::add(permits::add(routes)));
-    let routes = register::add(releases::add(applications::add(organisations::add(routes))));
+    let routes = register::add(releases::add(applications::add(organisations::add(statistics::add(routes)))));
     ops::add(erasures::add(audit_event::add(persons::add(audit::add(routes)))))
 }
 

@@ -1,6 +1,6 @@
 //! What an operator chooses.
 
-use crate::query::OptOutCover;
+use crate::query::{OptOutCover, StatisticsSettings};
 use dugnad_kernel::audit::WitnessKey;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -27,6 +27,8 @@ pub struct Settings {
     /// Which permits opt-outs cover: `later_permits` as Art. 71 of Regulation (EU) 2025/327 says, or `all_permits` where national
     /// law goes further.
     pub opt_outs: OptOutCover,
+    /// Method, calendars and budget of statistics; kept with the database from its first start on.
+    pub statistics: Option<StatisticsSettings>,
 }
 
 fn witnesses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<WitnessKey>, D::Error> {
@@ -46,7 +48,7 @@ pub enum SettingsError {
         source: std::io::Error,
     },
     /// It is not of the form.
-    #[error("{path}: {source}; known keys are listen, inside_spe, public_url, audit_origin, witnesses and opt_outs")]
+    #[error("{path}: {source}; known keys are listen, inside_spe, public_url, audit_origin, witnesses, opt_outs and statistics")]
     Form {
         /// The file.
         path: String,

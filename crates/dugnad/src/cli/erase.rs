@@ -61,7 +61,9 @@ impl Erase {
         let holder = local.database.holder(&self.holder).ok_or_else(unknown)?;
         let erasure = local.database.erase(holder.id, &self.patient, &self.reason).map_err(CliError::failed)?;
         crate::api::releases::remove_waiting(&local.dir, &local.database);
-        local.audit.forget(&local.database.erased_patients()).map_err(CliError::failed)?;
+        let erased = local.database.erased_patients();
+        local.audit.forget(&erased).map_err(CliError::failed)?;
+        futures::executor::block_on(local.query.forget(&erased)).map_err(CliError::failed)?;
         let mut entry = crate::api::work::blank_entry(local.clock.now(), Act::Decision);
         (entry.user, entry.role) = ("operator".to_owned(), "centre".to_owned());
         describe(&mut entry, "cli", &holder.name, &erasure);

@@ -4,20 +4,16 @@ use super::CliError;
 use super::progress::Progress;
 use crate::access::{Keys, PageKey, Tokens};
 use crate::api::{App, Parts, Settings, sweep_exports, sweep_releases};
-use crate::query::QueryService;
+use crate::query::{QueryService, StatisticsSettings};
 use dugnad_kernel::audit::Log;
 use dugnad_kernel::clock::{Clock, SystemClock};
 use dugnad_kernel::database::Database;
 use ed25519_dalek::SigningKey;
-use jiff::SignedDuration;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The origin of an audit log that nobody named.
 pub const DEFAULT_ORIGIN: &str = "dugnad.local/audit";
-
-/// How long an epoch of statistics lasts: one dimension is published daily.
-const EPOCH: SignedDuration = SignedDuration::from_hours(24);
 
 /// An open database folder.
 #[derive(Clone)]
@@ -44,12 +40,17 @@ impl Local {
     /// Opens (or makes) the database in `dir`, with progress on stderr. `origin` names a new audit log; one that is there
     /// keeps its name.
     pub fn open(dir: &Path, origin: Option<&str>) -> Result<Self, CliError> {
-        Self::open_with(dir, origin, Arc::new(SystemClock), EPOCH)
+        Self::open_with(dir, origin, Arc::new(SystemClock), None)
     }
 
-    /// The same with a clock, and with statistics epochs of another length.
-    pub fn open_with(dir: &Path, origin: Option<&str>, clock: Arc<dyn Clock>, epoch: SignedDuration) -> Result<Self, CliError> {
-        let local = Self::assemble(dir, origin, clock, epoch)?;
+    /// The same with a clock, and with settings for its statistics, if it has none yet.
+    pub fn open_with(
+        dir: &Path,
+        origin: Option<&str>,
+        clock: Arc<dyn Clock>,
+        statistics: Option<StatisticsSettings>,
+    ) -> Result<Self, CliError> {
+        let local = Self::assemble(dir, origin, clock, statistics)?;
         match local.check_log(dir) {
             Ok(()) => Ok(local),
             Err(error) => {
@@ -62,7 +63,7 @@ impl Local {
 
     /// Opens what was just restored: its log may know more commits, and says so with the next entry.
     pub(super) fn open_restored(dir: &Path) -> Result<Self, CliError> {
-        Self::assemble(dir, None, Arc::new(SystemClock), EPOCH)
+        Self::assemble(dir, None, Arc::new(SystemClock), None)
     }
 
     /// Refuses a journal that is older than the log: commits that were acknowledged would be gone, and their numbers given anew.
@@ -85,7 +86,7 @@ impl Local {
         )))
     }
 
-    fn assemble(dir: &Path, origin: Option<&str>, clock: Arc<dyn Clock>, epoch: SignedDuration) -> Result<Self, CliError> {
+    fn assemble(dir: &Path, origin: Option<&str>, clock: Arc<dyn Clock>, statistics: Option<StatisticsSettings>) -> Result<Self, CliError> {
         let mut progress = Progress::start(format!("opening {}", dir.display()), "versions");
         // The database first: it takes the folder's lock, and everything else in the folder is under it.
         let database = Database::open(dir, Arc::clone(&clock), &mut |done, all| progress.tell(done, all)).map_err(CliError::failed)?;
@@ -99,7 +100,9 @@ impl Local {
         // An erasure that was cut off before it came here, or one that a restore has made again.
         audit.forget(&database.erased_patients()).map_err(CliError::failed)?;
         let tokens = Arc::new(Tokens::open(dir).map_err(CliError::failed)?);
-        let query = QueryService::with_epochs(database.clone(), Arc::clone(&audit), keys.pseudonym, Arc::clone(&clock), epoch);
+        let (folder, log, time) = (dir.join("statistics"), Arc::clone(&audit), Arc::clone(&clock));
+        let query = QueryService::with(database.clone(), log, keys.pseudonym, time, &folder, statistics).map_err(CliError::failed)?;
+        futures::executor::block_on(query.forget(&database.erased_patients())).map_err(CliError::failed)?;
         sweep_releases(dir, &database);
         Ok(Self { database, audit, query, tokens, page_key, clock, release_key: keys.release, dir: dir.to_owned() })
     }

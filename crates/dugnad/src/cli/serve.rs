@@ -5,7 +5,9 @@ use super::local::Local;
 use crate::api::{self, Settings};
 use crate::web;
 use clap::Args;
+use dugnad_kernel::clock::SystemClock;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::net::TcpListener;
 
 /// Serve a database: FHIR R4 REST, SQL under permits, the audit log and the web pages.
@@ -43,7 +45,7 @@ impl Serve {
             None => Settings::default(),
         };
         let address = self.listen.or_else(|| settings.listen.clone()).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
-        let local = Local::open(&self.data, settings.audit_origin.as_deref())?;
+        let local = Local::open_with(&self.data, settings.audit_origin.as_deref(), Arc::new(SystemClock), settings.statistics)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::failed)?;
         let served = runtime.block_on(async {
             let listener = TcpListener::bind(&address).await.map_err(|e| CliError::Failed(format!("cannot listen on {address}: {e}")))?;

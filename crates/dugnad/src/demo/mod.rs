@@ -13,14 +13,16 @@ use crate::cli::local::Local;
 use crate::cli::serve::stop_signal;
 use crate::feed::live::{LiveConfig, LiveFeed, Report};
 use crate::feed::{self, Feed, Transaction};
+use crate::query::StatisticsSettings;
 use crate::web;
 use cast::Cast;
 use dugnad_kernel::clock::SystemClock;
 use dugnad_kernel::database::{Database, Handling, Interaction, WriteError, WriteRequest};
+use dugnad_kernel::disclosure::{Calendars, Period};
 use dugnad_kernel::ids::HolderId;
 use gauge::Gauge;
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use observer::Observer;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -33,7 +35,7 @@ use tokio::sync::watch;
 use web::demo::DemoState;
 
 /// How long an epoch of the demo lasts. Real ones are a day or longer; this one can be short because nobody is in the data.
-const EPOCH: SignedDuration = SignedDuration::from_secs(60);
+const EPOCH: u32 = 60;
 
 /// The origin of the demo's audit log.
 const ORIGIN: &str = "dugnad.demo/audit";
@@ -47,7 +49,8 @@ const FEED_WORKERS: usize = 8;
 /// Runs the demo until it is stopped or its time is over.
 pub fn run(options: &Demo) -> Result<(), CliError> {
     let folder = Folder::of(options.data.as_deref())?;
-    let local = Local::open_with(&folder.path, Some(ORIGIN), Arc::new(SystemClock), EPOCH)?;
+    let statistics = StatisticsSettings { epochs: Calendars::all(Period::Seconds(EPOCH)), ..StatisticsSettings::default() };
+    let local = Local::open_with(&folder.path, Some(ORIGIN), Arc::new(SystemClock), Some(statistics))?;
     let run = claim(&local.database)?;
     let hospitals = register(&local)?;
     let cast = Cast::introduce(&local, &hospitals)?;

@@ -235,14 +235,18 @@ impl Painter {
 
     fn statistics(&self) -> Result<StatisticsView, String> {
         let answered = self.statistics.ask("SELECT kind, persons FROM statistics.treatments GROUP BY kind", None)?;
-        let period = EPOCH.as_secs_f64();
+        let period = f64::from(EPOCH);
         let now = Timestamp::now().as_millisecond() as f64 / 1e3;
         Ok(StatisticsView {
             permit: STATISTICS.to_owned(),
             epoch: answered.epoch,
             next_s: period - now.rem_euclid(period),
             epoch_s: period,
-            cells: answered.rows.iter().map(|r| Cell { kind: text(r, "kind"), persons: text(r, "persons") }).collect(),
+            cells: answered
+                .rows
+                .iter()
+                .map(|r| Cell { kind: text(r, "kind"), persons: r["persons"].as_i64().map_or_else(|| "–".to_owned(), |n| n.to_string()) })
+                .collect(),
         })
     }
 

@@ -34,22 +34,25 @@ pub use delivered::Delivered;
 pub use dugnad_sql::QueryError;
 pub use policy::{OptOutCover, Subject, UNBLINDING, Unblinding, unblindings};
 pub use running::RunningQuestion;
-pub use statistics::{Catalogue, CatalogueDimension, CatalogueTable};
+pub use statistics::{
+    COHORT, Catalogue, CatalogueDimension, CatalogueLevel, CatalogueTable, CellRow, DIMENSION, STATISTIC, StatisticsSettings, cell_rows,
+};
 
 use crate::access::Principal;
 use crate::limits::QUESTION_TIME;
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
 use dugnad_kernel::audit::Log;
 use dugnad_kernel::clock::{Clock, SystemClock};
 use dugnad_kernel::database::Database;
-use dugnad_kernel::disclosure::{Calendar, Epoch, Method};
-use dugnad_kernel::ids::Commit;
+use dugnad_kernel::disclosure::{Cohort, Epoch, Hierarchy, Statistic};
+use dugnad_kernel::ids::{Commit, PatientOrdinal};
 use dugnad_kernel::limits::FEASIBILITY_ROUNDING;
-use dugnad_kernel::live::RowFilter;
+use dugnad_kernel::live::{RowFilter, Snapshot};
 use dugnad_kernel::permit::Permit;
+use dugnad_kernel::permit::organisation::Organisation;
 use dugnad_kernel::population;
-use jiff::SignedDuration;
 use policy::{Granted, Policy};
 use record::{Record, Recorded};
 use roaring::RoaringBitmap;
@@ -57,10 +60,11 @@ use run::{Bounds, Deadline, Gate, Message, Place, Threads};
 use running::{Holding, Listed, Running, Watch};
 use session::{Planned, Session};
 use source::Tables;
-use statistics::{Cache, Request};
+use statistics::{Asker, Population, Published, Request, Resolved, Statistics};
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
-use tokio::sync::Mutex;
 use world::SqlView;
 
 /// Answers questions under permits.
@@ -74,14 +78,12 @@ struct Shared {
     record: Arc<dyn Record>,
     clock: Arc<dyn Clock>,
     pseudonym_key: [u8; 32],
-    calendar: Calendar,
-    method: Method,
     time: Duration,
     threads: Threads,
     gate: Gate,
     policy: Policy,
     running: Arc<Running>,
-    statistics: Mutex<Cache>,
+    statistics: Statistics,
     /// The views over live tables that permits may name.
     views: RwLock<Arc<[SqlView]>>,
 }
@@ -162,49 +164,74 @@ enum Prepared {
     },
     /// Under a permit, or, about feasibility, before there is one.
     Statistics {
-        request: Request,
-        epoch: Epoch,
-        lists: statistics::Lists,
+        resolved: Box<Resolved>,
+        asker: Asker,
+        schema: SchemaRef,
         granted: Option<Granted>,
     },
 }
 
 impl QueryService {
-    /// A service over a database, with the machine's clock and daily epochs.
-    pub fn new(database: Database, audit: Arc<Log>, pseudonym_key: [u8; 32]) -> Self {
-        Self::with(database, audit, pseudonym_key, Arc::new(SystemClock), Calendar::default())
+    /// A service over a database, with the machine's clock. `statistics` is the folder of what statistics keep.
+    pub fn new(database: Database, audit: Arc<Log>, pseudonym_key: [u8; 32], statistics: &Path) -> io::Result<Self> {
+        Self::with(database, audit, pseudonym_key, Arc::new(SystemClock), statistics, None)
     }
 
-    /// A service with another clock, and epochs of another length (the demo's: a minute).
-    pub fn with_epochs(database: Database, audit: Arc<Log>, pseudonym_key: [u8; 32], clock: Arc<dyn Clock>, epoch: SignedDuration) -> Self {
-        Self::with(database, audit, pseudonym_key, clock, Calendar::every(epoch))
-    }
-
-    fn with(database: Database, record: Arc<dyn Record>, pseudonym_key: [u8; 32], clock: Arc<dyn Clock>, calendar: Calendar) -> Self {
+    /// A service with another clock, and with these settings of its statistics.
+    pub fn with(
+        database: Database,
+        record: Arc<Log>,
+        pseudonym_key: [u8; 32],
+        clock: Arc<dyn Clock>,
+        statistics: &Path,
+        settings: Option<StatisticsSettings>,
+    ) -> io::Result<Self> {
         let shared = Shared {
             database,
             record,
             clock,
             pseudonym_key,
-            calendar,
-            method: Method::default(),
             time: QUESTION_TIME,
             threads: Threads::new(),
             gate: Gate::new(),
             policy: Policy::default(),
             running: Arc::default(),
-            statistics: Mutex::default(),
+            statistics: Statistics::open(statistics, &pseudonym_key, settings)?,
             views: RwLock::new(Arc::default()),
         };
         let service = Self { shared: Arc::new(shared) };
         service.find_views();
-        service
+        Ok(service)
     }
 
-    /// What statistics permits can ask for now: a function of the calendar and of published lists, so anyone may see it.
-    pub fn statistics_catalogue(&self) -> Catalogue {
-        let (epoch, lists) = self.shared.present();
-        statistics::catalogue(&epoch, &self.shared.method, &lists)
+    /// What statistics permits can ask for now: a function of the calendar and of published documents, so anyone may see it.
+    pub fn statistics_catalogue(&self) -> Result<Catalogue, QueryError> {
+        let now = self.shared.clock.now();
+        Ok(self.shared.statistics.catalogue(&self.shared.published(now)?, now))
+    }
+
+    /// A published dimension.
+    pub fn dimension(&self, name: &str) -> Result<Option<Arc<Hierarchy>>, QueryError> {
+        Ok(self.shared.published(self.shared.clock.now())?.dimension(name).cloned())
+    }
+
+    /// Takes erased persons out of what statistics keep from epoch to epoch.
+    pub async fn forget(&self, persons: &[PatientOrdinal]) -> io::Result<()> {
+        self.shared.statistics.erase(persons).await
+    }
+
+    /// Checks that a statistic can be counted: that its SQL can be planned, and that it has the columns that its dimensions name.
+    pub async fn check_statistic(&self, statistic: &Statistic) -> Result<(), QueryError> {
+        let now = self.shared.clock.now();
+        let epoch = self.shared.statistics.settings.epochs.one.epoch(now);
+        let population = statistics::Data::population(self.shared.as_ref(), &epoch)?;
+        statistics::check_statistic(statistic, &self.shared.published(now)?, &population).await
+    }
+
+    /// Checks that a cohort can be registered beside those that are, at the newest commit. Says how many persons it has, to those who
+    /// decide.
+    pub fn check_cohort(&self, cohort: &Cohort) -> Result<u64, QueryError> {
+        self.shared.check_cohort(cohort)
     }
 
     /// The permit of this id, if `who` may use it now from where they are.
@@ -240,10 +267,7 @@ impl QueryService {
 
     /// How many cells a question about feasibility shows: one of the form that statistics permits have.
     pub fn feasibility_cells(&self, sql: &str) -> Result<usize, QueryError> {
-        let (_, lists) = self.shared.present();
-        let request = Request::parse(sql)?;
-        request.check(&lists)?;
-        Ok(request.cells(&lists))
+        Ok(self.shared.resolve(Request::parse(sql)?)?.cells())
     }
 
     /// Answers a question about feasibility, before there is a permit: cells of the catalogue of statistics, rounded. The caller
@@ -272,7 +296,7 @@ impl QueryService {
         let work = async move {
             Ok(match asked {
                 Asked::UnderPermit => shared.prepare(&about).await,
-                Asked::Feasibility => (None, shared.prepare_feasibility(&about)),
+                Asked::Feasibility => (None, shared.prepare_feasibility(&about).await),
             })
         };
         let prepared = tokio::select! {
@@ -315,14 +339,13 @@ impl QueryService {
                 let batches = run::start(&self.shared.threads, schema.clone(), produce, intended, place, bounds)?;
                 Ok(Answer { id, basis, schema, batches, delivered })
             }
-            Prepared::Statistics { request, epoch, lists, granted } => {
+            Prepared::Statistics { resolved, asker, schema, granted } => {
                 let bounds = self.bounds(question, granted, listed, deadline);
-                let basis = Basis::Epoch(epoch.cite());
-                let intended = recorded.intent(&basis, &[request.table_name()], None)?;
-                let schema = request.schema();
+                let basis = Basis::Epoch(resolved.cite());
+                let intended = recorded.intent(&basis, &[format!("statistics.{}", resolved.request.table)], None)?;
                 let shared = self.shared.clone();
                 let produce = |sender: tokio::sync::mpsc::Sender<Message>| async move {
-                    let batch = shared.released(&request, epoch, lists).await?;
+                    let batch = shared.released(&resolved, &asker).await?;
                     // A reader that is gone needs no answer.
                     drop(sender.send(Message::Batch(batch)).await);
                     Ok(())
@@ -335,9 +358,14 @@ impl QueryService {
 }
 
 impl Shared {
-    fn present(&self) -> (Epoch, statistics::Lists) {
-        let hospitals = self.database.holders().into_iter().filter(|h| h.id != dugnad_kernel::ids::HolderId::CENTRE);
-        statistics::present(&self.calendar, self.clock.now(), hospitals.map(|h| h.name).collect())
+    fn published(&self, now: jiff::Timestamp) -> Result<Published, QueryError> {
+        // The calendar of years goes up to that of the shortest epoch.
+        Published::at(&self.database, &self.statistics.settings.epochs.one.epoch(now))
+    }
+
+    fn resolve(&self, request: Request) -> Result<Resolved, QueryError> {
+        let now = self.clock.now();
+        Resolved::of(request, &self.published(now)?, &self.statistics.settings.epochs, now)
     }
 
     /// Understands a question: finds its permit (whose purpose goes on the record), and plans. Reads no row for it; only
@@ -350,7 +378,7 @@ impl Shared {
         };
         let purpose = Some(granted.permit.document().purpose.clone());
         if granted.permit.statistics_only() {
-            return (purpose, self.prepare_statistics(question, granted));
+            return (purpose, self.prepare_statistics(question, granted).await);
         }
         (purpose, self.prepare_rows(question, granted, now).await)
     }
@@ -363,48 +391,90 @@ impl Shared {
         Ok(Prepared::Rows { planned: Box::new(planned), commit, granted })
     }
 
-    fn prepare_statistics(&self, question: &Question, granted: Granted) -> Result<Prepared, QueryError> {
+    async fn prepare_statistics(&self, question: &Question, granted: Granted) -> Result<Prepared, QueryError> {
         if question.as_of.is_some() || question.min_commit.is_some() {
             return Err(QueryError::Commit(
                 "statistics are those of the last epoch; `as_of` and Dugnad-Min-Commit are for rows".to_owned(),
             ));
         }
-        let request = Request::parse(&question.sql)?;
-        request.within(&granted.permit)?;
-        let (epoch, lists) = self.present();
-        request.check(&lists)?;
-        Ok(Prepared::Statistics { request, epoch, lists, granted: Some(granted) })
+        let resolved = self.resolve(Request::parse(&question.sql)?)?;
+        resolved.within(&granted.permit)?;
+        statistics::has_begun(granted.permit.document().decision.at, &resolved)?;
+        let group = self.group(&granted.permit)?;
+        self.prepared(resolved, group, Some(granted)).await
     }
 
-    fn prepare_feasibility(&self, question: &Question) -> Result<Prepared, QueryError> {
-        let (epoch, lists) = self.present();
+    async fn prepare_feasibility(&self, question: &Question) -> Result<Prepared, QueryError> {
         let request = Request { rounding: Some(FEASIBILITY_ROUNDING), ..Request::parse(&question.sql)? };
-        request.check(&lists)?;
-        Ok(Prepared::Statistics { request, epoch, lists, granted: None })
+        // Of an application, twenty cells are shown in all; they are on no ledger.
+        self.prepared(self.resolve(request)?, None, None).await
     }
 
-    /// The answer of a statistics question, from the released table of its epoch.
-    async fn released(
-        &self,
-        request: &Request,
-        epoch: Epoch,
-        lists: statistics::Lists,
-    ) -> Result<datafusion::arrow::array::RecordBatch, QueryError> {
-        let mut cache = self.statistics.lock().await;
-        if let Some(table) = cache.get(request, &epoch, &lists) {
-            return request.answer(&table);
-        }
-        let commit = self.database.commit_at(epoch.start).map_err(|e| QueryError::Internal(e.to_string()))?;
-        let snapshot = self.database.snapshot_at(commit).map_err(|e| QueryError::Internal(e.to_string()))?;
+    async fn prepared(&self, resolved: Resolved, group: Option<String>, granted: Option<Granted>) -> Result<Prepared, QueryError> {
+        let schema = resolved.schema(self.clock.now()).await?;
+        Ok(Prepared::Statistics { resolved: Box::new(resolved), asker: Asker { group }, schema, granted })
+    }
+
+    /// The group of organisations that an applicant belongs to; one that is not registered is a group of its own.
+    fn group(&self, permit: &Permit) -> Result<Option<String>, QueryError> {
+        let internal = |e: &dyn std::fmt::Display| QueryError::Internal(e.to_string());
+        let documents = self.database.documents("organisation").map_err(|e| internal(&e))?;
+        let organisations = documents.iter().filter_map(|d| Organisation::parse(d.json.as_str()).ok());
+        let (applicant, users) = (&permit.document().applicant, &permit.document().users);
+        let is_own = |o: &Organisation| o.id == *applicant || o.name == *applicant || users.iter().any(|user| o.has(user));
+        let own = organisations.into_iter().find(is_own);
+        Ok(Some(own.map_or_else(|| applicant.clone(), |own| own.group().to_owned())))
+    }
+
+    /// The data at the start of an epoch, without those who were out, or protected, when it began: one eligible population for all its
+    /// statistics.
+    fn at_epoch(&self, epoch: &Epoch) -> Result<(Snapshot, RowFilter), QueryError> {
+        let internal = |e: &dyn std::fmt::Display| QueryError::Internal(e.to_string());
+        let commit = self.database.commit_at(epoch.start).map_err(|e| internal(&e))?;
+        let snapshot = self.database.snapshot_at(commit).map_err(|e| internal(&e))?;
         let snapshot = snapshot.ok_or_else(|| QueryError::Internal("the epoch's commit is not there".to_owned()))?;
-        // One eligible population for all statistics of an epoch: who was out, or protected, when it began, is not counted.
         let failed = |error| policy::damaged(&self.database, &error);
         let mut without = population::opted_out(&snapshot).map_err(failed)?;
         without |= population::protected(&snapshot).map_err(failed)?;
         let filter = RowFilter { without: Some(Arc::new(without)), unmarked: true, ..RowFilter::default() };
+        Ok((snapshot, filter))
+    }
+
+    /// Everyone who counts at a snapshot.
+    fn everyone(&self, snapshot: &Snapshot, filter: &RowFilter) -> Result<RoaringBitmap, QueryError> {
+        let mut everyone = population::registered(snapshot).map_err(|error| policy::damaged(&self.database, &error))?;
+        filter.without.iter().for_each(|without| everyone -= without.as_ref());
+        Ok(everyone)
+    }
+
+    fn check_cohort(&self, cohort: &Cohort) -> Result<u64, QueryError> {
+        let snapshot = self.database.snapshot();
+        let everyone = self.everyone(&snapshot, &RowFilter::default())?;
+        let registered: Vec<Cohort> =
+            statistics::all(&self.database)?.into_iter().filter(|c| c.decision.as_ref().is_some_and(|d| d.registered)).collect();
+        let difference = self.statistics.method().difference();
+        Ok(statistics::check(&cohort.id, &cohort.expression, &registered, &snapshot, &everyone, difference)?.len())
+    }
+
+    /// The answer of a statistics question, from released tables.
+    async fn released(&self, resolved: &Resolved, asker: &Asker) -> Result<RecordBatch, QueryError> {
+        self.statistics.answer(resolved, asker, self).await
+    }
+}
+
+impl statistics::Data for Shared {
+    fn population(&self, epoch: &Epoch) -> Result<Population, QueryError> {
+        let (snapshot, filter) = self.at_epoch(epoch)?;
         let sources = Arc::new(Tables::of(snapshot, &self.database));
-        let basis = statistics::Basis { epoch, lists, method: self.method, sources, views: self.views().to_vec(), filter };
-        let table = cache.table(request, &basis).await?;
-        request.answer(&table)
+        Ok(Population { epoch: *epoch, sources, views: self.views().to_vec(), filter })
+    }
+
+    fn cohort(&self, id: &str, epoch: &Epoch) -> Result<RoaringBitmap, QueryError> {
+        let standing = statistics::standing(&self.database, epoch.start)?;
+        let absent = || QueryError::Refused(format!("there is no cohort {id} that was registered before {}", epoch.start));
+        let cohort = standing.iter().find(|cohort| cohort.id == id).ok_or_else(absent)?;
+        let (snapshot, filter) = self.at_epoch(epoch)?;
+        let everyone = self.everyone(&snapshot, &filter)?;
+        statistics::check(id, &cohort.expression, &standing, &snapshot, &everyone, self.statistics.method().difference())
     }
 }

@@ -21,6 +21,7 @@ mod process;
 mod releases;
 mod search;
 mod sql;
+mod statistics;
 mod support;
 mod view_run;
 mod views;

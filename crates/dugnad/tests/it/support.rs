@@ -6,8 +6,9 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use dugnad::access::{Role, TokenRequest};
 use dugnad::api::{self, Network, Settings};
 use dugnad::cli::local::Local;
+use dugnad::query::StatisticsSettings;
 use dugnad_kernel::clock::Clock;
-use jiff::{SignedDuration, ToSpan};
+use jiff::ToSpan;
 use serde_json::Value;
 use std::sync::Arc;
 use tower::ServiceExt;
@@ -52,8 +53,12 @@ impl Server {
 
     /// A server whose time is `clock`, with daily epochs; sessions from loopback addresses are inside the secure processing environment.
     pub fn open_at(clock: Arc<dyn Clock>) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let local = Local::open_with(dir.path(), None, clock, SignedDuration::from_hours(24)).unwrap();
+        Self::open_with(tempfile::tempdir().unwrap(), clock, None)
+    }
+
+    /// The same over a folder, with these settings for its statistics.
+    pub fn open_with(dir: tempfile::TempDir, clock: Arc<dyn Clock>, statistics: Option<StatisticsSettings>) -> Self {
+        let local = Local::open_with(dir.path(), None, clock, statistics).unwrap();
         let settings = Settings { inside_spe: Network::loopback(), ..Settings::default() };
         let router = api::router(local.app(settings), Router::new());
         Self { local, router, dir }
@@ -73,6 +78,16 @@ impl Server {
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
         Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Closes it, and keeps its folder.
+    pub fn close(self) -> tempfile::TempDir {
+        let Self { local, router, dir } = self;
+        drop(router);
+        local.database.close();
+        local.audit.close();
+        drop(local);
+        dir
     }
 
     pub fn dir(&self) -> &std::path::Path {

@@ -1,133 +1,286 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use super::count::Counted;
+use super::protect::protect;
 use super::*;
 use crate::ids::{PatientOrdinal, ResourceOrdinal};
-use jiff::civil::date;
-use jiff::{SignedDuration, Timestamp};
-use std::collections::HashSet;
+use proptest::prelude::*;
+use roaring::RoaringBitmap;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
-fn released(persons: u32, method: &Method) -> Released {
-    let mut tally = Tally::new(1);
-    (0..persons).for_each(|p| tally.add(0, PatientOrdinal(p + 1)));
-    release(tally.into_raw().remove(0), method)
+/// A hierarchy of two levels: `groups` groups of `each` codes.
+fn hierarchy(name: &str, groups: usize, each: usize) -> Arc<Hierarchy> {
+    let (coarse, fine) = (format!("{name}_group"), format!("{name}_code"));
+    let group =
+        |g: usize| CodeDocument { level: coarse.clone(), code: format!("g{g}"), parent: None, label: String::new(), also: Vec::new() };
+    let code = |g: usize, c: usize| CodeDocument {
+        level: fine.clone(),
+        code: format!("g{g}c{c}"),
+        parent: Some(format!("g{g}")),
+        label: String::new(),
+        also: Vec::new(),
+    };
+    let codes = (0..groups).flat_map(|g| std::iter::once(group(g)).chain((0..each).map(move |c| code(g, c))));
+    let level = |name: &str| LevelDocument { name: name.to_owned(), title: String::new() };
+    let levels = vec![level(&coarse), level(&fine)];
+    let document = HierarchyDocument { name: name.to_owned(), title: String::new(), source: String::new(), levels, codes: codes.collect() };
+    Arc::new(Hierarchy::new(&document).unwrap())
 }
 
-#[test]
-fn none_and_few_look_the_same() {
-    let method = Method::default();
-    let few: HashSet<String> = (0..5).map(|n| released(n, &method).to_string()).collect();
-    assert_eq!(few, HashSet::from(["< 5".to_owned()]));
-    assert_eq!((0..5).map(|n| released(n, &method)).collect::<Vec<_>>(), vec![released(0, &method); 5]);
-    assert_eq!(released(5, &method).to_string(), "5");
-    assert_eq!(released(5, &method).persons(), Some(5));
-    assert_eq!(released(4, &method).persons(), None);
-    assert_eq!(serde_json::to_string(&[released(3, &method), released(12, &method)]).unwrap(), r#"["< 5","12"]"#);
+/// Rows of persons with a code of each of two dimensions; 99 is none.
+type Rows = Vec<(u32, usize, usize)>;
+
+fn facts(rows: &Rows, dimensions: &[Arc<Hierarchy>; 2]) -> Facts {
+    let mut facts = FactsBuilder::new(dimensions.to_vec(), true);
+    for (person, a, b) in rows {
+        let node = |hierarchy: &Hierarchy, code: usize| hierarchy.node(&format!("g{}c{}", code / 3, code % 3));
+        let nodes = [node(&dimensions[0], *a), node(&dimensions[1], *b)];
+        facts.add(PatientOrdinal(*person), Some(*a as i32), &nodes, Some(f64::from(*person) / 7.0));
+    }
+    facts.finish()
 }
 
-#[test]
-fn rounding_shows_no_more() {
-    let method = Method::default();
-    let shown = |persons| released(persons, &method).rounded(10).to_string();
-    assert_eq!([4, 5, 14, 15, 104].map(shown), ["< 5", "10", "10", "20", "100"]);
-    assert_eq!(released(7, &method).rounded(0), released(7, &method));
+fn dimensions() -> [Arc<Hierarchy>; 2] {
+    [hierarchy("a", 2, 3), hierarchy("b", 2, 3)]
 }
 
-#[test]
-fn a_threshold_that_would_hide_nothing_is_raised() {
-    assert_eq!(Method::threshold(0), Method::threshold(2));
-    assert_eq!(released(1, &Method::threshold(1)).to_string(), "< 2");
+fn shape(levels: &[(usize, usize)]) -> Shape {
+    Shape { levels: levels.to_vec(), ..Shape::default() }
 }
 
-#[test]
-fn few_sort_below_any_number() {
-    let method = Method::default();
-    let mut cells = [released(7, &method), released(1, &method), released(200, &method), released(0, &method)];
-    cells.sort();
-    assert_eq!(cells.map(|c| c.to_string()), ["< 5", "< 5", "7", "200"]);
+fn small() -> Method {
+    Method::new(MethodDocument::CellKey { threshold: 3, difference: 4, bound: 2, variance: 1.0 }).unwrap()
 }
 
-#[test]
-fn a_person_counts_once() {
-    let mut tally = Tally::new(2);
-    (0..3).for_each(|_| (1..=6).for_each(|p| tally.add(1, PatientOrdinal(p))));
-    tally.add(9, PatientOrdinal(1));
-    let cells: Vec<_> = tally.into_raw().into_iter().map(|raw| release(raw, &Method::default()).to_string()).collect();
-    assert_eq!(cells, ["< 5", "6"]);
+fn ask(facts: &Facts, shape: &Shape, anchors: &mut Anchors) -> ReleasedTable {
+    let (seed, method) = (Seed::of(&[7; 32]), small());
+    Asked { table: "t", facts, shape, cohort: None, seed: &seed, method: &method }.release(anchors).unwrap()
 }
 
-#[test]
-fn every_list_ends_with_unknown_and_names_each_code_once() {
-    let all = [
-        Dimension::sex(),
-        Dimension::age_band(),
-        Dimension::treatment_kind(),
-        Dimension::year(2000, 2026),
-        Dimension::holder(["Sykehuset Innlandet", "Helse Bergen", UNKNOWN]),
-        Dimension::icd10_chapter(),
-        Dimension::neoplasm_block(),
-    ];
-    for dimension in all {
-        let codes: HashSet<_> = dimension.categories().iter().map(|c| &c.code).collect();
-        assert_eq!(codes.len(), dimension.categories().len(), "{}", dimension.name());
-        assert_eq!(dimension.categories().last().unwrap().code, UNKNOWN);
-        assert_eq!(dimension.position_or_unknown(Some("no such code")), dimension.unknown());
-        assert_eq!(dimension.position_or_unknown(None), dimension.unknown());
+/// Every cell of a table of two dimensions.
+fn all(table: &ReleasedTable, sizes: (usize, usize)) -> Vec<Released> {
+    (0..sizes.0).flat_map(|a| (0..sizes.1).map(move |b| [a, b])).map(|cell| table.cell(&cell)).collect()
+}
+
+fn rows() -> impl Strategy<Value = Rows> {
+    // Some codes are rare, and some are of no list.
+    let code = prop_oneof![8 => 0..2_usize, 3 => 0..6_usize, 1 => Just(99_usize)];
+    prop::collection::vec((0..120_u32, code.clone(), code), 0..400)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_cell_is_the_same_however_it_is_asked_for(rows in rows(), shuffle in any::<u64>()) {
+        let [a, b] = dimensions();
+        let table = ask(&facts(&rows, &[a.clone(), b.clone()]), &shape(&[(0, 1), (1, 0)]), &mut Anchors::default());
+        // Another order of rows, and of dimensions.
+        let mut other: Rows = rows.iter().map(|(person, a, b)| (*person, *b, *a)).collect();
+        other.sort_by_key(|(person, a, b)| (u64::from(*person) * 31 + *a as u64 * 7 + *b as u64).wrapping_mul(shuffle | 1));
+        let turned = ask(&facts(&other, &[b, a]), &shape(&[(0, 0), (1, 1)]), &mut Anchors::default());
+        for (x, y) in (0..7).flat_map(|x| (0..3).map(move |y| (x, y))) {
+            let (one, other) = (table.cell(&[x, y]), turned.cell(&[y, x]));
+            prop_assert_eq!((one.persons(), one.rows()), (other.persons(), other.rows()));
+        }
+    }
+
+    #[test]
+    fn an_unchanged_database_gives_the_same_for_ever(rows in rows()) {
+        let facts = facts(&rows, &dimensions());
+        let mut anchors = Anchors::default();
+        let first = all(&ask(&facts, &shape(&[(0, 1), (1, 1)]), &mut anchors), (7, 7));
+        for _ in 0..3 {
+            prop_assert_eq!(&all(&ask(&facts, &shape(&[(0, 1), (1, 1)]), &mut anchors), (7, 7)), &first);
+            anchors = Anchors::from_bytes(&anchors.to_bytes().unwrap()).unwrap();
+        }
+        prop_assert_eq!(&all(&ask(&facts, &shape(&[(0, 1), (1, 1)]), &mut Anchors::default()), (7, 7)), &first);
+    }
+
+    #[test]
+    fn a_cell_never_moves_by_fewer_than_the_difference(epochs in prop::collection::vec(rows(), 1..4), steps in prop::collection::vec(0..40_usize, 12)) {
+        // Rows come and go a few at a time between the states.
+        let dimensions = dimensions();
+        let mut present: Rows = Vec::new();
+        let mut anchors = Anchors::default();
+        let mut shown: Vec<(Option<u64>, BTreeSet<u32>)> = vec![(None, BTreeSet::new()); 49];
+        for (n, step) in steps.into_iter().enumerate() {
+            let towards = &epochs[n * epochs.len() / 12];
+            present.drain(..step.min(present.len() / 2));
+            present.extend(towards.iter().skip(n * 7).take(step));
+            let facts = facts(&present, &dimensions);
+            let counted = Counted::of(&facts, &shape(&[(0, 1), (1, 1)]), None).unwrap();
+            let raw = protect(&facts, &shape(&[(0, 1), (1, 1)]), &counted, &small());
+            let table = ask(&facts, &shape(&[(0, 1), (1, 1)]), &mut anchors);
+            for (number, (before, at_anchor)) in shown.iter_mut().enumerate() {
+                let now = table.cell(&[number / 7, number % 7]).persons();
+                let nth = counted.cells.iter().position(|cell| *cell as usize == number);
+                let persons: BTreeSet<u32> = nth.map(|nth| raw[nth].persons().iter().collect()).unwrap_or_default();
+                let differ = persons.symmetric_difference(at_anchor).count();
+                if now != *before {
+                    prop_assert!(differ >= 4, "cell {} moved from {:?} to {:?} by {} persons", number, before, now, differ);
+                }
+                if differ >= 4 {
+                    *at_anchor = persons;
+                }
+                *before = now;
+            }
+        }
+    }
+
+    #[test]
+    fn a_coarser_cell_less_its_shown_parts_is_nobody_or_many(rows in rows()) {
+        let facts = facts(&rows, &dimensions());
+        let method = small();
+        for levels in [vec![(0, 0), (1, 1)], vec![(0, 1), (1, 1)], vec![(0, 1)], vec![(1, 0)]] {
+            let shape = shape(&levels);
+            let counted = Counted::of(&facts, &shape, None).unwrap();
+            let raw = protect(&facts, &shape, &counted, &method);
+            let persons = |nth: usize| counted.contributors(nth).iter().map(|c| c.person).collect::<HashSet<u32>>();
+            for (at, (_, level)) in levels.iter().enumerate() {
+                // The parts of each coarser cell, by what they have in common.
+                let mut families = std::collections::HashMap::<_, Vec<usize>>::new();
+                for (nth, cell) in counted.cells.iter().enumerate() {
+                    families.entry((counted.layout.without(*cell, at), counted.parent(&facts, &shape, *cell, at))).or_default().push(nth);
+                }
+                for ((_, parent), parts) in families {
+                    let unknown_alone = parent.is_none() && *level > 0;
+                    let whole: HashSet<u32> = parts.iter().flat_map(|nth| persons(*nth)).collect();
+                    let shown: Vec<usize> = parts.iter().copied().filter(|nth| !raw[*nth].hides(&method)).collect();
+                    let counted_with: HashSet<u32> = shown.iter().flat_map(|nth| raw[*nth].persons()).collect();
+                    let inside: HashSet<u32> = shown.iter().flat_map(|nth| persons(*nth)).collect();
+                    let left: Vec<&u32> = whole.difference(&inside).collect();
+                    let counted = left.iter().all(|person| counted_with.contains(person));
+                    prop_assert!(shown.is_empty() || unknown_alone || left.len() >= 4 || counted, "{} of {} are left", left.len(), whole.len());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_shown_cell_is_not_near_any_coarser_one(rows in rows()) {
+        let facts = facts(&rows, &dimensions());
+        let of = |levels: &[(usize, usize)]| {
+            let shape = shape(levels);
+            let counted = Counted::of(&facts, &shape, None).unwrap();
+            let raw = protect(&facts, &shape, &counted, &small());
+            (counted.cells.clone(), counted.layout.clone(), (0..counted.cells.len()).map(|n| counted.contributors(n).len()).collect::<Vec<_>>(), raw)
+        };
+        let (cells, layout, counts, raw) = of(&[(0, 1), (1, 0)]);
+        let (wider, _, wide, _) = of(&[(1, 0)]);
+        for ((cell, count), raw) in cells.iter().zip(&counts).zip(&raw) {
+            let coarser = wider.iter().position(|c| *c == layout.without(*cell, 0)).map_or(0, |n| wide[n]);
+            if !raw.hides(&small()) && layout.category(*cell, 0) == 6 {
+                prop_assert!(coarser >= count + 4, "unknown: {} of {}", count, coarser);
+            }
+            prop_assert!(raw.hides(&small()) || *count >= 3);
+        }
+    }
+
+    #[test]
+    fn damaged_anchors_are_found(rows in rows(), at in any::<prop::sample::Index>(), bit in 0..8_u8) {
+        let mut anchors = Anchors::default();
+        ask(&facts(&rows, &dimensions()), &shape(&[(0, 1)]), &mut anchors);
+        let bytes = anchors.to_bytes().unwrap();
+        prop_assert_eq!(Anchors::from_bytes(&bytes), Ok(anchors));
+        let mut other = bytes.clone();
+        other[at.index(bytes.len())] ^= 1 << bit;
+        prop_assert!(Anchors::from_bytes(&other).is_err());
+        prop_assert!(Anchors::from_bytes(&bytes[..at.index(bytes.len())]).is_err());
     }
 }
 
 #[test]
-fn ages_change_on_birthdays() {
-    let bands = Dimension::age_band();
-    let code = |birth, at| bands.categories()[age_band(&bands, birth, at)].code.clone();
-    assert_eq!(code(Some(date(1976, 11, 21)), date(2026, 11, 20)), "40-49");
-    assert_eq!(code(Some(date(1976, 11, 21)), date(2026, 11, 21)), "50-59");
-    assert_eq!(code(Some(date(1920, 1, 1)), date(2026, 11, 21)), "90+");
-    assert_eq!(code(Some(date(2026, 11, 21)), date(2026, 11, 21)), "0-9");
-    assert_eq!(code(Some(date(2026, 11, 22)), date(2026, 11, 21)), UNKNOWN);
-    assert_eq!(code(None, date(2026, 11, 21)), UNKNOWN);
+fn persons_count_once_and_rows_each_time() {
+    // Twenty persons with two rows each, in one cell; forty others elsewhere, so that it is not near any coarser cell.
+    let rows: Rows = (0..60).flat_map(|p| [(p, if p < 20 { 0 } else { 4 }, 0); 2]).collect();
+    let table = ask(&facts(&rows, &dimensions()), &shape(&[(0, 0)]), &mut Anchors::default());
+    let cell = table.cell(&[0]);
+    assert!((18..=22).contains(&cell.persons().unwrap()), "{cell}");
+    let rows = cell.rows().unwrap() as f64 / cell.persons().unwrap() as f64;
+    assert!((1.6..=2.4).contains(&rows), "{rows} rows of a person");
+    assert_eq!(table.cell(&[2]), Released::default(), "nobody");
+    assert_eq!((table.cell(&[7]), table.cell(&[])), (Released::default(), Released::default()), "no such cell");
 }
 
 #[test]
-fn codes_fall_into_chapters_and_blocks() {
-    const NO: &str = "urn:oid:2.16.578.1.12.4.1.1.7110";
-    let (chapters, blocks) = (Dimension::icd10_chapter(), Dimension::neoplasm_block());
-    let both = |system, code| {
-        let chapter = chapters.categories()[icd10_chapter(&chapters, system, code)].code.clone();
-        (chapter, blocks.categories()[neoplasm_block(&blocks, system, code)].code.clone())
-    };
-    let expect = |chapter: &str, block: &str| (chapter.to_owned(), block.to_owned());
-    assert_eq!(both(Some(NO), Some("C50.4")), expect("II", "C50-C50"));
-    assert_eq!(both(Some(NO), Some("D489")), expect("II", "D37-D48"));
-    assert_eq!(both(Some(NO), Some("D50")), expect("III", "other"));
-    assert_eq!(both(Some(NO), Some("C98")), expect("II", "other"), "in the chapter, but in none of its blocks");
-    assert_eq!(both(Some("http://snomed.info/sct"), Some("C50")), expect(UNKNOWN, UNKNOWN));
-    assert_eq!(both(None, Some("C50")), expect(UNKNOWN, UNKNOWN));
-    assert_eq!(both(Some(NO), Some("å50")), expect(UNKNOWN, UNKNOWN));
-    assert_eq!(both(Some(NO), Some("C5")), expect(UNKNOWN, UNKNOWN));
+fn only_the_first_row_of_a_person_starts() {
+    // Each person has a row of the code 0 (earlier) and one of 4 (later); `b` is the same.
+    let rows: Rows = (0..60).flat_map(|p| [(p, 4, 0), (p, 0, 0), (p + 100, 4, 3)]).collect();
+    let facts = facts(&rows, &dimensions());
+    let starts = Shape { levels: vec![(0, 1), (1, 1)], first_of: Some(0), valued: false };
+    let counted = Counted::of(&facts, &starts, None).unwrap();
+    let of: Vec<(u32, usize)> = counted.cells.iter().enumerate().map(|(n, cell)| (*cell, counted.contributors(n).len())).collect();
+    assert_eq!(of, [(0, 60), (4 * 7 + 3, 60)], "those who began with 0 did not begin with 4");
 }
 
 #[test]
-fn years_before_the_list_are_one_category() {
-    let years = Dimension::year(2000, 2026);
-    let code = |y| years.categories()[year(&years, y)].code.clone();
-    assert_eq!(code(Some(1969)), "before 2000");
-    assert_eq!(code(Some(2000)), "2000");
-    assert_eq!(code(Some(2026)), "2026");
-    assert_eq!(code(Some(2027)), UNKNOWN);
-    assert_eq!(code(None), UNKNOWN);
+fn a_cohort_alone_counts() {
+    let rows: Rows = (0..100).map(|p| (p, 0, 0)).chain((100..200).map(|p| (p, 4, 0))).collect();
+    let (facts, seed, method) = (facts(&rows, &dimensions()), Seed::of(&[7; 32]), small());
+    let members: RoaringBitmap = (50..150).collect();
+    let shape = shape(&[(0, 0)]);
+    let of = |cohort| Asked { table: "t", facts: &facts, shape: &shape, cohort, seed: &seed, method: &method };
+    let all = of(None).release(&mut Anchors::default()).unwrap().cell(&[0]).persons().unwrap();
+    let some = of(Some(("c", &members))).release(&mut Anchors::default()).unwrap().cell(&[0]).persons().unwrap();
+    assert!((98..=102).contains(&all) && (48..=52).contains(&some), "{all} {some}");
 }
 
 #[test]
-fn epochs_follow_the_calendar() {
-    let minute = Calendar::every(SignedDuration::from_secs(60));
-    let epoch = minute.epoch("2026-11-21T19:31:59.999Z".parse().unwrap());
-    assert_eq!(epoch.cite(), "2026-11-21T19:31:00Z");
-    assert_eq!(epoch.next.to_string(), "2026-11-21T19:32:00Z");
-    assert_eq!(minute.epoch(epoch.next).number, epoch.number + 1);
-    let day = Calendar::default().epoch("2026-11-21T19:31:59Z".parse().unwrap());
-    assert_eq!(day.cite(), "2026-11-21T00:00:00Z");
-    let before: Timestamp = "1969-12-31T23:59:59Z".parse().unwrap();
-    assert_eq!(Calendar::default().epoch(before).cite(), "1969-12-31T00:00:00Z");
+fn a_table_that_is_too_fine_is_refused() {
+    let dimensions = [hierarchy("a", 100, 3), hierarchy("b", 100, 3)];
+    let facts = facts(&vec![(1, 0, 0)], &dimensions);
+    assert_eq!(shape(&[(0, 1), (0, 0)]).check(&facts), Err(ShapeError::Twice));
+    assert_eq!(shape(&[(0, 0); 5]).check(&facts), Err(ShapeError::Dimensions(5)));
+    let wide = FactsBuilder::new(vec![hierarchy("a", 700, 3), hierarchy("b", 700, 3)], false).finish();
+    assert_eq!(shape(&[(0, 1), (1, 1)]).check(&wide), Err(ShapeError::Cells(2_101 * 2_101)));
+    assert!(shape(&[(0, 1), (1, 0)]).check(&wide).is_ok());
+}
+
+#[test]
+fn who_is_erased_is_gone_from_anchors_and_counts_as_a_difference() {
+    let rows =
+        |out: std::ops::Range<u32>| -> Rows { (0..100).filter(|p| !out.contains(p)).map(|p| (p, if p < 50 { 0 } else { 4 }, 0)).collect() };
+    let mut anchors = Anchors::default();
+    let of = |rows: &Rows, anchors: &mut Anchors| ask(&facts(rows, &dimensions()), &shape(&[(0, 0)]), anchors).cell(&[0]);
+    let before = of(&rows(0..0), &mut anchors);
+    let gone: RoaringBitmap = (0..3).collect();
+    assert!(anchors.erase(&gone) && !anchors.erase(&gone));
+    let bytes = anchors.to_bytes().unwrap();
+    let mut anchors = Anchors::from_bytes(&bytes).unwrap();
+    assert_eq!(of(&rows(0..3), &mut anchors), before, "three who are erased do not show");
+    let later = of(&rows(0..10), &mut anchors);
+    assert_ne!(later, before, "ten who are gone do, whatever became of them");
+}
+
+#[test]
+fn rounding_is_the_other_method() {
+    let method = Method::new(serde_json::from_str(r#"{"method":"rounding"}"#).unwrap()).unwrap();
+    assert_eq!((method.threshold(), method.least_shown(), method.perturbation().is_none()), (8, 10, true));
+    let rows: Rows = (0..63).map(|p| (p, 0, 0)).chain((100..112).map(|p| (p, 4, 0))).chain((200..207).map(|p| (p, 99, 0))).collect();
+    let (facts, seed) = (facts(&rows, &dimensions()), Seed::of(&[7; 32]));
+    let shape = shape(&[(0, 0)]);
+    let table = Asked { table: "t", facts: &facts, shape: &shape, cohort: None, seed: &seed, method: &method }
+        .release(&mut Anchors::default())
+        .unwrap();
+    // Those without a code are fewer than 8: they are redacted, and counted with the first shown group.
+    assert_eq!([0, 1, 2].map(|code| table.cell(&[code]).persons()), [Some(70), Some(10), None]);
+}
+
+#[test]
+fn a_method_that_hides_nothing_is_refused() {
+    for json in [
+        r#"{"method":"cell_key","threshold":1}"#,
+        r#"{"method":"cell_key","difference":1}"#,
+        r#"{"method":"cell_key","bound":0}"#,
+        r#"{"method":"rounding","redact":0}"#,
+        r#"{"method":"rounding","to":1}"#,
+    ] {
+        assert!(Method::new(serde_json::from_str(json).unwrap()).is_err(), "{json}");
+    }
+    assert_eq!(Method::default().document(), &MethodDocument::default());
+    assert!(serde_json::from_str::<MethodDocument>(r#"{"method":"none"}"#).is_err());
 }
 
 #[test]

@@ -189,7 +189,7 @@ fn field(document: &Document, field: impl Into<String>, what: impl Into<String>)
 }
 
 /// Ids are path segments and appear in headers and logs.
-fn is_id(text: &str) -> bool {
+pub(crate) fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
 }
 

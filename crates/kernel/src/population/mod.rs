@@ -30,6 +30,12 @@ pub fn protected(snapshot: &Snapshot) -> Result<RoaringBitmap, Damaged> {
     patients_in(snapshot, PROTECTED)
 }
 
+/// The persons that a hospital has registered, each by the ordinal that stands for them in rows.
+pub fn registered(snapshot: &Snapshot) -> Result<RoaringBitmap, Damaged> {
+    let all = patients_in(snapshot, "patient")?;
+    Ok(all.iter().map(|patient| snapshot.person_of(patient)).collect())
+}
+
 fn patients_in(snapshot: &Snapshot, table: &str) -> Result<RoaringBitmap, Damaged> {
     let missing = || Damaged { file: table.to_owned(), what: "the table is not there".to_owned() };
     let table = snapshot.table(table).ok_or_else(missing)?;

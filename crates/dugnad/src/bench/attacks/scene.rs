@@ -200,7 +200,8 @@ fn permits(now: Timestamp) -> [Value; 6] {
     ]
 }
 
-fn write(local: &Local, holder: HolderId, resources: impl Iterator<Item = Value>) -> Result<(), CliError> {
+/// Writes resources of a holder, in transactions.
+pub(super) fn write(local: &Local, holder: HolderId, resources: impl Iterator<Item = Value>) -> Result<(), CliError> {
     let resources: Vec<Value> = resources.collect();
     for chunk in resources.chunks(CHUNK) {
         let entries: Vec<Value> = chunk

@@ -1,331 +1,241 @@
-//! Statistics under a permit of basis `ehds_request`: persons by one dimension, from the last epoch, after disclosure
-//! control. Not free SQL: see [`request`] for what is admitted. What is counted never leaves this module except through
-//! [`dugnad_kernel::disclosure::release`].
+//! Statistics under a permit of basis `ehds_request`: tables of cells, from the last epoch, after disclosure control. Not free SQL:
+//! see [`request`] for what is admitted. What is counted never leaves the kernel's `disclosure` except as released cells.
 
-mod count;
+mod answer;
+mod catalogue;
+mod cohorts;
+mod published;
 mod request;
+mod resolved;
+mod rows;
+mod settings;
+mod store;
 #[cfg(test)]
 mod tests;
 
-use super::source::Sources;
-use super::world::SqlView;
-use count::count;
-use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use dugnad_kernel::disclosure::{Calendar, Dimension, Epoch, Method, Raw, Released, release};
-use dugnad_kernel::live::RowFilter;
+use crate::limits::STATISTICS_ROWS_HELD;
+use answer::Shown;
+pub use answer::{CellRow, cell_rows};
+pub use catalogue::{Catalogue, CatalogueDimension, CatalogueLevel, CatalogueTable};
+pub use cohorts::COHORT;
+pub(super) use cohorts::{all, check, standing};
+use datafusion::arrow::array::RecordBatch;
+use dugnad_kernel::disclosure::{Asked, Epoch, Facts, Method, ReleasedTable, Seed, Shape};
+use dugnad_kernel::ids::PatientOrdinal;
 use dugnad_kernel::live::schema::ZONE;
-use dugnad_kernel::permit::Permit;
-use dugnad_sql::QueryError;
+use dugnad_sql::{Engine, QueryError};
+use jiff::Timestamp;
+pub(super) use published::Published;
+pub use published::{DIMENSION, STATISTIC};
 pub(super) use request::Request;
-use serde::Serialize;
+use resolved::Part;
+pub(super) use resolved::Resolved;
+use roaring::RoaringBitmap;
+pub(super) use rows::{Population, check_statistic};
+pub use settings::StatisticsSettings;
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+use store::Store;
+use tokio::sync::Mutex;
 
-/// The tables of the schema `statistics`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Table {
-    Patients,
-    Conditions,
-    Treatments,
+/// What all second parts of questions share.
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new(ZONE));
+
+/// The statistics of a database.
+pub(super) struct Statistics {
+    pub settings: StatisticsSettings,
+    method: Method,
+    seed: Seed,
+    state: Mutex<State>,
 }
 
-/// The dimensions that tables are counted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum By {
-    Sex,
-    AgeBand,
-    Holder,
-    Year,
-    Kind,
-    Icd10Chapter,
-    NeoplasmBlock,
+struct State {
+    store: Store,
+    /// The rows of each statistic in each epoch that was asked for, the last asked for at the end.
+    facts: Vec<((String, Epoch), Arc<Facts>)>,
+    released: HashMap<Cells, Arc<ReleasedTable>>,
 }
 
-impl Table {
-    pub(super) const ALL: [Table; 3] = [Table::Patients, Table::Conditions, Table::Treatments];
+/// Which cells: of what, in which epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Cells {
+    table: String,
+    shape: Shape,
+    epoch: Epoch,
+    cohort: Option<String>,
+}
 
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Table::Patients => "patients",
-            Table::Conditions => "conditions",
-            Table::Treatments => "treatments",
+/// Who asks a statistic.
+pub(super) struct Asker {
+    /// The group of organisations whose ledger is charged; none for the centre's own pages.
+    pub group: Option<String>,
+}
+
+/// What is counted.
+pub(super) trait Data: Send + Sync {
+    /// The data of an epoch, and whose rows of them count.
+    fn population(&self, epoch: &Epoch) -> Result<Population, QueryError>;
+
+    /// The persons of a registered cohort in an epoch.
+    fn cohort(&self, id: &str, epoch: &Epoch) -> Result<RoaringBitmap, QueryError>;
+}
+
+fn failed(error: &io::Error) -> QueryError {
+    QueryError::Internal(format!("the statistics' files: {error}"))
+}
+
+impl Statistics {
+    /// The statistics in a folder. `secret` is one of the database's keys.
+    pub fn open(folder: &Path, secret: &[u8; 32], chosen: Option<StatisticsSettings>) -> io::Result<Self> {
+        let store = Store::open(folder)?;
+        let settings = StatisticsSettings::of(folder, chosen)?;
+        let method = Method::new(settings.method).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, format!("statistics: {e}")))?;
+        let state = State { store, facts: Vec::new(), released: HashMap::new() };
+        Ok(Self { settings, method, seed: Seed::of(secret), state: Mutex::new(state) })
+    }
+
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Takes erased persons out of what is kept from epoch to epoch.
+    pub async fn erase(&self, persons: &[PatientOrdinal]) -> io::Result<()> {
+        let persons: RoaringBitmap = persons.iter().map(|person| person.0).collect();
+        if persons.is_empty() { Ok(()) } else { self.state.lock().await.store.erase(&persons) }
+    }
+
+    /// The rows of an answer.
+    pub async fn answer(&self, resolved: &Resolved, asker: &Asker, data: &dyn Data) -> Result<RecordBatch, QueryError> {
+        let mut state = self.state.lock().await;
+        let mut tables = Vec::new();
+        for part in resolved.parts() {
+            tables.push(self.released(&mut state, resolved, part, asker, data).await?);
         }
+        drop(state);
+        let now = resolved.base.epoch.start;
+        Shown { resolved, tables }.rows(now).await
     }
 
-    fn description(self) -> &'static str {
-        match self {
-            Table::Patients => "Persons that a hospital has registered.",
-            Table::Conditions => "Persons with a condition, without those refuted or entered in error.",
-            Table::Treatments => "Persons who were treated: surgery, radiotherapy, drugs, immunisations, other procedures.",
+    async fn released(
+        &self,
+        state: &mut State,
+        resolved: &Resolved,
+        part: &Part,
+        asker: &Asker,
+        data: &dyn Data,
+    ) -> Result<Arc<ReleasedTable>, QueryError> {
+        let name = &resolved.table.statistic.name;
+        let facts = state.facts(resolved, &part.epoch, data).await?;
+        part.shape.check(&facts).map_err(|e| QueryError::Refused(e.to_string()))?;
+        let id = resolved.request.cohort.as_deref();
+        let members = id.map(|id| data.cohort(id, &part.epoch)).transpose()?;
+        let asked = Asked {
+            table: name,
+            facts: &facts,
+            shape: &part.shape,
+            cohort: id.zip(members.as_ref()),
+            seed: &self.seed,
+            method: &self.method,
+        };
+        self.charge(state, resolved, part, asker, &asked)?;
+        let cells = Cells { table: name.clone(), shape: part.shape.clone(), epoch: part.epoch, cohort: resolved.request.cohort.clone() };
+        if let Some(table) = state.released.get(&cells) {
+            return Ok(table.clone());
         }
-    }
-
-    /// The table whose rows are counted.
-    fn behind(self) -> &'static str {
-        match self {
-            Table::Patients => "patient",
-            Table::Conditions => "condition",
-            Table::Treatments => "treatment",
+        // What passed is not asked for again.
+        state.released.retain(|known, _| known.epoch.period != part.epoch.period || known.epoch == part.epoch);
+        let file = file_of(resolved, part);
+        let mut anchors = state.store.anchors(&file).map_err(|e| failed(&e))?;
+        let before = anchors.clone();
+        let table = Arc::new(asked.release(&mut anchors).map_err(|e| QueryError::Refused(e.to_string()))?);
+        // Durable before anything is shown: what was shown once must not be shown differently after a crash.
+        if anchors != before {
+            state.store.keep_anchors(&file, &anchors).map_err(|e| failed(&e))?;
         }
-    }
-
-    /// The dimensions that it is counted by.
-    pub(super) fn dimensions(self) -> &'static [By] {
-        match self {
-            Table::Patients => &[By::Sex, By::AgeBand, By::Holder],
-            Table::Conditions => &[By::Icd10Chapter, By::NeoplasmBlock, By::Year, By::Holder, By::Sex, By::AgeBand],
-            Table::Treatments => &[By::Kind, By::Year, By::Holder, By::Sex, By::AgeBand],
-        }
-    }
-}
-
-impl By {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            By::Sex => "sex",
-            By::AgeBand => "age_band",
-            By::Holder => "holder",
-            By::Year => "year",
-            By::Kind => "kind",
-            By::Icd10Chapter => "icd10_chapter",
-            By::NeoplasmBlock => "neoplasm_block",
-        }
-    }
-
-    /// The published list, as of an epoch.
-    fn dimension(self, lists: &Lists) -> Dimension {
-        match self {
-            By::Sex => Dimension::sex(),
-            By::AgeBand => Dimension::age_band(),
-            By::Holder => Dimension::holder(lists.holders.iter().map(String::as_str)),
-            By::Year => Dimension::year(FIRST_YEAR, lists.year),
-            By::Kind => Dimension::treatment_kind(),
-            By::Icd10Chapter => Dimension::icd10_chapter(),
-            By::NeoplasmBlock => Dimension::neoplasm_block(),
-        }
-    }
-}
-
-/// Earlier years are one category: electronic records of hospitals thin out before.
-const FIRST_YEAR: i16 = 2000;
-
-/// What published lists depend on beside the code lists themselves: nothing of the data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Lists {
-    /// The registered holders, in order.
-    pub holders: Vec<String>,
-    /// The year of the epoch.
-    pub year: i16,
-}
-
-impl Lists {
-    /// The lists of an epoch.
-    pub fn at(epoch: &Epoch, holders: Vec<String>) -> Self {
-        let start = epoch.start.in_tz(ZONE).unwrap_or_else(|_| epoch.start.to_zoned(jiff::tz::TimeZone::UTC));
-        Self { holders, year: start.year() }
-    }
-}
-
-/// What a statistics permit can ask for, for `GET` and for error messages.
-#[derive(Clone, Debug, Serialize)]
-pub struct Catalogue {
-    /// The present epoch: the instant whose data are shown.
-    pub epoch: String,
-    /// When the next epoch begins.
-    pub next_epoch: String,
-    /// What a cell of few persons shows.
-    pub suppressed: String,
-    /// The one form of SQL that is admitted.
-    pub sql: &'static str,
-    /// The tables.
-    pub tables: Vec<CatalogueTable>,
-}
-
-/// A table of the catalogue.
-#[derive(Clone, Debug, Serialize)]
-pub struct CatalogueTable {
-    /// Its name, in the schema `statistics`.
-    pub name: String,
-    /// What it counts.
-    pub description: &'static str,
-    /// What it is counted by.
-    pub dimensions: Vec<CatalogueDimension>,
-}
-
-/// A dimension of the catalogue.
-#[derive(Clone, Debug, Serialize)]
-pub struct CatalogueDimension {
-    /// Its name.
-    pub name: &'static str,
-    /// What it is and where its list comes from.
-    pub description: &'static str,
-    /// Its categories: code and label.
-    pub categories: Vec<(String, String)>,
-}
-
-/// The catalogue of statistics tables: a function of the calendar, the method and the published lists alone.
-pub(super) fn catalogue(epoch: &Epoch, method: &Method, lists: &Lists) -> Catalogue {
-    let dimension = |by: &By| {
-        let dimension = by.dimension(lists);
-        CatalogueDimension {
-            name: dimension.name(),
-            description: dimension.description(),
-            categories: dimension.categories().iter().map(|c| (c.code.clone(), c.label.clone())).collect(),
-        }
-    };
-    let table = |table: Table| CatalogueTable {
-        name: format!("statistics.{}", table.name()),
-        description: table.description(),
-        dimensions: table.dimensions().iter().map(dimension).collect(),
-    };
-    Catalogue {
-        epoch: epoch.cite(),
-        next_epoch: epoch.next.to_string(),
-        suppressed: release(Raw::nobody(), method).to_string(),
-        sql: request::ADMITTED,
-        tables: Table::ALL.into_iter().map(table).collect(),
-    }
-}
-
-/// A released table of one dimension.
-#[derive(Debug)]
-pub(super) struct ReleasedTable {
-    dimension: Dimension,
-    cells: Vec<Released>,
-}
-
-/// The released tables of the present epoch.
-#[derive(Default)]
-pub(super) struct Cache {
-    epoch: Option<(Epoch, Lists)>,
-    tables: HashMap<(Table, By), Arc<ReleasedTable>>,
-}
-
-/// Everything that a table is released from.
-pub(super) struct Basis {
-    /// The epoch.
-    pub epoch: Epoch,
-    /// The published lists of that epoch.
-    pub lists: Lists,
-    /// The method.
-    pub method: Method,
-    /// The data at the epoch.
-    pub sources: Arc<dyn Sources>,
-    /// `treatment`.
-    pub views: Vec<SqlView>,
-    /// Whose rows are counted.
-    pub filter: RowFilter,
-}
-
-impl Cache {
-    /// A table that has been released in this epoch already.
-    pub fn get(&self, request: &Request, epoch: &Epoch, lists: &Lists) -> Option<Arc<ReleasedTable>> {
-        let present = self.epoch.as_ref().is_some_and(|(e, l)| e == epoch && l == lists);
-        self.tables.get(&(request.table, request.by)).filter(|_| present).cloned()
-    }
-
-    /// Counts and releases a table; those of an earlier epoch are forgotten.
-    pub async fn table(&mut self, request: &Request, basis: &Basis) -> Result<Arc<ReleasedTable>, QueryError> {
-        let present = Some((basis.epoch, basis.lists.clone()));
-        if self.epoch != present {
-            self.tables.clear();
-            self.epoch = present;
-        }
-        let dimension = request.by.dimension(&basis.lists);
-        let raw = count(request.table, request.by, &dimension, basis).await?;
-        let cells = raw.into_iter().map(|raw| release(raw, &basis.method)).collect();
-        let table = Arc::new(ReleasedTable { dimension, cells });
-        self.tables.insert((request.table, request.by), table.clone());
+        state.released.insert(cells, table.clone());
         Ok(table)
     }
-}
 
-impl Request {
-    /// The table that it names, for the record.
-    pub fn table_name(&self) -> String {
-        format!("statistics.{}", self.table.name())
-    }
-
-    /// Checks that the permit holds what is counted: the table behind, and the columns that tell the category. What it does
-    /// not hold does not exist, as under a permit with rows.
-    pub fn within(&self, permit: &Permit) -> Result<(), QueryError> {
-        let behind = self.table.behind();
-        let columns: &[(&str, &str)] = match self.by {
-            By::Sex => &[("patient", "gender")],
-            By::AgeBand => &[("patient", "birth_date")],
-            By::Holder => &[(behind, "holder")],
-            By::Year => &[(behind, "started")],
-            By::Kind => &[(behind, "kind")],
-            By::Icd10Chapter | By::NeoplasmBlock => &[(behind, "code"), (behind, "code_system")],
-        };
-        if !permit.covers_table(behind) {
-            return Err(QueryError::Refused(format!("there is no table {} under this permit", self.table_name())));
-        }
-        if columns.iter().any(|(table, column)| permit.covers(table, column).is_none()) {
-            let by = self.by.name();
-            return Err(QueryError::Refused(format!("{} has no dimension {by} under this permit", self.table_name())));
-        }
+    /// Spends the cells of a part, durably.
+    fn charge(&self, state: &mut State, resolved: &Resolved, part: &Part, asker: &Asker, asked: &Asked<'_>) -> Result<(), QueryError> {
+        let fine = part.shape.levels.len() + usize::from(asked.cohort.is_some()) >= 2;
+        let Some(group) = asker.group.as_deref().filter(|_| fine) else { return Ok(()) };
+        let cells = resolved.cells_of(part);
+        let ledger = state.store.ledger(&part.epoch).map_err(|e| failed(&e))?;
+        let mut after = ledger.clone();
+        let entries = asked
+            .spend(&mut after, group, cells.into_iter(), self.settings.cells_per_epoch)
+            .map_err(|e| QueryError::Refused(e.to_string()))?;
+        state.store.spent(&part.epoch, &entries).map_err(|e| failed(&e))?;
+        *state.store.ledger(&part.epoch).map_err(|e| failed(&e))? = after;
         Ok(())
     }
+}
 
-    /// Checks that every category it names is in the published list.
-    pub fn check(&self, lists: &Lists) -> Result<(), QueryError> {
-        let dimension = self.by.dimension(lists);
-        match self.codes.iter().flatten().find(|code| dimension.position(code).is_none()) {
-            None => Ok(()),
-            Some(code) => Err(QueryError::Refused(format!(
-                "{} has no category '{code}'; its list is in the catalogue of statistics",
-                dimension.name()
-            ))),
+impl State {
+    async fn facts(&mut self, resolved: &Resolved, epoch: &Epoch, data: &dyn Data) -> Result<Arc<Facts>, QueryError> {
+        let key = (resolved.table.statistic.name.clone(), *epoch);
+        let same = |facts: &Facts| facts.hierarchies() == resolved.table.hierarchies;
+        if let Some(at) = self.facts.iter().position(|(known, facts)| *known == key && same(facts)) {
+            let found = self.facts.remove(at);
+            self.facts.push(found.clone());
+            return Ok(found.1);
         }
-    }
-
-    /// How many cells it shows. An order tells of cells that LIMIT cuts off, so that they count too.
-    pub fn cells(&self, lists: &Lists) -> usize {
-        let all = self.by.dimension(lists).categories().len();
-        self.codes.as_ref().map_or(all, |codes| codes.len().min(all))
-    }
-
-    /// The columns of the answer.
-    pub fn schema(&self) -> SchemaRef {
-        let fields = self.columns.iter().map(|(_, name)| Field::new(name, DataType::Utf8, false));
-        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
-    }
-
-    /// The answer: rows of the released table. Filter, order and limit see released values only.
-    pub fn answer(&self, table: &ReleasedTable) -> Result<RecordBatch, QueryError> {
-        let dimension = &table.dimension;
-        // Rounded before it is sorted: an order by more than what is shown would show more.
-        let rounded = |cell: &Released| self.rounding.map_or(*cell, |to| cell.rounded(to));
-        let cells: Vec<Released> = table.cells.iter().map(rounded).collect();
-        let mut rows: Vec<usize> = (0..dimension.categories().len().min(cells.len())).collect();
-        if let Some(codes) = &self.codes {
-            rows.retain(|row| codes.contains(&dimension.categories()[*row].code));
+        let facts = Arc::new(rows::read(&resolved.table, &data.population(epoch)?).await?);
+        self.facts.retain(|((name, kept), _)| *name != key.0 || kept.period != epoch.period);
+        self.facts.push((key, facts.clone()));
+        while self.facts.len() > 1 && self.facts.iter().map(|(_, facts)| facts.bytes()).sum::<usize>() > STATISTICS_ROWS_HELD {
+            self.facts.remove(0);
         }
-        for (column, descending) in self.order.iter().rev() {
-            let compare = |a: &usize, b: &usize| match column {
-                request::Column::Dimension => a.cmp(b), // the order of the list
-                request::Column::Persons => cells[*a].cmp(&cells[*b]),
-            };
-            rows.sort_by(|a, b| if *descending { compare(b, a) } else { compare(a, b) });
-        }
-        rows.truncate(self.limit.unwrap_or(usize::MAX));
-        let column = |column: &request::Column| -> ArrayRef {
-            let text = |row: &usize| match column {
-                request::Column::Dimension => dimension.categories()[*row].code.clone(),
-                request::Column::Persons => cells[*row].to_string(),
-            };
-            Arc::new(StringArray::from_iter_values(rows.iter().map(text)))
-        };
-        let columns = self.columns.iter().map(|(c, _)| column(c)).collect();
-        RecordBatch::try_new(self.schema(), columns).map_err(|_| QueryError::Internal("the released table is uneven".to_owned()))
+        Ok(facts)
     }
 }
 
-/// The epoch that `calendar` is in, and its lists.
-pub(super) fn present(calendar: &Calendar, now: jiff::Timestamp, holders: Vec<String>) -> (Epoch, Lists) {
-    let epoch = calendar.epoch(now);
-    let lists = Lists::at(&epoch, holders);
-    (epoch, lists)
+impl Resolved {
+    /// The cells that a part shows: those of the rows, with every category of the levels that it has besides.
+    fn cells_of(&self, part: &Part) -> Vec<Vec<usize>> {
+        let more = part.place.len().saturating_sub(self.levels.len());
+        if part.place.len() < self.levels.len() {
+            // Those at the beginning of a curve: without its time.
+            return Vec::new();
+        }
+        let last = (more == 1).then(|| {
+            let (dimension, level) = part.shape.levels[part.place[self.levels.len()]];
+            self.table.hierarchies[dimension].levels()[level].categories().len()
+        });
+        let cells = self.rows.iter().flat_map(|row| (0..last.unwrap_or(1)).map(move |category| (row, category)));
+        cells
+            .map(|(row, category)| {
+                let cell: Vec<usize> = row.iter().copied().chain(last.map(|_| category)).collect();
+                part.cell(&cell)
+            })
+            .collect()
+    }
+}
+
+/// The name of the file of the anchors of some cells: a hash of which they are, by the names of their levels.
+fn file_of(resolved: &Resolved, part: &Part) -> String {
+    let mut hash = Sha256::new();
+    let level = |(d, l): &(usize, usize)| resolved.table.hierarchies[*d].levels()[*l].name().to_owned();
+    let mut said: Vec<String> = part.shape.levels.iter().map(level).collect();
+    said.sort_unstable();
+    let first = part.shape.first_of.map(|d| resolved.table.hierarchies[d].name().to_owned()).unwrap_or_default();
+    let cohort = resolved.request.cohort.clone().unwrap_or_default();
+    said.extend([first, part.shape.valued.to_string(), cohort, resolved.table.statistic.name.clone()]);
+    hash.update(said.join("\0"));
+    hash.finalize().iter().take(16).fold(String::new(), |name, byte| format!("{name}{byte:02x}"))
+}
+
+/// Whether something that was decided at `decided` may be used in an epoch: all begins with the next one.
+pub(super) fn has_begun(decided: Timestamp, resolved: &Resolved) -> Result<(), QueryError> {
+    match resolved.parts().find(|part| decided >= part.epoch.start) {
+        None => Ok(()),
+        Some(part) => Err(QueryError::Refused(format!(
+            "this permit was decided on in the present epoch of such tables; they begin with the next, at {}",
+            part.epoch.next
+        ))),
+    }
 }

@@ -13,7 +13,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use dugnad_sql::QueryError;
 use futures::TryStreamExt;
-pub(super) use hospital::{Hospital, codes, grant, view};
+pub(super) use hospital::{Hospital, codes, grant};
 
 /// A runtime whose threads have the stack that questions get.
 pub(super) fn block_on<T: Send>(work: impl Future<Output = T> + Send) -> T {

@@ -5,7 +5,6 @@ use dugnad::access::{Principal, Role};
 use dugnad::cli::local::Local;
 use dugnad_kernel::clock::ManualClock;
 use dugnad_kernel::database::{Handling, Interaction, WriteRequest};
-use jiff::SignedDuration;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::{Map, Value, json};
@@ -132,7 +131,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         // The clock stands still: `now()` is the time of the newest commit, which anybody may make.
         let clock = Arc::new(ManualClock::new("2026-11-21T12:00:00Z".parse().unwrap()));
-        let local = Local::open_with(dir.path(), None, clock, SignedDuration::from_hours(24)).unwrap();
+        let local = Local::open_with(dir.path(), None, clock, None).unwrap();
         let world = Self { local, _dir: dir, cases: 0 };
         for holder in HOLDERS {
             world.local.database.register_holder(holder).unwrap();
