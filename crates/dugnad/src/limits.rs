@@ -54,6 +54,25 @@ pub const PAGE_LINK_VALID: Duration = Duration::from_secs(3_600);
 /// How many rows a row group of Parquet holds: they are collected in memory before they are written.
 pub const PARQUET_ROW_GROUP_ROWS: usize = 131_072;
 
+/// The largest form of a page, in bytes: a token, or what keeps others from sending it, and a choice.
+pub const MAX_FORM_BYTES: usize = 4 << 10;
+
+/// How long a patient who does nothing stays signed in: the machine may be another's.
+pub const SESSION_IDLE: Duration = Duration::from_secs(20 * 60);
+
+/// How often one user is signed in at once; a further time ends the one that was unused longest. So what all hold is bounded by
+/// the tokens that were issued.
+pub const SESSIONS_OF_A_USER: usize = 4;
+
+/// How many accesses a patient's page shows at a time.
+pub const ACCESSES_SHOWN: usize = 25;
+
+/// How many Consents, and as many parts in studies, of one Patient a page shows; nobody has so many.
+pub const CONSENTS_SHOWN: usize = 200;
+
+/// How many entries of one kind a page of the public register shows.
+pub const REGISTER_SHOWN: usize = 50;
+
 /// How long a connection may take to finish its request once the server has been told to stop.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 

@@ -109,7 +109,7 @@ impl Cast {
         println!(r#"  curl -H "Authorization: Bearer $TOKEN" '{url}/audit/log?count=5'"#);
         println!("A second person of the centre, who can decide on what the first proposed (`dugnad application --help`):");
         println!("  TOKEN={}", self.reviewer);
-        println!("A patient sees who read their data (pages of their own come in a later release):");
+        println!("A patient sees who read their data, opts out and back in, at {url}/me with this token:");
         println!("  TOKEN={}", self.patient);
         println!(r#"  curl -H "Authorization: Bearer $TOKEN" {url}/audit/persons/me"#);
         println!();

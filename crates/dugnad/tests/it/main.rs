@@ -15,6 +15,7 @@ mod hostile;
 mod interference;
 mod libraries;
 mod limits;
+mod pages;
 mod people;
 mod permits;
 mod process;

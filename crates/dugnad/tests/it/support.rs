@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use dugnad::access::{Role, TokenRequest};
 use dugnad::api::{self, Network, Settings};
 use dugnad::cli::local::Local;
+use dugnad::web;
 use dugnad_kernel::clock::Clock;
 use jiff::{SignedDuration, ToSpan};
 use serde_json::Value;
@@ -46,7 +47,8 @@ impl Server {
     pub fn open() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let local = Local::open(dir.path(), None).unwrap();
-        let router = api::router(local.app(Settings::default()), Router::new());
+        let app = local.app(Settings::default());
+        let router = api::router(app.clone(), web::served(&app));
         Self { local, router, dir }
     }
 
@@ -55,7 +57,8 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let local = Local::open_with(dir.path(), None, clock, SignedDuration::from_hours(24)).unwrap();
         let settings = Settings { inside_spe: Network::loopback(), ..Settings::default() };
-        let router = api::router(local.app(settings), Router::new());
+        let app = local.app(settings);
+        let router = api::router(app.clone(), web::served(&app));
         Self { local, router, dir }
     }
 

@@ -248,6 +248,15 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
         ("DELETE", "/fhir/{type}/{id}") => read("/fhir/Observation/bp-p1"),
         ("DELETE", "/opt-outs/{holder}/{patient}") => read("/opt-outs/Nord/p1"),
         ("DELETE", "/sql/queries/{id}") => read("/sql/queries/none"),
+
+        ("GET", "/me" | "/me/sign-in" | "/public-register") => read(path),
+        ("GET", "/me/accesses/{entry}") => read(&format!("/me/accesses/{}", scene.access)),
+        ("GET", "/me/accesses/{entry}/proof") => read(&format!("/me/accesses/{}/proof", scene.access)),
+        ("GET", "/public-register/{kind}") => read("/public-register/permits"),
+        ("GET", "/public-register/{kind}/{id}") => read("/public-register/permits/ehds_permit"),
+        ("POST", "/me/sign-in") => one(path, "token=dgn_wrong".into()),
+        ("POST", "/me/opt-out") => one(path, "opt=out&csrf=CSRF".into()),
+        ("POST", "/me/sign-out") => one(path, "".into()),
         _ => panic!("{method} {path} is not in the grid: say in tests/it/grid/calls.rs how it is called"),
     }
 }
