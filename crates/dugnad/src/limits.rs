@@ -64,8 +64,8 @@ pub const SESSION_IDLE: Duration = Duration::from_secs(20 * 60);
 /// the tokens that were issued.
 pub const SESSIONS_OF_A_USER: usize = 4;
 
-/// How many accesses a patient's page shows at a time.
-pub const ACCESSES_SHOWN: usize = 25;
+/// How many accesses a patient's page shows at a time; those of one reader that follow each other are shown together.
+pub const ACCESSES_SHOWN: usize = 100;
 
 /// How many Consents, and as many parts in studies, of one Patient a page shows; nobody has so many.
 pub const CONSENTS_SHOWN: usize = 200;
@@ -213,6 +213,12 @@ pub const TABLE_COLUMN_WIDTH: usize = 60;
 /// The largest body that holds an application, an organisation or a release request without a table, in bytes: the longest
 /// permit with the reasons for its columns.
 pub const MAX_CASE_BODY_BYTES: usize = dugnad_kernel::limits::MAX_PERMIT_BYTES + (64 << 10);
+
+/// How many persons may be named beside an application: a cohort as studies have them. More is what criteria are for.
+pub const MAX_NAMED_PERSONS: usize = 100_000;
+
+/// The largest body that names them, in bytes: each by a hospital's name and a UUID.
+pub const MAX_NAMED_BODY_BYTES: usize = MAX_NAMED_PERSONS * 160;
 
 /// The largest body of `POST /releases`, in bytes: the largest supplied table, escaped as JSON, with what is said about it.
 pub const MAX_RELEASE_BODY_BYTES: usize = 2 * dugnad_kernel::limits::MAX_RELEASE_BYTES;

@@ -16,6 +16,7 @@ mod desk;
 pub(crate) mod erasures;
 pub mod error;
 mod fhir;
+mod frozen;
 pub mod headers;
 pub mod interaction;
 mod metrics;

@@ -72,7 +72,7 @@ async fn serve(options: &Demo, folder: &Folder, local: &Local, cast: &Cast, hosp
     let settings = Settings { inside_spe: Network::loopback(), ..Settings::default() };
     let (stop, stopped) = watch::channel(false);
     let app = local.app(settings);
-    let pages = web::demo::routes(shown).merge(web::for_people(&app).into_router());
+    let pages = web::demo::routes(shown).merge(web::for_people(&app, true).into_router());
     let served = tokio::spawn(api::serve(app, pages, listener, wait_for(stopped)));
     cast.write_json(&url, &folder.path)?;
     cast.tell(&url, &folder.path, folder.temporary);

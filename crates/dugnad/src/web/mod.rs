@@ -20,12 +20,12 @@ pub use pages::Pages;
 use crate::api::App;
 use axum::Router;
 
-/// The pages of people: the patient's own, and the public register.
-pub fn for_people(app: &App) -> Pages {
-    person::add(register::add(Pages::default(), app), app)
+/// The pages of people: the patient's own, and the public register. `synthetic` marks them as a demo's.
+pub fn for_people(app: &App, synthetic: bool) -> Pages {
+    person::add(register::add(Pages::default(), app, synthetic), app, synthetic)
 }
 
 /// All pages of a database that is served.
 pub fn served(app: &App) -> Router {
-    start::routes().merge(for_people(app).into_router())
+    start::routes().merge(for_people(app, false).into_router())
 }

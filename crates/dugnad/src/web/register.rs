@@ -8,7 +8,7 @@ use crate::api::{ApiError, App, register};
 use crate::limits::REGISTER_SHOWN;
 use axum::Router;
 use axum::extract::{Path, Query, State};
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use maud::{Markup, html};
@@ -25,61 +25,62 @@ const KINDS: [(&str, &str, &str); 3] = [
 ];
 
 /// Adds the pages.
-pub(super) fn add(pages: Pages, app: &App) -> Pages {
+pub(super) fn add(pages: Pages, app: &App, synthetic: bool) -> Pages {
+    let desk = Desk { app: app.clone(), synthetic };
     let router = Router::new()
         .route(HOME, get(home))
         .route("/public-register/{kind}", get(one_kind))
         .route("/public-register/{kind}/{id}", get(one))
-        .with_state(app.clone());
+        .with_state(desk);
     let all = [(Method::GET, HOME), (Method::GET, "/public-register/{kind}"), (Method::GET, "/public-register/{kind}/{id}")];
     pages.add(&all, assets::secured(router))
 }
 
-/// A page that cannot be shown.
-struct Problem(ApiError);
-
-impl From<ApiError> for Problem {
-    fn from(error: ApiError) -> Self {
-        Self(error)
-    }
+/// What the pages are made from.
+#[derive(Clone)]
+struct Desk {
+    app: App,
+    synthetic: bool,
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+/// A page, or what is shown where there is none.
+type Page = Result<Markup, Response>;
+
+impl Desk {
+    fn frame(&self, title: &str, body: &Markup) -> Markup {
         let body = html! {
-            h1 { "There is no such page" }
-            @for issue in &self.0.issues { p { (issue.diagnostics) } }
-            p { a href=(HOME) { "The public register" } }
-        };
-        (self.0.status, frame("The public register", &body)).into_response()
-    }
-}
-
-fn absent() -> Problem {
-    Problem(ApiError { status: StatusCode::NOT_FOUND, ..ApiError::not_found("the register has no such entry") })
-}
-
-fn frame(title: &str, body: &Markup) -> Markup {
-    layout::page(
-        title,
-        false,
-        None,
-        &html! {
             header.bar { p.name { a href="/" { (layout::wordmark()) "Dugnad" } } }
             main.person #content { (body) }
-        },
-    )
-}
+        };
+        layout::page(title, self.synthetic, None, &body)
+    }
 
-/// All entries, the newest first.
-async fn entries(app: &App) -> Result<HashMap<&'static str, Vec<Value>>, ApiError> {
-    let place = app.enter_reads().await?;
-    let all = app.on_thread(place, |app| register::entries(app, app.now())).await?;
-    let newest_first = |(kind, mut entries): (&'static str, Vec<Value>)| {
-        entries.sort_by_key(|entry| std::cmp::Reverse(since(entry).to_owned()));
-        (kind, entries)
-    };
-    Ok(all.into_iter().map(newest_first).collect())
+    fn problem(&self, error: &ApiError) -> Response {
+        let body = html! {
+            h1 { "There is nothing to show" }
+            @for issue in &error.issues { p { (issue.diagnostics) } }
+            p { a href=(HOME) { "The public register" } }
+        };
+        (error.status, self.frame("The public register", &body)).into_response()
+    }
+
+    fn absent(&self) -> Response {
+        self.problem(&ApiError::not_found("The register has no such entry."))
+    }
+
+    /// All entries, the newest first.
+    async fn entries(&self) -> Result<HashMap<&'static str, Vec<Value>>, Response> {
+        let found = async {
+            let place = self.app.enter_reads().await?;
+            self.app.on_thread(place, |app| register::entries(app, app.now())).await
+        };
+        let all = found.await.map_err(|error: ApiError| self.problem(&error))?;
+        let newest_first = |(kind, mut entries): (&'static str, Vec<Value>)| {
+            entries.sort_by_key(|entry| std::cmp::Reverse(since(entry).to_owned()));
+            (kind, entries)
+        };
+        Ok(all.into_iter().map(newest_first).collect())
+    }
 }
 
 /// When an entry came into the register.
@@ -87,9 +88,9 @@ fn since(entry: &Value) -> &str {
     [&entry["received_at"], &entry["decision"]["at"], &entry["published_at"]].into_iter().find_map(Value::as_str).unwrap_or_default()
 }
 
-async fn home(State(app): State<App>) -> Result<Markup, Problem> {
-    let all = entries(&app).await?;
-    Ok(frame(
+async fn home(State(desk): State<Desk>) -> Page {
+    let all = desk.entries().await?;
+    Ok(desk.frame(
         "The public register",
         &html! {
             h1 { "The public register" }
@@ -113,17 +114,13 @@ async fn home(State(app): State<App>) -> Result<Markup, Problem> {
     ))
 }
 
-async fn one_kind(
-    State(app): State<App>,
-    Path(kind): Path<String>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Result<Markup, Problem> {
-    let (kind, title, none) = KINDS.into_iter().find(|(name, ..)| *name == kind).ok_or_else(absent)?;
+async fn one_kind(State(desk): State<Desk>, Path(kind): Path<String>, Query(query): Query<HashMap<String, String>>) -> Page {
+    let (kind, title, none) = KINDS.into_iter().find(|(name, ..)| *name == kind).ok_or_else(|| desk.absent())?;
     let from: usize = query.get("from").and_then(|from| from.parse().ok()).unwrap_or(0);
-    let all = entries(&app).await?;
+    let all = desk.entries().await?;
     let entries = all.get(kind).map(Vec::as_slice).unwrap_or_default();
     let rest = entries.len().saturating_sub(from);
-    Ok(frame(
+    Ok(desk.frame(
         title,
         &html! {
             p { a href=(HOME) { "The public register" } }
@@ -138,11 +135,12 @@ async fn one_kind(
     ))
 }
 
-async fn one(State(app): State<App>, Path((kind, id)): Path<(String, String)>) -> Result<Markup, Problem> {
-    let (kind, ..) = KINDS.into_iter().find(|(name, ..)| *name == kind).ok_or_else(absent)?;
-    let all = entries(&app).await?;
-    let entry = all.get(kind).and_then(|entries| entries.iter().find(|entry| entry["id"] == id.as_str())).ok_or_else(absent)?;
-    Ok(frame(
+async fn one(State(desk): State<Desk>, Path((kind, id)): Path<(String, String)>) -> Page {
+    let (kind, ..) = KINDS.into_iter().find(|(name, ..)| *name == kind).ok_or_else(|| desk.absent())?;
+    let all = desk.entries().await?;
+    let entry = all.get(kind).and_then(|entries| entries.iter().find(|entry| entry["id"] == id.as_str()));
+    let entry = entry.ok_or_else(|| desk.absent())?;
+    Ok(desk.frame(
         &heading(entry),
         &html! {
             p { a href=(HOME) { "The public register" } }
@@ -253,6 +251,10 @@ fn population(population: &Value) -> Option<String> {
         Value::Null => None,
         Value::String(text) => Some(text.replace('_', " ")),
         Value::Object(object) if object.contains_key("study_subjects") => Some("subjects of named studies".to_owned()),
+        Value::Object(object) if object.contains_key("listed") => Some("named persons, as the decision froze them".to_owned()),
+        Value::Object(object) if object.contains_key("frozen") => {
+            Some(format!("whoever met this when it was decided: {}", object["frozen"]["criteria"]))
+        }
         other => Some(other.to_string()),
     }
 }

@@ -47,6 +47,7 @@ fn kind(table: &str) -> String {
         "research_subject" | "ResearchSubject" => "taking part in studies",
         "research_study" | "ResearchStudy" => "studies",
         "Consent" => "consents",
+        "release" => "a result that was made from your data and others’",
         "audit" | "AuditEvent" => "this log",
         other => return other.replace('_', " "),
     };

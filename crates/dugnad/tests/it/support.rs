@@ -62,6 +62,18 @@ impl Server {
         Self { local, router, dir }
     }
 
+    /// The same server after a restart.
+    pub fn restarted(self, clock: Arc<dyn Clock>) -> Self {
+        let Self { local, router, dir } = self;
+        local.audit.close();
+        local.database.close();
+        drop((local, router));
+        let local = Local::open_with(dir.path(), None, clock, SignedDuration::from_hours(24)).unwrap();
+        let app = local.app(Settings { inside_spe: Network::loopback(), ..Settings::default() });
+        let router = api::router(app.clone(), web::served(&app));
+        Self { local, router, dir }
+    }
+
     pub fn token(&self, role: Role, user: &str, holder: Option<&str>) -> String {
         let request = TokenRequest { user: user.to_owned(), role, holder: holder.map(str::to_owned), valid_for: 1.hour() };
         self.local.tokens.issue(&request).unwrap()

@@ -17,10 +17,12 @@ use axum::extract::{FromRequestParts, Path, Query, Request, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, LOCATION, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::middleware::map_response_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use dugnad_kernel::search::parse;
 use maud::Markup;
+use page::Frame;
 use session::{Session, Sessions};
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -34,11 +36,12 @@ const SIGN_IN: &str = "/me/sign-in";
 struct Desk {
     app: App,
     sessions: Arc<Sessions>,
+    frame: Frame,
 }
 
 /// Adds the pages.
-pub(super) fn add(pages: Pages, app: &App) -> Pages {
-    let desk = Desk { app: app.clone(), sessions: Arc::default() };
+pub(super) fn add(pages: Pages, app: &App, synthetic: bool) -> Pages {
+    let desk = Desk { app: app.clone(), sessions: Arc::default(), frame: Frame::of(synthetic) };
     let router = Router::new()
         .route(HOME, get(home))
         .route(SIGN_IN, get(sign_in_form).post(sign_in))
@@ -46,6 +49,7 @@ pub(super) fn add(pages: Pages, app: &App) -> Pages {
         .route("/me/opt-out", post(opt_out))
         .route("/me/accesses/{entry}", get(access))
         .route("/me/accesses/{entry}/proof", get(proof))
+        .layer(map_response_with_state(desk.frame, explained))
         .with_state(desk);
     let all = [
         (Method::GET, HOME),
@@ -77,8 +81,17 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         match self {
             Self::SignIn => see(SIGN_IN),
-            Self::Problem(error) => (error.status, page::problem(&error)).into_response(),
+            Self::Problem(error) => error.into_response(), // `explained` makes a page of it
         }
+    }
+}
+
+/// Errors as pages.
+async fn explained(State(frame): State<Frame>, response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    match parts.extensions.remove::<Arc<ApiError>>() {
+        Some(error) => (parts.status, page::problem(frame, &error)).into_response(),
+        None => Response::from_parts(parts, body),
     }
 }
 
@@ -140,19 +153,19 @@ async fn home(State(desk): State<Desk>, Query(query): Query<HashMap<String, Stri
     let asking = who.clone();
     let mine = desk.app.on_thread(place, move |app| mine::mine(app, &asking, before)).await?;
     Ok(match mine {
-        Some(mine) => page::home(&who.user, &mine, &session.csrf, before != u64::MAX, desk.app.settings().opt_outs),
-        None => page::unknown(&session.csrf),
+        Some(mine) => page::home(desk.frame.signed_in(), &who.user, &mine, &session.csrf, before != u64::MAX, desk.app.settings().opt_outs),
+        None => page::unknown(desk.frame.signed_in()),
     })
 }
 
 async fn sign_in_form(State(desk): State<Desk>, headers: HeaderMap) -> Response {
-    if desk.sessions.find(&headers, desk.app.now()).is_some() { see(HOME) } else { page::sign_in(None).into_response() }
+    if desk.sessions.find(&headers, desk.app.now()).is_some() { see(HOME) } else { page::sign_in(desk.frame, None).into_response() }
 }
 
 async fn sign_in(State(desk): State<Desk>, request: Request) -> Result<Response, Refused> {
     let (visit, fields) = form(&desk, request).await?;
     let token = fields.get("token").map(|token| token.trim()).unwrap_or_default();
-    let again = |what: &str| (StatusCode::FORBIDDEN, page::sign_in(Some(what))).into_response();
+    let again = |what: &str| (StatusCode::FORBIDDEN, page::sign_in(desk.frame, Some(what))).into_response();
     let who = match desk.app.identify(Some(token), visit.peer.as_ref(), || "POST /me/sign-in".to_owned()).await {
         Ok(who) => who,
         Err(error) if error.status == StatusCode::UNAUTHORIZED => {
@@ -209,7 +222,7 @@ async fn found(desk: &Desk, entry: u64, visit: &Visit) -> Result<serde_json::Val
 
 async fn access(State(desk): State<Desk>, Path(entry): Path<u64>, visit: Visit) -> Result<Markup, Refused> {
     let access = found(&desk, entry, &visit).await?;
-    Ok(page::access(&access, &desk.app.audit().verifier_key().to_string()))
+    Ok(page::access(desk.frame.signed_in(), &access, &desk.app.audit().verifier_key().to_string()))
 }
 
 /// The proof as a file, for `dugnad audit check`.

@@ -8,28 +8,44 @@ use crate::web::words::{day_and_time, instant, kinds};
 use maud::{Markup, html};
 use serde_json::Value;
 
-fn frame(title: &str, csrf: Option<&str>, body: &Markup) -> Markup {
-    layout::page(
-        title,
-        false,
-        None,
-        &html! {
-            header.bar {
-                p.name { a href="/me" { (layout::wordmark()) "Dugnad" } }
-                @if csrf.is_some() {
-                    form method="post" action="/me/sign-out" { button.quiet type="submit" { "Sign out" } }
-                }
+/// What is around a page.
+#[derive(Clone, Copy)]
+pub(super) struct Frame {
+    /// Whether it is a demo's.
+    synthetic: bool,
+    signed_in: bool,
+}
+
+impl Frame {
+    /// That of a visitor; `synthetic`: of a demo.
+    pub fn of(synthetic: bool) -> Self {
+        Self { synthetic, signed_in: false }
+    }
+
+    /// The same for somebody who is signed in.
+    pub fn signed_in(self) -> Self {
+        Self { signed_in: true, ..self }
+    }
+}
+
+fn frame(frame: Frame, title: &str, body: &Markup) -> Markup {
+    let body = html! {
+        header.bar {
+            p.name { a href="/me" { (layout::wordmark()) "Dugnad" } }
+            @if frame.signed_in {
+                form method="post" action="/me/sign-out" { button.quiet type="submit" { "Sign out" } }
             }
-            main.person #content { (body) }
-        },
-    )
+        }
+        main.person #content { (body) }
+    };
+    layout::page(title, frame.synthetic, None, &body)
 }
 
 /// Where a patient signs in; `wrong` says what was wrong with the last try.
-pub(super) fn sign_in(wrong: Option<&str>) -> Markup {
+pub(super) fn sign_in(around: Frame, wrong: Option<&str>) -> Markup {
     frame(
+        around,
         "Sign in",
-        None,
         &html! {
             h1 { "Who has read my data?" }
             p.lead { "Sign in to see every access to your own health data, to opt out, and to take that back." }
@@ -48,10 +64,10 @@ pub(super) fn sign_in(wrong: Option<&str>) -> Markup {
 }
 
 /// For a patient whose token is bound to nobody who is known.
-pub(super) fn unknown(csrf: &str) -> Markup {
+pub(super) fn unknown(around: Frame) -> Markup {
     frame(
+        around,
         "Your data",
-        Some(csrf),
         &html! {
             h1 { "Your data" }
             p.lead { "Your token is not bound to a patient who is known here. Ask whoever gave it to you." }
@@ -59,10 +75,10 @@ pub(super) fn unknown(csrf: &str) -> Markup {
     )
 }
 
-pub(super) fn problem(error: &ApiError) -> Markup {
+pub(super) fn problem(around: Frame, error: &ApiError) -> Markup {
     frame(
+        around,
         "That did not work",
-        None,
         &html! {
             h1 { "That did not work" }
             @for issue in &error.issues { p { (issue.diagnostics) } }
@@ -72,10 +88,10 @@ pub(super) fn problem(error: &ApiError) -> Markup {
 }
 
 /// The page itself. `later` is set on a further page of accesses.
-pub(super) fn home(user: &str, mine: &Mine, csrf: &str, later: bool, cover: OptOutCover) -> Markup {
+pub(super) fn home(around: Frame, user: &str, mine: &Mine, csrf: &str, later: bool, cover: OptOutCover) -> Markup {
     frame(
+        around,
         "Your data",
-        Some(csrf),
         &html! {
             h1 { "Your data" }
             p.lead { "Signed in as " b { (user) } "." }
@@ -179,7 +195,7 @@ fn accesses(user: &str, mine: &Mine, later: bool) -> Markup {
                 "this is what was read, not what could have been. Your own looks at this page are among them."
             }
             @if all.is_empty() { p { "Nobody has." } }
-            ol.accesses { @for access in all { li.card { (listed(access, user)) } } }
+            ol.accesses { @for run in runs(all) { li.card { (listed(run, user)) } } }
             nav.pages aria-label="Further accesses" {
                 @if later { a href="/me" { "Newest" } }
                 @if let Some(next) = mine.accesses["next"].as_u64() { a href=(format!("/me?before={next}")) rel="next" { "Older" } }
@@ -188,14 +204,38 @@ fn accesses(user: &str, mine: &Mine, later: bool) -> Markup {
     }
 }
 
-fn listed(access: &Value, user: &str) -> Markup {
-    let entry = access["entry"].as_u64().unwrap_or(0);
+/// Accesses that follow each other and differ in time and tables only, together: a screen that is always current reads often.
+fn runs(all: &[Value]) -> impl Iterator<Item = &[Value]> {
+    let same = |one: &Value, other: &Value| {
+        ["user", "role", "organisation", "permit", "purpose", "certain"].iter().all(|field| one[*field] == other[*field])
+    };
+    all.chunk_by(same)
+}
+
+fn listed(run: &[Value], user: &str) -> Markup {
+    let (Some(newest), Some(oldest)) = (run.first(), run.last()) else { return Markup::default() };
     html! {
-        h3 { (reader(access, user)) }
-        p.when { (time(access)) }
-        (facts(access))
-        p { a href=(format!("/me/accesses/{entry}")) { "Details and proof" span.unseen { " of entry " (entry) } } }
+        h3 { (reader(newest, user)) }
+        p.when {
+            @if run.len() > 1 { (run.len()) " times, from " (time(oldest)) " to " (time(newest)) } @else { (time(newest)) }
+        }
+        (facts(newest, run))
+        @if run.len() == 1 { p { (details(newest)) } } @else {
+            details {
+                summary { "Each of the " (run.len()) }
+                ol.each { @for access in run { li { (time(access)) span { (kinds(tables(access))) } (details(access)) } } }
+            }
+        }
     }
+}
+
+fn details(access: &Value) -> Markup {
+    let entry = access["entry"].as_u64().unwrap_or(0);
+    html! { a href=(format!("/me/accesses/{entry}")) { "Details and proof" span.unseen { " of entry " (entry) } } }
+}
+
+fn tables(access: &Value) -> impl Iterator<Item = &str> {
+    access["tables"].as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
 fn time(access: &Value) -> Markup {
@@ -203,13 +243,12 @@ fn time(access: &Value) -> Markup {
     html! { time datetime=(at) { (instant(at).map_or_else(|| at.to_owned(), day_and_time)) } }
 }
 
-/// For what, under what, and what kinds of data.
-fn facts(access: &Value) -> Markup {
+/// For what, under what, and what kinds of data: of an access, or of one and others like it.
+fn facts(access: &Value, run: &[Value]) -> Markup {
     let (purpose, permit) = (text(access, "purpose"), text(access, "permit"));
-    let tables = access["tables"].as_array().map(Vec::as_slice).unwrap_or_default();
     html! {
         dl.facts {
-            div { dt { "Data" } dd { (kinds(tables.iter().filter_map(Value::as_str))) } }
+            div { dt { "Data" } dd { (kinds(run.iter().flat_map(tables))) } }
             @if !purpose.is_empty() { div { dt { "Purpose" } dd { (purpose) } } }
             @if !permit.is_empty() && permit != "care" {
                 div { dt { "Permit" } dd { a href=(format!("/public-register/permits/{permit}")) { (permit) } } }
@@ -222,20 +261,20 @@ fn facts(access: &Value) -> Markup {
 }
 
 /// One access, with its proof and how to check it.
-pub(super) fn access(access: &Value, key: &str) -> Markup {
+pub(super) fn access(around: Frame, access: &Value, key: &str) -> Markup {
     let entry = access["entry"].as_u64().unwrap_or(0);
     let proof = &access["proof"];
     let file = format!("proof-{entry}.json");
     frame(
+        around,
         "An access to your data",
-        None,
         &html! {
             p { a href="/me" { "Your data" } }
             h1 { "An access to your data" }
             div.card {
                 h2 { (reader(access, "")) }
                 p.when { (time(access)) }
-                (facts(access))
+                (facts(access, std::slice::from_ref(access)))
                 dl.facts {
                     div { dt { "By way of" } dd { (text(access, "interface")) } }
                     @if let Some(rows) = access["rows"].as_u64() { div { dt { "Rows of the answer" } dd { (grouped(rows)) ", of all persons in it" } } }

@@ -214,6 +214,7 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
         .collect(),
 
         ("PUT", "/applications/{id}") => one(&application(""), crate::people::content()),
+        ("PUT", "/applications/{id}/persons") => one(&application("/persons"), json!({"persons": [{"holder": "Nord", "patient": "p1"}]})),
         ("PUT", "/fhir/AuditEvent") => one(
             "/fhir/AuditEvent?_id=none",
             json!({"resourceType": "AuditEvent", "type": {"code": "rest"},
@@ -235,7 +236,13 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
             let mut granted = document("granted", user, "statutory_register", json!("everyone"), &["patient"]);
             granted["decision"]["by"] = user.into();
             granted["delivery"] = "enclave".into();
-            one("/permits/granted", granted)
+            let mut proposed = granted.clone();
+            proposed["basis"] = "ehds_permit".into();
+            proposed.as_object_mut().unwrap().remove("provision");
+            vec![
+                Call::new(method, "/permits/granted", granted),
+                Call::new(method, "/permits/granted", proposed).noted("(of an EHDS basis)"),
+            ]
         }
 
         ("DELETE", "/fhir/$sql-export/{id}") => read(&export_at("")),
