@@ -89,6 +89,13 @@ async fn put(
     app.on_thread(place, move |app| {
         let deed = Deed { who, interface: "permits", request: format!("PUT /permits/{id}") };
         app.at_desk(&deed, |_| {
+            if let Some(application) = app.application_of(&id)? {
+                let what = format!(
+                    "this permit came from the application {}, so one person cannot change it; use /permits/{id}/extend or /revoke",
+                    application.id()
+                );
+                return Err(ProcedureError::State(what).into());
+            }
             if permit.basis().rules().by_application {
                 let what = format!(
                     "who proposes cannot decide: a permit on the basis {} comes out of an application, which a second person decides \
@@ -96,13 +103,6 @@ async fn put(
                     permit.basis()
                 );
                 return Err(ProcedureError::Person(what).into());
-            }
-            if let Some(application) = app.application_of(&id)? {
-                let what = format!(
-                    "this permit came from the application {}, so one person cannot change it; use /permits/{id}/extend or /revoke",
-                    application.id()
-                );
-                return Err(ProcedureError::State(what).into());
             }
             let outcome = if permit.document().status == Status::Active { "granted" } else { "revoked" };
             let (permit, list) = freeze(app, permit, None)?;

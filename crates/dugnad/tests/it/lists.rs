@@ -1,6 +1,6 @@
 //! Populations that a decision freezes: whoever met criteria then, and persons who were named.
 
-use crate::people::{People, START, content};
+use crate::people::{People, START, at, content};
 use crate::support::Answer;
 use dugnad::access::Role;
 use serde_json::{Value, json};
@@ -52,6 +52,8 @@ fn listed() -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn persons_who_are_named_are_a_list_that_the_decision_freezes() {
     let people = People::meet().await;
+    // After the permit's start: `as_of` cannot go behind it.
+    people.clock.set(at("2026-03-10T09:01:00Z"));
     treat(&people, "Nord", "p1", Some(NUMBERS[0])).await;
     let first = treat(&people, "Sør", "s1", Some(NUMBERS[0])).await;
     for id in ["p2", "p3", "out", "erased", "other"] {
