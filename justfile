@@ -15,6 +15,11 @@ test *ARGS:
 simulate STORIES="100000":
     DUGNAD_SEEDS={{STORIES}} DUGNAD_SEED=${DUGNAD_SEED:-$(date +%s)000} cargo test -p dugnad-kernel --test it simulation::
 
+# Random SQL under random permits, before and after changes outside them, from the time as the first seed on (DUGNAD_FUZZ_SEED: from
+# there on), on all cores: seeds a second, and the first story that fails.
+fuzz QUESTIONS="1000000":
+    DUGNAD_FUZZ_QUESTIONS={{QUESTIONS}} DUGNAD_FUZZ_SEED=${DUGNAD_FUZZ_SEED:-$(date +%s)000} cargo test interference -- --nocapture
+
 # What CI runs.
 ci:
     bash .ci/run

@@ -54,6 +54,25 @@ pub const PAGE_LINK_VALID: Duration = Duration::from_secs(3_600);
 /// How many rows a row group of Parquet holds: they are collected in memory before they are written.
 pub const PARQUET_ROW_GROUP_ROWS: usize = 131_072;
 
+/// The largest form of a page, in bytes: a token, or what keeps others from sending it, and a choice.
+pub const MAX_FORM_BYTES: usize = 4 << 10;
+
+/// How long a patient who does nothing stays signed in: the machine may be another's.
+pub const SESSION_IDLE: Duration = Duration::from_secs(20 * 60);
+
+/// How often one user is signed in at once; a further time ends the one that was unused longest. So what all hold is bounded by
+/// the tokens that were issued.
+pub const SESSIONS_OF_A_USER: usize = 4;
+
+/// How many accesses a patient's page shows at a time; those of one reader that follow each other are shown together.
+pub const ACCESSES_SHOWN: usize = 100;
+
+/// How many Consents, and as many parts in studies, of one Patient a page shows; nobody has so many.
+pub const CONSENTS_SHOWN: usize = 200;
+
+/// How many entries of one kind a page of the public register shows.
+pub const REGISTER_SHOWN: usize = 50;
+
 /// How long a connection may take to finish its request once the server has been told to stop.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
@@ -194,6 +213,12 @@ pub const TABLE_COLUMN_WIDTH: usize = 60;
 /// The largest body that holds an application, an organisation or a release request without a table, in bytes: the longest
 /// permit with the reasons for its columns.
 pub const MAX_CASE_BODY_BYTES: usize = dugnad_kernel::limits::MAX_PERMIT_BYTES + (64 << 10);
+
+/// How many persons may be named beside an application: a cohort as studies have them. More is what criteria are for.
+pub const MAX_NAMED_PERSONS: usize = 100_000;
+
+/// The largest body that names them, in bytes: each by a hospital's name and a UUID.
+pub const MAX_NAMED_BODY_BYTES: usize = MAX_NAMED_PERSONS * 160;
 
 /// The largest body of `POST /releases`, in bytes: the largest supplied table, escaped as JSON, with what is said about it.
 pub const MAX_RELEASE_BODY_BYTES: usize = 2 * dugnad_kernel::limits::MAX_RELEASE_BYTES;

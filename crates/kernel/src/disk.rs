@@ -38,6 +38,11 @@ pub trait Disk: Send + Sync {
         fs::remove_file(path)
     }
 
+    /// Removes a folder that is empty.
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
     /// Makes durable which files the folder `path` has: those that were made, renamed and removed in it.
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()

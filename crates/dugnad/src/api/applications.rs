@@ -2,16 +2,19 @@
 
 use super::auth::Caller;
 use super::desk::{APPLICATION, Deed, Form, Nothing, PERMIT, Refused, Sent, done, to_json};
+use super::frozen::{NAMED_PERSONS, freeze, known, named};
 use super::headers::accepted_format;
 use super::routes::{Caller as May, Doc, Routes};
 use super::work::Access;
 use super::{ApiError, App, sql};
 use crate::access::Principal;
-use crate::query::Question;
+use crate::limits::MAX_NAMED_BODY_BYTES;
+use crate::query::{PERSON_LIST, Question};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
+use dugnad_kernel::permit::PersonName;
 use dugnad_kernel::permit::application::{Act, Application, Content, Missing, What};
 use dugnad_kernel::permit::organisation::Organisation;
 use dugnad_kernel::permit::procedure::{Actor, ProcedureError};
@@ -52,16 +55,21 @@ const LIST: Doc =
     doc("applications", "The applications that you may see", "Those of your organisation; the centre sees what was handed in.");
 const ONE: Doc = doc("application", "An application", "");
 const EDIT: Doc = with_body(doc("editApplication", "Change a draft, or one that is incomplete", "The whole content."));
+const PERSONS: Doc = with_body(doc(
+    "namePersons",
+    "Name the persons of a population that is `listed`",
+    "`{\"persons\": [{\"holder\", \"patient\"} or {\"system\", \"value\"}]}`: Patients of hospitals, or national identifiers, at most 100,000. The last list counts. The names are looked up at once and not kept; who of them is known here is not said. An erased person is in no list.",
+));
 const SUBMIT: Doc = doc("submit", "Hand it in", "It is public from then on, without names of persons (`GET /register`).");
 const COMPLETE: Doc = with_body(doc(
     "complete",
     "Find it complete, or name what is missing",
-    "For the centre. `{\"missing\"?: [{\"field\", \"what\"}]}`: what a person finds missing; what the program finds is added. If nothing is, it is complete; otherwise the applicant has four weeks (Art. 68).",
+    "For the centre. `{\"missing\"?: [{\"field\", \"what\"}]}`: what a person finds missing; what the program finds is added. If nothing is, it is complete; otherwise the applicant has four weeks (Art. 68(4)).",
 ));
 const PROLONG: Doc = with_body(doc(
     "prolong",
     "Prolong the time for the decision",
-    "For the centre, once, before it has passed: three more months (Art. 68). `{\"reasons\"}`.",
+    "For the centre, once, before it has passed: three more months, one in the accelerated procedure (Art. 68(4) and (6)); requests have none (Art. 69). `{\"reasons\"}`.",
 ));
 const ASSESS: Doc = with_body(doc("assess", "Assess it and propose a decision", "For the centre. `{\"grant\": BOOL, \"reasons\"}`."));
 const DECIDE: Doc = with_body(doc(
@@ -83,6 +91,7 @@ pub fn add(routes: Routes) -> Routes {
         .add(Method::GET, "/applications", LIST, list)
         .add(Method::GET, "/applications/{id}", ONE, get)
         .add(Method::PUT, "/applications/{id}", EDIT, edit)
+        .add(Method::PUT, "/applications/{id}/persons", PERSONS, persons)
         .add(Method::POST, "/applications/{id}/submit", SUBMIT, submit)
         .add(Method::POST, "/applications/{id}/complete", COMPLETE, complete)
         .add(Method::POST, "/applications/{id}/prolong", PROLONG, prolong)
@@ -90,6 +99,19 @@ pub fn add(routes: Routes) -> Routes {
         .add(Method::POST, "/applications/{id}/decide", DECIDE, decide)
         .add(Method::POST, "/applications/{id}/withdraw", WITHDRAW, withdraw)
         .add(Method::POST, "/applications/{id}/feasibility", FEASIBILITY, feasibility)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Persons {
+    persons: Vec<PersonName>,
+}
+
+impl Form for Persons {
+    const FORM: &'static str = "{\"persons\": [{\"holder\", \"patient\"} or {\"system\", \"value\"}]}";
+    const BYTES: usize = MAX_NAMED_BODY_BYTES;
+    // Identifiers of persons are not quoted.
+    const QUOTED: bool = false;
 }
 
 #[derive(Deserialize)]
@@ -159,6 +181,7 @@ fn shown(application: &Application, applicant: &Organisation, now: Timestamp) ->
         "missing": application.missing(applicant),
         "deadline": application.deadline(now).map(|d| json!({"deadline": d, "overdue": d.overdue(now)})),
         "permit": application.permit_id(),
+        "persons_named": application.named().map(|named| named.persons),
         "content": application.content(),
         "questions": if application.content().basis.is_ehds() { questions } else { Value::Null },
         "opened": application.opened(),
@@ -215,6 +238,24 @@ async fn edit(State(app): State<App>, Sent { who, id, body: content }: Sent<Cont
     .await
 }
 
+async fn persons(State(app): State<App>, Sent { who, id, body: Persons { persons } }: Sent<Persons>) -> Result<Response, ApiError> {
+    let place = app.enter_writes().await?;
+    app.on_thread(place, move |app| {
+        let deed = Deed { who, interface: "applications", request: format!("PUT /applications/{id}/persons") };
+        app.at_desk(&deed, |actor| {
+            let (application, organisation) = find(app, &id, actor)?;
+            let now = app.now();
+            let after = application.name_persons(actor, &organisation, persons.len(), now)?;
+            let list = named(app, &persons)?;
+            let (json, list) = (after.to_json()?, list.to_json()?);
+            let documents = [(APPLICATION, id.as_str(), json.as_str()), (NAMED_PERSONS, id.as_str(), list.as_str())];
+            let commit = app.put_recorded(&deed, &documents, |e| e.outcome = Some(format!("{} persons named", persons.len())))?;
+            Ok(done(commit, shown(&after, &organisation, now)))
+        })
+    })
+    .await
+}
+
 fn put(app: &App, deed: &Deed, application: &Application, organisation: &Organisation) -> Result<Response, Refused> {
     let json = application.to_json()?;
     let now = app.now();
@@ -262,8 +303,11 @@ fn grant(
     }
     let now = app.now();
     let permit = application.permit(organisation, id, actor, reasons, now).map_err(|e| ProcedureError::State(e.to_string()))?;
+    let (permit, list) = freeze(app, permit, Some(application.id()))?;
     let (json, permit_json) = (application.to_json()?, to_json(permit.document())?);
-    let commit = app.put_recorded(deed, &[(APPLICATION, application.id(), &json), (PERMIT, id, &permit_json)], |e| {
+    let mut documents = vec![(APPLICATION, application.id(), json.as_str()), (PERMIT, id, permit_json.as_str())];
+    documents.extend(list.as_deref().map(|list| (PERSON_LIST, id, list)));
+    let commit = app.put_recorded(deed, &documents, |e| {
         e.permit = Some(id.to_owned());
         e.purpose = Some(permit.document().purpose.clone());
         e.outcome = Some("granted".to_owned());
@@ -341,7 +385,13 @@ async fn get(State(app): State<App>, Caller(who): Caller, Path(id): Path<String>
         let access = Access { who, interface: "applications", request, tables: vec![APPLICATION.to_owned()] };
         app.read_recorded(&access, |_| {
             let (application, organisation) = find(app, &id, &actor)?;
-            Ok((Json(shown(&application, &organisation, app.now())), 1))
+            let mut shown = shown(&application, &organisation, app.now());
+            if actor.centre
+                && let Some(known) = known(app, &id)?
+            {
+                shown["persons_known"] = json!(known);
+            }
+            Ok((Json(shown), 1))
         })
     })
     .await

@@ -36,25 +36,7 @@ impl FromRequestParts<App> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let token = bearer(parts);
-        let known = match token {
-            // An indexed look-up of some 20 microseconds: not worth a thread of its own.
-            Some(token) => app.tokens().authenticate(token).map_err(|e| ApiError::internal(&e.to_string()))?,
-            None => None,
-        };
-        match known {
-            Some(principal) => {
-                let inside_spe =
-                    principal.inside_spe || parts.extensions.get::<Peer>().is_some_and(|peer| app.settings().is_inside_spe(peer.0.ip()));
-                app.logged_in(token.unwrap_or_default(), &principal).await?;
-                Ok(Caller(Principal { inside_spe, ..principal }))
-            }
-            None => {
-                let error = stranger(token.is_some());
-                app.record_stranger(request_line(parts), token.is_some()).await?;
-                Err(error)
-            }
-        }
+        app.identify(bearer(parts), parts.extensions.get::<Peer>(), || request_line(parts)).await.map(Caller)
     }
 }
 
@@ -155,6 +137,27 @@ impl Logins {
 }
 
 impl App {
+    /// Who has this token, and, if it is nobody, an error with the attempt on the record. `request` says what was asked for.
+    pub async fn identify(
+        &self,
+        token: Option<&str>,
+        peer: Option<&Peer>,
+        request: impl FnOnce() -> String,
+    ) -> Result<Principal, ApiError> {
+        let known = match token {
+            // An indexed look-up of some 20 microseconds: not worth a thread of its own.
+            Some(token) => self.tokens().authenticate(token).map_err(|e| ApiError::internal(&e.to_string()))?,
+            None => None,
+        };
+        let Some(principal) = known else {
+            self.record_stranger(request(), token.is_some()).await?;
+            return Err(stranger(token.is_some()));
+        };
+        let inside_spe = principal.inside_spe || peer.is_some_and(|peer| self.settings().is_inside_spe(peer.0.ip()));
+        self.logged_in(token.unwrap_or_default(), &principal).await?;
+        Ok(Principal { inside_spe, ..principal })
+    }
+
     /// Records that `who` was refused and gives the error to answer with.
     pub async fn refuse(&self, who: &Principal, request: String, what: &str) -> ApiError {
         let entry = self.entry(Act::Refusal, who, |e| {

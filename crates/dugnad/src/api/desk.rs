@@ -64,6 +64,10 @@ pub fn done(commit: Commit, shown: Value) -> Response {
 pub trait Form: DeserializeOwned {
     /// How a refusal describes it.
     const FORM: &'static str;
+    /// How large it may be.
+    const BYTES: usize = MAX_CASE_BODY_BYTES;
+    /// Whether a refusal may quote it: not where it names patients.
+    const QUOTED: bool = true;
 }
 
 /// No body, or an empty object.
@@ -96,13 +100,15 @@ impl<T: Form, Id: DeserializeOwned + Send> FromRequest<App> for Sent<T, Id> {
 }
 
 async fn json_body<T: Form>(app: &App, headers: &HeaderMap, body: Body) -> Result<T, ApiError> {
-    let (bytes, _held) = body::read(app, headers, body, MAX_CASE_BODY_BYTES).await?.into_parts();
+    let (bytes, _held) = body::read(app, headers, body, T::BYTES).await?.into_parts();
     if !bytes.is_empty() {
         headers::require_json_body(headers)?;
     }
     let bytes = if bytes.is_empty() { b"{}".as_slice() } else { bytes.as_slice() };
-    // What is sent here holds nothing of patients, so the message may quote it.
-    serde_json::from_slice(bytes).map_err(|e| ApiError::bad_request(IssueType::Structure, format!("the body must be {}: {e}", T::FORM)))
+    serde_json::from_slice(bytes).map_err(|e| {
+        let why = if T::QUOTED { format!(": {e}") } else { format!(", but is not at line {}, column {}", e.line(), e.column()) };
+        ApiError::bad_request(IssueType::Structure, format!("the body must be {}{why}", T::FORM))
+    })
 }
 
 /// A document as it is kept.

@@ -48,10 +48,23 @@ async fn description() -> Json<&'static Value> {
 
 async fn prometheus(State(app): State<App>, Centre(_): Centre) -> impl IntoResponse {
     let counters = app.database().counters();
+    let live = app.database().live_health();
     let mut gauges = vec![
         ("dugnad_commit", "The newest published commit.", String::new(), app.database().snapshot().commit().0),
         ("dugnad_audit_entries", "Entries of the audit log.", String::new(), app.audit().size()),
         ("dugnad_audit_failed", "1 once the audit log has failed.", String::new(), u64::from(app.log_has_failed())),
+        (
+            "dugnad_live_failing",
+            "1 while the disk does not take what the live tables write: they stay in memory, and a restart takes longer.",
+            String::new(),
+            live.map_or(0, |live| u64::from(live.is_failing())),
+        ),
+        (
+            "dugnad_live_failures",
+            "How often that happened since the start.",
+            String::new(),
+            live.map_or(0, dugnad_kernel::live::StoreHealth::failures),
+        ),
         ("dugnad_writes_waiting", "Writes that wait for a place.", String::new(), app.writes().waiting() as u64),
         ("dugnad_reads_waiting", "Reads that wait for a place.", String::new(), app.reads().waiting() as u64),
         (

@@ -20,7 +20,7 @@ use dugnad_kernel::population;
 use serde_json::{Value, json};
 
 /// An answer, with the commit that it is of.
-type Answer = Result<([(HeaderName, HeaderValue); 1], Json<Value>), ApiError>;
+pub type Answer = Result<([(HeaderName, HeaderValue); 1], Json<Value>), ApiError>;
 
 /// Adds the routes.
 pub fn add(routes: Routes) -> Routes {
@@ -74,7 +74,8 @@ fn found(app: &App, who: &Principal, holder: &str, patient: &str) -> Result<Hold
     current.filter(|version| version.json.is_some()).map(|_| holder).ok_or_else(absent)
 }
 
-async fn change(app: App, who: Principal, holder: String, patient: String, out: bool) -> Answer {
+/// Opts a person out, or takes that back, if the caller may speak for them.
+pub async fn change(app: App, who: Principal, holder: String, patient: String, out: bool) -> Answer {
     let place = app.enter_writes().await?;
     app.on_thread(place, move |app| {
         let holder = found(app, &who, &holder, &patient)?;

@@ -2,12 +2,14 @@
 
 use super::auth::{Caller as Known, Centre};
 use super::desk::{Deed, EXTENSION, Form, HEARING, PERMIT, Refused, Sent, done, to_json};
+use super::frozen::freeze;
 use super::headers;
 use super::routes::{Caller, Doc, Routes};
 use super::work::Access;
 use super::{ApiError, App, body};
 use crate::access::Principal;
 use crate::limits::MAX_SQL_BODY_BYTES;
+use crate::query::PERSON_LIST;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -26,14 +28,14 @@ const JSON: &str = "application/json";
 /// Adds the routes.
 pub fn add(routes: Routes) -> Routes {
     let grant = Doc {
-        description: "The whole permit, as docs/permits.md describes it, with the decision that it is: `decision.by` is the caller. For decisions that were taken elsewhere; one that came from an application is changed with `/extend` and `/revoke` only. It replaces the one of that id from the next question on; `\"status\": \"revoked\"` takes it back. Every version stays in the journal, every decision in the audit log.",
+        description: "The whole permit, as docs/permits.md describes it, with the decision that it is: `decision.by` is the caller. For decisions that were taken elsewhere: by law, by a hospital, by a mandate. Permits of the EHDS bases come out of applications, and one that did is changed with `/extend` and `/revoke` only. It replaces the one of that id from the next question on; `\"status\": \"revoked\"` takes it back. Every version stays in the journal, every decision in the audit log.",
         caller: Caller::Centre,
         body: Some(JSON),
         answer: &[JSON],
         statuses: &[
             (200, "Granted, changed or revoked; `Dugnad-Commit` says from which commit on"),
             (400, "Not a permit, or one that its legal basis does not allow; the problem says why"),
-            (403, "For the centre only"),
+            (403, "For the centre only; or the basis is one that a second person decides on"),
             (409, "It came from an application"),
         ],
         ..Doc::new("SQL", "grant", "Grant, change or revoke a permit")
@@ -45,7 +47,7 @@ pub fn add(routes: Routes) -> Routes {
         ..Doc::new("Permits", "permit", "A permit, for its users and the centre")
     };
     let extend_doc = Doc {
-        description: "Its users ask: `{\"until\", \"reasons\"}`; under the EHDS bases once, a month before its end at the latest, for at most ten years (Art. 68). Another person, of the centre, decides: `{\"grant\": BOOL, \"reasons\"}`.",
+        description: "Its users ask: `{\"until\", \"reasons\"}`; under the EHDS bases once, a month before its end at the latest, for at most ten years (Art. 68(12)). Another person, of the centre, decides: `{\"grant\": BOOL, \"reasons\"}`.",
         statuses: &[
             (200, "The permit as it stands"),
             (403, "Somebody else has to do this"),
@@ -56,7 +58,7 @@ pub fn add(routes: Routes) -> Routes {
         ..Doc { id: "extend", summary: "Ask for an extension, or decide on it", ..one }
     };
     let revoke_doc = Doc {
-        description: "The centre opens a hearing: `{\"findings\", \"until\"?}`. The permit's users state their views: `{\"views\"}`, for at most four weeks (Art. 63). Then another person of the centre decides: `{\"revoke\": BOOL, \"reasons\"}`.",
+        description: "The centre opens a hearing: `{\"findings\", \"until\"?}`. The permit's users state their views: `{\"views\"}`, for at most four weeks (Art. 63(2)). Then another person of the centre decides: `{\"revoke\": BOOL, \"reasons\"}`.",
         ..Doc { id: "revoke", summary: "Revoke a permit, after a hearing", ..extend_doc }
     };
     routes
@@ -83,7 +85,6 @@ async fn put(
     if permit.document().decision.by != who.user {
         return Err(ApiError::bad_request(IssueType::Invalid, "decision.by must be you: the token's user").at("permit.decision.by"));
     }
-    let json = text.to_owned();
     let place = app.enter_writes().await?;
     app.on_thread(place, move |app| {
         let deed = Deed { who, interface: "permits", request: format!("PUT /permits/{id}") };
@@ -95,8 +96,18 @@ async fn put(
                 );
                 return Err(ProcedureError::State(what).into());
             }
+            if permit.basis().rules().by_application {
+                let what = format!(
+                    "who proposes cannot decide: a permit on the basis {} comes out of an application, which a second person decides \
+                     (POST /applications); what becomes of it, /permits/{{id}}/extend and /revoke",
+                    permit.basis()
+                );
+                return Err(ProcedureError::Person(what).into());
+            }
             let outcome = if permit.document().status == Status::Active { "granted" } else { "revoked" };
-            let commit = put_permit(app, &deed, &permit, &json, None, outcome)?;
+            let (permit, list) = freeze(app, permit, None)?;
+            let json = to_json(permit.document())?;
+            let commit = put_permit(app, &deed, &permit, &json, list.as_deref().map(|list| (PERSON_LIST, list)), outcome)?;
             Ok(done(commit, json!({"id": id, "commit": commit})))
         })
     })

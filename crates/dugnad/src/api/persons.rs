@@ -13,7 +13,9 @@ use axum::http::Method;
 use dugnad_kernel::audit::{ASSUMED, Entry, Log, PersonAccess};
 use dugnad_kernel::fhir::issue::IssueType;
 use dugnad_kernel::ids::{HolderId, PatientOrdinal};
+use dugnad_kernel::permit::organisation::Organisation;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 
 const BEFORE: Parameter =
     Parameter { place: "query", name: "before", description: "Only accesses whose entry has a lower number; to go on from `next`." };
@@ -28,7 +30,7 @@ const OF_HOLDER: Parameter = Parameter { place: "query", name: "holder", descrip
 /// Adds the routes.
 pub fn add(routes: Routes) -> Routes {
     let mine = Doc {
-        description: "Each access that delivered data about the patient whose token it is: who, when, for which purpose, which tables. Exact: from what was delivered, not from what could have been. `certain: false` marks an access that a crash cut off, which is taken to have delivered everybody whom it could.",
+        description: "Each access that delivered data about the patient whose token it is: who, for which organisation, when, for which purpose, which tables. Exact: from what was delivered, not from what could have been. `certain: false` marks an access that a crash cut off, which is taken to have delivered everybody whom it could.",
         caller: routes::Caller::Known,
         parameters: &[BEFORE, COUNT, PROOFS],
         answer: &["application/json"],
@@ -94,7 +96,7 @@ pub fn told(app: &App, who: &Principal, id: Option<&str>, holder: Option<&str>, 
         let Some(asked) = asked(app, who, id, holder)? else {
             return Ok(Read { found: Err(absent()), rows: 0, patients: None });
         };
-        let answer = accesses(app.audit(), &asked, page)?;
+        let answer = accesses(app, &asked, page)?;
         let rows = answer["accesses"].as_array().map_or(0, |all| all.len() as u64);
         Ok(Read { found: Ok(answer), rows, patients: Some(asked.patients) })
     })?
@@ -204,8 +206,41 @@ impl Shown {
     }
 }
 
+/// Names of organisations, each looked up once.
+struct Organisations<'a> {
+    app: &'a App,
+    registered: Vec<Organisation>,
+    applicants: HashMap<String, Option<String>>,
+}
+
+impl<'a> Organisations<'a> {
+    fn of(app: &'a App) -> Result<Self, ApiError> {
+        Ok(Self { app, registered: app.organisations()?, applicants: HashMap::new() })
+    }
+
+    /// For whom somebody acted: the organisation that the centre has registered them with, whom their permit was granted to, or
+    /// their hospital.
+    fn name(&mut self, entry: &Entry) -> Result<Option<String>, ApiError> {
+        if let Some(own) = self.registered.iter().find(|organisation| organisation.has(&entry.user)) {
+            return Ok(Some(own.name.clone()));
+        }
+        if let Some(id) = &entry.permit {
+            if !self.applicants.contains_key(id) {
+                let permit = self.app.stored_permit(id)?;
+                self.applicants.insert(id.clone(), permit.map(|permit| permit.document().applicant.clone()));
+            }
+            if let Some(Some(applicant)) = self.applicants.get(id) {
+                return Ok(Some(applicant.clone()));
+            }
+        }
+        Ok(entry.holder.clone())
+    }
+}
+
 /// A page of the accesses to a person's data.
-fn accesses(log: &Log, asked: &Asked, page: &Page) -> Result<Value, ApiError> {
+pub fn accesses(app: &App, asked: &Asked, page: &Page) -> Result<Value, ApiError> {
+    let log = app.audit();
+    let mut organisations = Organisations::of(app)?;
     let found = log.who(&asked.patients)?;
     let mut shown = Vec::new();
     let mut next = None;
@@ -216,6 +251,9 @@ fn accesses(log: &Log, asked: &Asked, page: &Page) -> Result<Value, ApiError> {
         }
         let Some(access) = Shown::of(log, *access)?.filter(|access| access.concerns(asked)) else { continue };
         let mut json = access.json();
+        if let Some(organisation) = organisations.name(&access.completion)? {
+            json["organisation"] = json!(organisation);
+        }
         if page.proofs {
             json["proof"] = json!(log.prove(access.index)?);
         }

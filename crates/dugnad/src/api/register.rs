@@ -52,8 +52,8 @@ pub fn add(routes: Routes) -> Routes {
         .add(Method::GET, "/clocks", clocks_doc, clocks)
 }
 
-/// Everything public. It is not put on the record: anybody may read it, and no patient is in it.
-fn entries(app: &App, now: Timestamp) -> Result<[(&'static str, Vec<Value>); 3], ApiError> {
+/// Everything public, by kind. It is not put on the record: anybody may read it, and no patient is in it. Blocks.
+pub fn entries(app: &App, now: Timestamp) -> Result<[(&'static str, Vec<Value>); 3], ApiError> {
     let organisations = app.organisations()?;
     let applicant = |a: &Application| organisations.iter().find(|o| o.id == a.organisation());
     let applications = app.applications()?.iter().filter_map(|a| register::application(a, applicant(a), now)).collect();

@@ -76,6 +76,17 @@ enum Action {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Name the persons of a population that is `listed`.
+    Persons {
+        #[command(flatten)]
+        server: Server,
+        /// The application's id.
+        #[arg(value_name = "ID")]
+        id: String,
+        /// {"persons": [{"holder": NAME, "patient": ID} or {"system": URI, "value": NUMBER}]}
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Hand it in.
     Submit {
         #[command(flatten)]
@@ -174,6 +185,9 @@ impl Application {
             Action::List { server, id: Some(id) } => server.print(&Method::GET, &format!("/applications/{id}"), None),
             Action::New { server, file } => server.print(&Method::POST, "/applications", Some(&json_file(&file)?)),
             Action::Edit { server, id, file } => server.print(&Method::PUT, &format!("/applications/{id}"), Some(&json_file(&file)?)),
+            Action::Persons { server, id, file } => {
+                server.print(&Method::PUT, &format!("/applications/{id}/persons"), Some(&json_file(&file)?))
+            }
             Action::Submit { server, id } => post(&server, &id, "submit", None),
             Action::Withdraw { server, id } => post(&server, &id, "withdraw", None),
             Action::Complete { server, id, missing } => post(&server, &id, "complete", Some(&json!({"missing": named(&missing)?}))),

@@ -11,7 +11,7 @@ use crate::api::persons::{self, Page};
 use crate::api::{ApiError, Settings};
 use crate::limits::MAX_ACCESSES;
 use clap::{Args, Subcommand};
-use dugnad_kernel::audit::{Checkpoint, Folder, VerifierKey, verify_since};
+use dugnad_kernel::audit::{Checkpoint, Folder, Proof, VerifierKey, verify_since};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,7 @@ Examples:
   dugnad audit verify --data ./db                   every entry, tile and signature
   dugnad audit verify --server http://127.0.0.1:8080 --since checkpoint-of-last-year
   dugnad audit prove --data ./db 1234 > proof.json
+  dugnad audit check proof.json --key 'dugnad.example/audit+20324abe+AZms...'          offline, with nothing else
   dugnad audit log --data ./db --first 1200 --count 20
   dugnad audit who --server http://127.0.0.1:8080 --holder 'Haukeland' --patient 123    as the centre
   dugnad audit who --server http://127.0.0.1:8080                                       as a patient, about oneself
@@ -54,6 +55,15 @@ enum Action {
         /// The entry's number, from 0.
         #[arg(value_name = "INDEX")]
         index: u64,
+    },
+    /// Check a proof, offline: that the log which the key speaks for holds the entry. Exit code 1 if it does not.
+    Check {
+        /// The proof: a file that `prove`, `who --proofs` or a patient's page made.
+        #[arg(value_name = "PROOF.json")]
+        proof: PathBuf,
+        /// The log's public key (`GET /audit/key`).
+        #[arg(long, value_name = "KEY")]
+        key: String,
     },
     /// Print the accesses that delivered a person's data, one JSON object a line, the newest first.
     Who {
@@ -103,6 +113,7 @@ impl Audit {
                 }
                 At::Server(client) => print_json(&remote::get_json(&client, &format!("/audit/proof/{index}"))?),
             },
+            Action::Check { proof, key } => check(&proof, &key),
             Action::Who { place, holder, patient, proofs } => match place.decide()? {
                 At::Data(dir) => who_in_folder(&dir, holder.as_deref(), patient.as_deref(), proofs),
                 At::Server(client) => remote::who(&client, holder.as_deref(), patient.as_deref(), proofs),
@@ -114,6 +125,15 @@ impl Audit {
             },
         }
     }
+}
+
+fn check(path: &PathBuf, key: &str) -> Result<(), CliError> {
+    let key = VerifierKey::parse(key).map_err(|e| CliError::Usage(format!("--key: {e}")))?;
+    let proof: Proof = serde_json::from_str(&read(path)?).map_err(|e| CliError::Usage(format!("{}: no proof: {e}", path.display())))?;
+    let checkpoint = proof.verify(&key).map_err(|e| CliError::Failed(format!("{}: {e}; it proves nothing", path.display())))?;
+    println!("entry {} is in the log {}, among its first {} entries:", proof.index, key.name(), checkpoint.size);
+    println!("{}", proof.entry);
+    Ok(())
 }
 
 fn read(path: &PathBuf) -> Result<String, CliError> {

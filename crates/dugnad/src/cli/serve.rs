@@ -52,7 +52,8 @@ impl Serve {
             let bound = listener.local_addr().map_err(CliError::failed)?;
             tell(&format!("http://{bound}"), &local, &self.data);
             let app = local.app(settings);
-            api::serve(app, web::start::routes(), listener, stop_signal()).await.map_err(CliError::failed)
+            let pages = web::served(&app);
+            api::serve(app, pages, listener, stop_signal()).await.map_err(CliError::failed)
         });
         local.database.close();
         eprintln!("stopped");

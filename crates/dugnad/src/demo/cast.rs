@@ -10,9 +10,12 @@ use crate::feed::{self};
 use dugnad_kernel::audit::{Act, Entry};
 use dugnad_kernel::ids::PatientOrdinal;
 use dugnad_kernel::permit::Permit;
+use dugnad_kernel::permit::application::{Application, Content, What};
 use dugnad_kernel::permit::organisation::Organisation;
-use jiff::{Span, ToSpan};
-use serde_json::{Value, json};
+use dugnad_kernel::permit::procedure::{Actor, By, CENTRE};
+use dugnad_kernel::permit::purpose::ProhibitedUse;
+use jiff::{Span, Timestamp, ToSpan};
+use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// How long a demo's tokens are valid.
@@ -24,6 +27,9 @@ pub(super) fn token_life() -> Span {
 pub(super) const SURVEILLANCE: &str = "surveillance";
 pub(super) const STATISTICS: &str = "statistics";
 pub(super) const STUDY: &str = "study";
+
+/// The second person of the centre.
+const REVIEWER: &str = "reviewer";
 
 /// The user who is a patient.
 const PATIENT: &str = "patient";
@@ -51,19 +57,20 @@ impl Cast {
         for organisation in [organisation("authority", "A public authority", true), organisation("company", "A company", false)] {
             let organisation = Organisation::parse(&organisation.to_string()).map_err(CliError::failed)?;
             let json = serde_json::to_string(&organisation).map_err(CliError::failed)?;
-            decide(local, "organisation", &organisation.id, &json)?;
+            decide(local, CENTRE, &[("organisation", &organisation.id, &json)])?;
         }
         for permit in permits(local) {
             let parsed = Permit::parse(&permit.to_string()).map_err(CliError::failed)?;
-            decide(local, "permit", parsed.id(), &permit.to_string())?;
+            decide(local, CENTRE, &[("permit", parsed.id(), &permit.to_string())])?;
         }
+        request_statistics(local)?;
         let study = studies().iter().find(|s| s.id == OPEN_LABEL_STUDY);
         Ok(Self {
             hospital: hospitals.get(shown_hospital()).map(|h| h.token.clone()).unwrap_or_default(),
             authority: token("authority", Role::Authority)?,
             company: token("company", Role::Company)?,
             centre: token("centre", Role::Centre)?,
-            reviewer: token("reviewer", Role::Centre)?,
+            reviewer: token(REVIEWER, Role::Centre)?,
             patient: token(PATIENT, Role::Patient)?,
             study_title: study.map(|s| s.title.clone()).unwrap_or_default(),
         })
@@ -109,7 +116,7 @@ impl Cast {
         println!(r#"  curl -H "Authorization: Bearer $TOKEN" '{url}/audit/log?count=5'"#);
         println!("A second person of the centre, who can decide on what the first proposed (`dugnad application --help`):");
         println!("  TOKEN={}", self.reviewer);
-        println!("A patient sees who read their data (pages of their own come in a later release):");
+        println!("A patient sees who read their data, opts out and back in, at {url}/me with this token:");
         println!("  TOKEN={}", self.patient);
         println!(r#"  curl -H "Authorization: Bearer $TOKEN" {url}/audit/persons/me"#);
         println!();
@@ -150,15 +157,17 @@ fn organisation(id: &str, name: &str, public_body: bool) -> Value {
     json!({"id": id, "name": name, "public_body": public_body, "users": [id], "verified": "Made for the demo."})
 }
 
-fn decide(local: &Local, kind: &str, id: &str, json: &str) -> Result<(), CliError> {
-    let commit = local.database.put_document(kind, id, json).map_err(CliError::failed)?;
-    let (user, role) = ("centre".to_owned(), "centre".to_owned());
+/// One commit of documents, as (kind, id, JSON), and its entry in the log.
+fn decide(local: &Local, by: &str, documents: &[(&str, &str, &str)]) -> Result<(), CliError> {
+    let commit = local.database.put_documents(documents).map_err(CliError::failed)?;
+    let permit = documents.iter().find(|(kind, ..)| *kind == "permit").map(|(_, id, _)| (*id).to_owned());
+    let request = documents.iter().map(|(kind, id, _)| format!("{kind} {id}")).collect::<Vec<_>>().join(", ");
     let entry = Entry {
-        user,
-        role,
+        user: by.to_owned(),
+        role: Role::Centre.name().to_owned(),
         interface: Some("cli".to_owned()),
-        permit: (kind == "permit").then(|| id.to_owned()),
-        request: Some(format!("{kind} {id}")),
+        permit,
+        request: Some(request),
         commit: Some(commit.0),
         ..blank_entry(local.clock.now(), Act::Decision)
     };
@@ -166,7 +175,58 @@ fn decide(local: &Local, kind: &str, id: &str, json: &str) -> Result<(), CliErro
     Ok(())
 }
 
-fn permits(local: &Local) -> [Value; 3] {
+/// The company's health data request: from its application to the permit, in all steps and by two persons of the centre, as over HTTP.
+fn request_statistics(local: &Local) -> Result<(), CliError> {
+    let now = local.clock.now();
+    let company = Organisation::parse(&organisation("company", "A company", false).to_string()).map_err(CliError::failed)?;
+    let content: Content = serde_json::from_value(statistics(now)).map_err(CliError::failed)?;
+    let actor = |user: &str, organisation: &str, centre: bool| Actor {
+        by: By { user: user.to_owned(), organisation: organisation.to_owned() },
+        group: organisation.to_owned(),
+        centre,
+    };
+    let (applicant, assessor, reviewer) = (actor("company", "company", false), actor(CENTRE, CENTRE, true), actor(REVIEWER, CENTRE, true));
+    let reasons = || "Made for the demo; nobody in the data exists.".to_owned();
+    let mut application = Application::open(STATISTICS, &applicant, &company, content, now).map_err(CliError::failed)?;
+    for (who, what) in [
+        (&applicant, What::Submit),
+        (&assessor, What::FindComplete),
+        (&assessor, What::Assess { grant: true, reasons: reasons() }),
+        (&reviewer, What::Grant { permit: STATISTICS.to_owned(), reasons: reasons() }),
+    ] {
+        application = application.take(who, &company, what, now).map_err(CliError::failed)?;
+    }
+    let permit = application.permit(&company, STATISTICS, &reviewer, &reasons(), now).map_err(CliError::failed)?;
+    let json = serde_json::to_string(permit.document()).map_err(CliError::failed)?;
+    let application = application.to_json().map_err(CliError::failed)?;
+    decide(local, REVIEWER, &[("application", STATISTICS, &application), ("permit", STATISTICS, &json)])
+}
+
+/// What the company asks for.
+fn statistics(now: Timestamp) -> Value {
+    let until = now.checked_add(24.hours() * 365).unwrap_or(now);
+    let answer = json!({"intended": false, "explanation": "Made up for the demo."});
+    let answers: Map<String, Value> = ProhibitedUse::ALL.iter().map(|question| (question.name().to_owned(), answer.clone())).collect();
+    let table = |table: &str, names: &[&str]| {
+        let why = "It tells the cells apart.";
+        json!({"table": table, "columns": [{"names": names, "transform": "keep", "justification": why, "transform_justification": "Cells are coarse."}]})
+    };
+    json!({
+        "basis": "ehds_request", "title": "How many are treated, and how", "users": ["company"],
+        "purpose": "How many are treated, and how", "purposes": ["research"], "prohibited_uses": answers,
+        "safeguards": "Statistics only; nobody sees a row.",
+        "tables": [
+            table("treatment", &["patient_key", "holder", "kind", "started"]),
+            table("patient", &["patient_key", "holder", "gender", "birth_date"]),
+            table("condition", &["patient_key", "holder", "code", "code_system", "started", "verification_status"]),
+        ],
+        "population": {"value": "everyone", "justification": "Capacity is planned for all."},
+        "cadence": {"value": "daily", "justification": "It follows the calendar of epochs."},
+        "delivery": "remote", "valid_from": now, "valid_until": until,
+    })
+}
+
+fn permits(local: &Local) -> [Value; 2] {
     let now = local.clock.now();
     let until = now.checked_add(24.hours() * 365).unwrap_or(now);
     let decision = json!({"by": "centre", "at": now, "reasons": "Made for the demo; nobody in the data exists."});
@@ -190,11 +250,6 @@ fn permits(local: &Local) -> [Value; 3] {
     surveillance["cadence"] = json!("live");
     surveillance["cadence_reason"] = json!("Near-real-time surveillance");
     surveillance["delivery"] = json!("enclave");
-    let mut statistics = common(STATISTICS, "ehds_request", "a company", "company", "How many are treated, and how");
-    statistics["tables"] = json!([all("treatment"), all("patient"), all("condition")]);
-    statistics["population"] = json!("everyone");
-    statistics["cadence"] = json!("daily");
-    statistics["delivery"] = json!("remote");
     let mut study =
         common(STUDY, "trial_protocol", "a company (the study's sponsor, made up)", "company", "The study's own data as they arise");
     let sites: Vec<Value> = studies()
@@ -211,5 +266,5 @@ fn permits(local: &Local) -> [Value; 3] {
     study["cadence"] = json!("live");
     study["cadence_reason"] = json!("Safety follow-up");
     study["delivery"] = json!("remote");
-    [surveillance, statistics, study]
+    [surveillance, study]
 }

@@ -74,7 +74,9 @@ async fn serve(options: &Demo, folder: &Folder, local: &Local, cast: &Cast, hosp
     let (state, shown) = watch::channel(DemoState::default());
     let settings = Settings { inside_spe: Network::loopback(), ..Settings::default() };
     let (stop, stopped) = watch::channel(false);
-    let served = tokio::spawn(api::serve(local.app(settings), web::demo::routes(shown), listener, wait_for(stopped)));
+    let app = local.app(settings);
+    let pages = web::demo::routes(shown).merge(web::for_people(&app, true).into_router());
+    let served = tokio::spawn(api::serve(app, pages, listener, wait_for(stopped)));
     cast.write_json(&url, &folder.path)?;
     cast.tell(&url, &folder.path, folder.temporary);
     let stopping = Arc::new(AtomicBool::new(false));

@@ -32,7 +32,7 @@ mod world;
 
 pub use delivered::Delivered;
 pub use dugnad_sql::QueryError;
-pub use policy::{OptOutCover, Subject, UNBLINDING, Unblinding, unblindings};
+pub use policy::{OptOutCover, PERSON_LIST, Subject, UNBLINDING, Unblinding, unblindings};
 pub use running::RunningQuestion;
 pub use statistics::{
     COHORT, Catalogue, CatalogueDimension, CatalogueLevel, CatalogueTable, CellRow, DIMENSION, STATISTIC, StatisticsSettings, cell_rows,

@@ -11,7 +11,7 @@ use datafusion::arrow::datatypes::UInt32Type;
 use dugnad_kernel::database::Database;
 use dugnad_kernel::ids::{Commit, PatientOrdinal};
 use dugnad_kernel::live::{Damaged, Hidden, RowFilter, Snapshot};
-use dugnad_kernel::permit::{BlindedRows, Blinding, OptOut, Permit, Population, StudyReference};
+use dugnad_kernel::permit::{BlindedRows, Blinding, OptOut, Permit, PersonList, Population, StudyReference};
 use dugnad_kernel::population::{self, Counter, CriteriaError, Enrolment, Formula};
 use dugnad_sql::QueryError;
 use jiff::Timestamp;
@@ -31,6 +31,9 @@ pub enum OptOutCover {
     /// All, where national law goes further.
     AllPermits,
 }
+
+/// The kind of document that the persons of a frozen population are, by the permit's id.
+pub const PERSON_LIST: &str = "person_list";
 
 /// The kind of document that an unblinding is.
 pub const UNBLINDING: &str = "unblinding";
@@ -118,6 +121,10 @@ impl Policy {
                 let persons = Some(Arc::new(members.persons));
                 if members.others { filter.others_than = persons } else { filter.patients = persons }
             }
+            Population::Frozen { commit, .. } | Population::Listed { commit } => {
+                let list = person_list(database, granted.permit.id(), *commit)?;
+                filter.patients = Some(Arc::new(list.persons(&snapshot, &database.erased_patients())));
+            }
         }
         filter.unmarked = !granted.permit.identified();
         filter.without = Some(Arc::new(self.without(database, granted)?)).filter(|out| !out.is_empty());
@@ -193,6 +200,14 @@ pub fn unblindings(database: &Database, permit: &str) -> Result<Vec<Unblinding>,
     acts.retain(|act| act.permit == permit);
     acts.sort_by_key(|act| act.at);
     Ok(acts)
+}
+
+/// The list that the decision on a permit made, at the commit that the permit names.
+fn person_list(database: &Database, permit: &str, commit: Option<Commit>) -> Result<PersonList, QueryError> {
+    let document = database.document(PERSON_LIST, permit).map_err(|e| QueryError::Internal(e.to_string()))?;
+    let list = document.map(|document| PersonList::parse(&document.json)).transpose();
+    let list = list.map_err(|e| QueryError::Internal(e.to_string()))?.filter(|list| Some(list.commit()) == commit);
+    list.ok_or_else(|| QueryError::Internal(format!("the list of persons of the permit {permit} is not there")))
 }
 
 fn ordinals(database: &Database, studies: &[StudyReference]) -> Result<std::collections::HashSet<u64>, QueryError> {

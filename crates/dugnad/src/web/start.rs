@@ -12,7 +12,11 @@ pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
 }
 
 fn page() -> Markup {
-    let places: [(&str, &str, &str); 5] = [
+    let people: [(&str, &str, &str); 2] = [
+        ("/me", "Your own page", "for patients: who has read your data, opting out, your consents"),
+        ("/public-register", "The public register", "applications, decisions, permits, published results"),
+    ];
+    let interfaces: [(&str, &str, &str); 5] = [
         ("/fhir/metadata", "CapabilityStatement", "what the FHIR R4 interface can do"),
         ("/openapi.json", "OpenAPI", "every endpoint: FHIR, SQL, permits, audit"),
         ("/audit/checkpoint", "Audit checkpoint", "the signed head of the log of every access; anyone may verify it"),
@@ -31,12 +35,10 @@ fn page() -> Markup {
                     "Hospitals send HL7 FHIR as they treat. Public authorities and the health industry read it, each within a permit, "
                     "from the moment the hospital’s write is acknowledged. Every access is on record before its first byte leaves."
                 }
+                h2 { "For people" }
+                (places(&people))
                 h2 { "Interfaces" }
-                ul.places {
-                    @for (href, name, what) in places {
-                        li { a href=(href) { (name) } " " code { (href) } span { (what) } }
-                    }
-                }
+                (places(&interfaces))
                 h2 { "Why there are no numbers here" }
                 p {
                     "A public count that changes as patients are treated tells when a single one was. What this database publishes is "
@@ -45,4 +47,14 @@ fn page() -> Markup {
             }
         },
     )
+}
+
+fn places(places: &[(&str, &str, &str)]) -> Markup {
+    html! {
+        ul.places {
+            @for (href, name, what) in places {
+                li { a href=(href) { (name) } " " code { (href) } span { (what) } }
+            }
+        }
+    }
 }

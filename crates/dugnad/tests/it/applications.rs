@@ -123,7 +123,7 @@ async fn clocks_run_and_what_is_overdue_is_listed() {
     let clocks = people.get("cato", "/clocks").await.expect(200).json();
     let due: Vec<_> = clocks["clocks"].as_array().unwrap().iter().map(|c| (&c["about"]["application"], &c["deadline"]["due"])).collect();
     assert_eq!(due, [(&json!(second), &json!("2026-04-07T22:00:00Z")), (&json!(first), &json!("2026-06-10T22:00:00Z"))]);
-    assert_eq!((clocks["overdue"].as_u64(), clocks["clocks"][1]["deadline"]["article"].as_str()), (Some(0), Some("Art. 68")));
+    assert_eq!((clocks["overdue"].as_u64(), clocks["clocks"][1]["deadline"]["article"].as_str()), (Some(0), Some("Art. 68(4)")));
     assert_eq!(people.get("rolf", "/clocks").await.expect(200).json()["clocks"], json!([]));
     people.get("", "/clocks").await.expect(401);
     people.clock.set(at("2026-06-10T22:00:00Z"));
@@ -207,7 +207,7 @@ async fn a_permit_is_revoked_after_a_hearing_by_another_person() {
     people.post("cato", path, &json!({"findings": "Rows were copied", "until": "2026-05-01T00:00:00Z"})).await.expect(400);
     let opened = people.post("cato", path, &json!({"findings": "Rows were copied"})).await.expect(200).json();
     assert_eq!((&opened["hearing"]["state"], &opened["state"]), (&json!("open"), &json!("active")));
-    assert_eq!(people.get("anne", "/clocks").await.expect(200).json()["clocks"][0]["deadline"]["article"], "Art. 63");
+    assert_eq!(people.get("anne", "/clocks").await.expect(200).json()["clocks"][0]["deadline"]["article"], "Art. 63(2)");
     people.post("cato", path, &json!({"findings": "again"})).await.expect(409);
     people.post("dag", path, &decision).await.expect(409);
     people.post("anne", "/sql", &question).await.expect(200);

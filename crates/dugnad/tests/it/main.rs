@@ -15,6 +15,8 @@ mod hostile;
 mod interference;
 mod libraries;
 mod limits;
+mod lists;
+mod pages;
 mod people;
 mod permits;
 mod process;

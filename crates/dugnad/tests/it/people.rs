@@ -49,6 +49,12 @@ impl People {
         people
     }
 
+    /// After a restart of the server.
+    pub fn restarted(self) -> Self {
+        let clock = Arc::clone(&self.clock) as Arc<dyn dugnad_kernel::clock::Clock>;
+        Self { server: self.server.restarted(clock), ..self }
+    }
+
     /// A request of `user`, or of nobody if the name is empty, from inside the environment.
     pub async fn send(&self, user: &str, method: &str, path: &str, body: &Value) -> Answer {
         self.request(user, method, path, body, Some(IpAddr::V4(Ipv4Addr::LOCALHOST))).await

@@ -89,3 +89,18 @@ async fn what_is_no_decision_of_the_centre_is_refused() {
     centre.put("/permits/live", &not_allowed).await.expect(400);
     assert_eq!(centre.server.local.database.snapshot().commit().0, 0, "nothing was written");
 }
+
+/// One person of the centre could record a permit whose basis says that the centre decides: who proposes cannot decide.
+#[tokio::test]
+async fn one_person_records_no_permit_that_two_decide_on() {
+    let centre = Centre::open();
+    let mut proposed = centre.permit();
+    proposed["basis"] = "ehds_permit".into();
+    proposed["delivery"] = "enclave".into();
+    proposed.as_object_mut().unwrap().remove("provision");
+    let refused = centre.put("/permits/live", &proposed).await.expect(403).json();
+    assert!(refused["detail"].as_str().unwrap().contains("who proposes cannot decide"), "{refused}");
+    assert_eq!(centre.server.local.database.snapshot().commit().0, 0, "nothing was written");
+    let entries = centre.server.local.audit.entries(0, 1_000).unwrap();
+    assert!(entries.iter().any(|(_, e)| e.act == dugnad_kernel::audit::Act::Refusal && e.interface.as_deref() == Some("permits")));
+}

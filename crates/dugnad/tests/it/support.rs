@@ -7,6 +7,7 @@ use dugnad::access::{Role, TokenRequest};
 use dugnad::api::{self, Network, Settings};
 use dugnad::cli::local::Local;
 use dugnad::query::StatisticsSettings;
+use dugnad::web;
 use dugnad_kernel::clock::Clock;
 use jiff::ToSpan;
 use serde_json::Value;
@@ -47,7 +48,8 @@ impl Server {
     pub fn open() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let local = Local::open(dir.path(), None).unwrap();
-        let router = api::router(local.app(Settings::default()), Router::new());
+        let app = local.app(Settings::default());
+        let router = api::router(app.clone(), web::served(&app));
         Self { local, router, dir }
     }
 
@@ -60,8 +62,14 @@ impl Server {
     pub fn open_with(dir: tempfile::TempDir, clock: Arc<dyn Clock>, statistics: Option<StatisticsSettings>) -> Self {
         let local = Local::open_with(dir.path(), None, clock, statistics).unwrap();
         let settings = Settings { inside_spe: Network::loopback(), ..Settings::default() };
-        let router = api::router(local.app(settings), Router::new());
+        let app = local.app(settings);
+        let router = api::router(app.clone(), web::served(&app));
         Self { local, router, dir }
+    }
+
+    /// The same server after a restart.
+    pub fn restarted(self, clock: Arc<dyn Clock>) -> Self {
+        Self::open_with(self.close(), clock, None)
     }
 
     pub fn token(&self, role: Role, user: &str, holder: Option<&str>) -> String {
@@ -83,10 +91,9 @@ impl Server {
     /// Closes it, and keeps its folder.
     pub fn close(self) -> tempfile::TempDir {
         let Self { local, router, dir } = self;
-        drop(router);
-        local.database.close();
         local.audit.close();
-        drop(local);
+        local.database.close();
+        drop((local, router));
         dir
     }
 

@@ -118,13 +118,13 @@ impl Publisher {
         let kept = Tile::partials(new);
         for tile in Tile::partials(old).into_iter().filter(|tile| !kept.contains(tile)) {
             let path = self.dir.join(tile.path());
-            match fs::remove_file(&path) {
+            match self.disk.remove(&path) {
                 Err(source) if source.kind() != ErrorKind::NotFound => return Err(AuditError::io(&path, source)),
                 _ => {}
             }
             if let Some(parent) = path.parent() {
                 // Fails while the next unfinished tile is in it, which is as it should be.
-                let _ = fs::remove_dir(parent);
+                let _ = self.disk.remove_folder(parent);
             }
         }
         Ok(())
@@ -149,8 +149,8 @@ impl Publisher {
                 if item.path().is_dir() {
                     folders.push(name);
                 } else if Tile::parse(&name).is_some_and(|tile| !tile.is_full() && kept.partials.iter().all(|(other, _)| *other != tile)) {
-                    fs::remove_file(item.path()).map_err(|source| AuditError::io(&item.path(), source))?;
-                    let _ = fs::remove_dir(&path);
+                    self.disk.remove(&item.path()).map_err(|source| AuditError::io(&item.path(), source))?;
+                    let _ = self.disk.remove_folder(&path); // fails while others are in it
                 }
             }
         }

@@ -89,7 +89,7 @@ pub(super) fn recover(dir: &Path, key: &VerifierKey, disk: &dyn Disk) -> Result<
     };
     scan.settle(&mut entries, disk)?;
     // A crash may have left the file that the publisher was making.
-    match fs::remove_file(dir.join(UNFINISHED)) {
+    match disk.remove(&dir.join(UNFINISHED)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(AuditError::io(&dir.join(UNFINISHED), error)),
         _ => {}
     }

@@ -33,7 +33,7 @@ use crate::disk::{Disk, Folder, RealDisk};
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId, Timeline};
 use crate::journal::{self, Checkpointer, JournalError, Lookup, Readers, StoredRow};
 use crate::limits::{COMMIT_QUEUE, OPTIMISTIC_TRIES};
-use crate::live::{self, LiveCell, SegmentFiles, Snapshot, Tuning};
+use crate::live::{self, LiveCell, SegmentFiles, Snapshot, StoreHealth, Tuning};
 use crate::search::index::Indexes;
 use arc_swap::ArcSwap;
 use commit::{Committer, Reply, Work};
@@ -101,6 +101,7 @@ struct Shared {
     tuning: Tuning,
     next_table: AtomicU32,
     files: OnceLock<Arc<SegmentFiles>>,
+    health: OnceLock<StoreHealth>,
     views: Views,
     /// Of the search values.
     indexes: Indexes,
@@ -603,6 +604,14 @@ impl Database {
         })
     }
 
+    /// The Patients, of whatever holder, whose current version has this national identifier; none where it is not one.
+    pub fn patients_with(&self, system: &str, value: &str) -> Result<Vec<PatientOrdinal>, ReadError> {
+        match persons::national(system, value) {
+            Some(identifier) => self.shared.look(|lookup| lookup.patients_with(identifier)),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// The highest patient ordinal that was given.
     pub fn highest_patient(&self) -> Result<PatientOrdinal, ReadError> {
         self.shared.look(|lookup| Ok(PatientOrdinal(lookup.highest()?.1)))
@@ -617,6 +626,11 @@ impl Database {
     pub fn resource_ordinal(&self, holder: HolderId, resource_type: &str, id: &str) -> Result<Option<ResourceOrdinal>, ReadError> {
         let head = self.shared.look(|l| l.kind(resource_type)?.map_or(Ok(None), |k| l.head(holder, k, id)))?;
         Ok(head.map(|h| h.ordinal))
+    }
+
+    /// Whether the disk takes what the live tables write; answers and commits go on if it does not.
+    pub fn live_health(&self) -> Option<&StoreHealth> {
+        self.shared.health.get()
     }
 
     /// What is in it.
@@ -750,6 +764,7 @@ fn recovered(
         tuning,
         next_table,
         files: OnceLock::new(),
+        health: OnceLock::new(),
         views,
         indexes: Indexes::default(),
         building: Mutex::default(),
@@ -764,6 +779,7 @@ fn recovered(
     }
     let store = opened.start(&committer.tables).map_err(io)?;
     let _ = shared.files.set(store.files()); // nobody has set it before
+    drop(shared.health.set(store.health()));
     committer.store = Some(store);
     committer.newest = logged;
     committer.recover(logged, progress).map_err(failed)?;

@@ -29,23 +29,26 @@ pub(super) struct PersonKeys {
 
 impl PersonKeys {
     pub(super) fn of(patient: &Value<'_>) -> Self {
-        let national =
-            criteria::identifiers(patient).into_iter().filter(|(system, value)| NATIONAL_SYSTEMS.contains(system) && is_national(value));
-        // The two systems share one space of numbers: the hash is of the number alone.
-        let hash = |(_, value): (&str, &str)| {
-            let digest = Sha256::digest(value.as_bytes());
-            let mut first = NationalHash::default();
-            first.iter_mut().zip(digest.iter()).for_each(|(to, from)| *to = *from);
-            first
-        };
+        let national = criteria::identifiers(patient).into_iter().filter_map(|(system, value)| national(system, value));
         let links = patient.get("link").map(|l| l.items().to_vec()).unwrap_or_default();
         let other = |link: &Value<'_>| {
             let reference = link.get("other")?;
             let (kind, id) = reference::literal(reference.str("reference")?)?;
             (kind == "Patient").then(|| Box::from(id))
         };
-        Self { identifiers: national.map(hash).collect(), links: links.iter().filter_map(other).collect() }
+        Self { identifiers: national.collect(), links: links.iter().filter_map(other).collect() }
     }
+}
+
+/// What a national identifier is kept as; `None` if it is none. The two systems share one space of numbers: it is of the number alone.
+pub(super) fn national(system: &str, value: &str) -> Option<NationalHash> {
+    if !NATIONAL_SYSTEMS.contains(&system) || !is_national(value) {
+        return None;
+    }
+    let digest = Sha256::digest(value.as_bytes());
+    let mut first = NationalHash::default();
+    first.iter_mut().zip(digest.iter()).for_each(|(to, from)| *to = *from);
+    Some(first)
 }
 
 /// What was true at past commits that were asked for lately. It never changes.

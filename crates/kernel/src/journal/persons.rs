@@ -19,6 +19,11 @@ impl Lookup<'_> {
         )
     }
 
+    /// The Patients whose current version has an identifier.
+    pub(crate) fn patients_with(&self, identifier: NationalHash) -> Result<Vec<PatientOrdinal>, JournalError> {
+        self.all("SELECT patient FROM person_identifier WHERE hash = ?1", [identifier], |r| Ok(PatientOrdinal(r.get(0)?)))
+    }
+
     /// Whose person changed until a commit, in order: (commit, patient, person).
     pub(crate) fn person_changes(&self, until: Commit) -> Result<Vec<(PatientOrdinal, PatientOrdinal)>, JournalError> {
         self.all("SELECT patient, person FROM person_change WHERE commit_number <= ?1 ORDER BY sequence", [until.0], |r| {

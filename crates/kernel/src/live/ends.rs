@@ -95,10 +95,14 @@ pub(super) fn write(folder: &Folder, segment: &str, ends: &Ends) -> io::Result<(
     folder.replace(&name(segment), &[&MAGIC, &crc32fast::hash(&bytes).to_le_bytes(), &bytes])
 }
 
-/// Reads the ends of a stored segment into `ends`; none if there is no file.
-pub(super) fn read(folder: &Folder, segment: &str, ends: &Ends) -> Result<(), Damaged> {
+/// Reads the ends of a stored segment into `ends`, at least `least` of them; none if there is no file and should be none.
+pub(super) fn read(folder: &Folder, segment: &str, least: u32, ends: &Ends) -> Result<(), Damaged> {
     let damaged = |what: &str| Damaged { file: name(segment), what: what.to_owned() };
-    let Some(bytes) = folder.read(&name(segment)).map_err(|e| damaged(&e.to_string()))? else { return Ok(()) };
+    let bytes = match folder.read(&name(segment)).map_err(|e| damaged(&e.to_string()))? {
+        Some(bytes) => bytes,
+        None if least == 0 => return Ok(()),
+        None => return Err(damaged("it is absent, although rows of the segment have ended")),
+    };
     let rest = bytes.strip_prefix(&MAGIC).ok_or_else(|| damaged("it holds no ends of this format"))?;
     let (crc, pairs) = rest.split_at_checked(4).ok_or_else(|| damaged("it is too short"))?;
     if crc32fast::hash(pairs).to_le_bytes() != crc || pairs.len() % 12 != 0 {
@@ -112,7 +116,7 @@ pub(super) fn read(folder: &Folder, segment: &str, ends: &Ends) -> Result<(), Da
         }
         ends.set(row, commit.try_into().map_or(0, u64::from_le_bytes));
     }
-    Ok(())
+    if ends.ended() < least { Err(damaged("it is an older one: it ends fewer rows than the manifest says")) } else { Ok(()) }
 }
 
 /// The system gives fresh pages as zeroes and makes them resident when they are written: an array costs what is ended in it.

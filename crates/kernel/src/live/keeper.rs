@@ -10,7 +10,7 @@ use super::merge;
 use super::segment::{Attached, Segment, Segments};
 use super::table::{Replacement, TableInfo};
 use crate::ids::{Commit, TableId};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
@@ -44,6 +44,10 @@ pub(super) struct State {
     pub(super) ended: AtomicU64,
     /// Whether the last of them left files that it did not name: somebody was reading them, or it failed.
     pub(super) left: AtomicBool,
+    /// How often something could not be written.
+    pub(super) failures: AtomicU64,
+    /// Whether that is so since the last checkpoint that went well.
+    pub(super) failing: AtomicBool,
 }
 
 /// The thread's state.
@@ -66,6 +70,7 @@ impl Keeper {
     /// next checkpoint begins another log and writes whatever is in no file yet.
     pub(super) fn run(mut self, queue: &Receiver<Work>) {
         while let Ok(work) = queue.recv() {
+            let whole = matches!(work, Work::Checkpoint { .. });
             let result = match work {
                 Work::Changes(changes) => self.changes(&changes),
                 Work::Full { table, segment } => self.store(&table, &segment).map(drop),
@@ -77,7 +82,12 @@ impl Keeper {
                 }
                 Work::Close => return,
             };
+            if whole && result.is_ok() {
+                self.state.failing.store(false, Ordering::Relaxed);
+            }
             if let Err(error) = result {
+                self.state.failures.fetch_add(1, Ordering::Relaxed);
+                self.state.failing.store(true, Ordering::Relaxed);
                 let folder = self.files.folder().path().display();
                 tracing::error!(%folder, %error, "live tables cannot be stored; they stay in memory, and the next checkpoint tries again");
             }
@@ -136,9 +146,12 @@ impl Keeper {
         self.twins.retain(|(memory, _)| Arc::strong_count(memory) > 1); // in place, and no list names the other any more
         folder.sync()?;
         let (next_file, next_table) = (files.next(), self.next_table);
-        let manifest = Manifest { format: FORMAT, commit, log, next_file, next_table, tables: stored, counters };
-        manifest.write(folder)?;
+        let mut manifest =
+            Manifest { format: FORMAT, commit, log, next_file, next_table, tables: stored, counters, ended: BTreeMap::new() };
         let named: HashSet<String> = manifest.files().map(str::to_owned).collect();
+        let ended = self.ended.iter().filter(|(name, ended)| **ended > 0 && named.contains(*name));
+        manifest.ended = ended.map(|(name, ended)| (name.clone(), *ended)).collect();
+        manifest.write(folder)?;
         let left = files.in_use().into_iter().filter(|name| !named.contains(name)).collect::<Vec<_>>();
         let keep: HashSet<String> = named.into_iter().chain(left.iter().cloned()).collect();
         self.ended.retain(|name, _| keep.contains(name));

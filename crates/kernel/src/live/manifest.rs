@@ -25,6 +25,10 @@ pub(super) struct Manifest {
     pub(super) next_table: u32,
     pub(super) tables: Vec<StoredTable>,
     pub(super) counters: Counters,
+    /// Of the files with ended rows, how many rows their files of ends hold at least: a later checkpoint that did not come to its
+    /// own manifest may have written more. Manifests of before have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) ended: BTreeMap<String, u32>,
 }
 
 /// How many resources there are.

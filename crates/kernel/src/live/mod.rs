@@ -35,5 +35,5 @@ pub use persons::PersonMap;
 pub use segment::RowHead;
 pub use snapshot::{Heads, Life, Part, SegmentState, Snapshot, TableSnapshot, Visible};
 pub use statistics::Condition;
-pub use store::{Cleaning, Store, Tuning};
+pub use store::{Cleaning, Store, StoreHealth, Tuning};
 pub use table::{LiveTable, TableInfo};

@@ -22,7 +22,7 @@ use super::table::{LiveTable, TableInfo};
 use crate::disk::Folder;
 use crate::ids::Commit;
 use crate::limits::{CHECKPOINT_LOG_BYTES, SEGMENT_ROWS};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -75,6 +75,22 @@ pub struct Opened {
     tuning: Tuning,
 }
 
+/// Whether the disk takes what the store writes.
+#[derive(Clone)]
+pub struct StoreHealth(Arc<State>);
+
+impl StoreHealth {
+    /// How often something could not be written since the start.
+    pub fn failures(&self) -> u64 {
+        self.0.failures.load(Ordering::Relaxed)
+    }
+
+    /// Whether what could not be written is in memory only: since the last checkpoint that went well, something failed.
+    pub fn is_failing(&self) -> bool {
+        self.0.failing.load(Ordering::Relaxed)
+    }
+}
+
 /// How large things become. Tests make them small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuning {
@@ -104,7 +120,7 @@ pub(crate) fn open(folder: Folder, wanted: &[(String, String, Arc<TableSchema>)]
     for stored in &manifest.tables {
         let fits = wanted.iter().find(|(name, fingerprint, _)| *name == stored.name && *fingerprint == stored.fingerprint);
         let Some((_, _, schema)) = fits else { continue };
-        match load(&folder, stored, schema, tuning) {
+        match load(&folder, stored, &manifest.ended, schema, tuning) {
             Ok(table) => tables.push(table),
             Err(damaged) => tracing::error!(table = stored.name, %damaged, "the table is rebuilt from the journal"),
         }
@@ -122,12 +138,18 @@ pub(crate) fn open(folder: Folder, wanted: &[(String, String, Arc<TableSchema>)]
     })
 }
 
-fn load(folder: &Folder, stored: &StoredTable, schema: &Arc<TableSchema>, tuning: Tuning) -> Result<LiveTable, Damaged> {
+fn load(
+    folder: &Folder,
+    stored: &StoredTable,
+    ended: &BTreeMap<String, u32>,
+    schema: &Arc<TableSchema>,
+    tuning: Tuning,
+) -> Result<LiveTable, Damaged> {
     let segments = |names: &[String]| -> Result<Vec<Arc<Segment>>, Damaged> {
         let one = |name: &String| {
             let file = file::open(&folder.at(name), schema)?;
             let ends = Ends::none(file.len());
-            ends::read(folder, name, &ends)?;
+            ends::read(folder, name, ended.get(name).copied().unwrap_or_default(), &ends)?;
             Ok(Arc::new(Segment::stored(file, Arc::new(ends), Attached::default())))
         };
         names.iter().map(one).collect()
@@ -249,6 +271,11 @@ impl Store {
         }
         let cleaned = clean.is_some() && !tables.iter().any(LiveTable::holds_erased);
         if cleaned && !self.state.left.load(Ordering::Relaxed) { Cleaning::Done } else { Cleaning::Needs }
+    }
+
+    /// Whether its disk takes what it writes.
+    pub fn health(&self) -> StoreHealth {
+        StoreHealth(Arc::clone(&self.state))
     }
 
     /// How many checkpoints have been begun.

@@ -58,6 +58,10 @@ pub enum PopulationKind {
     StudySubjects,
     /// Whoever has rows that meet criteria.
     Criteria,
+    /// Whoever had rows that met criteria when it was decided.
+    Frozen,
+    /// Persons who were named.
+    Listed,
     /// The patients of one holder, as that holder knows them.
     OwnPatients,
 }
@@ -80,6 +84,9 @@ pub enum OptOut {
 pub struct Rules {
     /// Whether a document grants it. `care` follows from a hospital's token instead.
     pub by_document: bool,
+    /// Whether the health data access body itself decides (Art. 68 and 69): then it comes out of an application, which a second
+    /// person decides. The others record what was decided elsewhere: by law, by a hospital with an ethics committee, by a mandate.
+    pub by_application: bool,
     /// Whether rows carry the hospitals' own identifiers.
     pub identified: bool,
     /// Whether only statistics are given.
@@ -106,13 +113,17 @@ pub struct Rules {
 
 use Cadence::{Daily, Frozen, Live, Monthly, Weekly};
 use Delivery::{Enclave, Remote};
-use PopulationKind::{Criteria, Everyone, OwnPatients, StudySubjects};
+use PopulationKind::{Criteria, Everyone, Listed, OwnPatients, StudySubjects};
 
 const ALL_CADENCES: &[Cadence] = &[Live, Daily, Weekly, Monthly, Frozen];
+
+/// Of the pseudonymised bases whose persons the centre decides on.
+const ALL_PERSONS: &[PopulationKind] = &[Everyone, Criteria, PopulationKind::Frozen, Listed];
 
 /// The strictest basis; the others say where they differ.
 const STRICT: Rules = Rules {
     by_document: true,
+    by_application: false,
     identified: false,
     statistics_only: false,
     all_tables: false,
@@ -126,11 +137,18 @@ const STRICT: Rules = Rules {
     consent_versions: false,
 };
 
-const EHDS_PERMIT: Rules =
-    Rules { populations: &[Everyone, Criteria], cadences: ALL_CADENCES, live_is_justified: true, opt_out: OptOut::Article71, ..STRICT };
+const EHDS_PERMIT: Rules = Rules {
+    by_application: true,
+    populations: ALL_PERSONS,
+    cadences: ALL_CADENCES,
+    live_is_justified: true,
+    opt_out: OptOut::Article71,
+    ..STRICT
+};
 
 /// Statistics keep to the calendar of epochs, so `live` cannot be.
 const EHDS_REQUEST: Rules = Rules {
+    by_application: true,
     statistics_only: true,
     populations: &[Everyone],
     cadences: &[Daily, Weekly, Monthly, Frozen],
@@ -142,7 +160,7 @@ const EHDS_REQUEST: Rules = Rules {
 /// Pseudonymised here. A register that the law allows to identify persons does so through its own provision's interface, which a
 /// later release brings together with opt-outs under that law.
 const STATUTORY_REGISTER: Rules = Rules {
-    populations: &[Everyone, Criteria],
+    populations: ALL_PERSONS,
     cadences: ALL_CADENCES,
     deliveries: &[Enclave, Remote],
     provision: true,
@@ -253,6 +271,8 @@ impl fmt::Display for PopulationKind {
             Everyone => "everyone",
             StudySubjects => "study_subjects",
             Criteria => "criteria",
+            PopulationKind::Frozen => "frozen",
+            Listed => "listed",
             OwnPatients => "own_patients",
         })
     }

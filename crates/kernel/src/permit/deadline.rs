@@ -9,22 +9,31 @@ use jiff::civil::Weekday;
 use jiff::{Span, Timestamp, ToSpan};
 use serde::Serialize;
 
-/// How many weeks an applicant has to complete an incomplete application (Art. 68; Art. 69 for requests).
+/// How many weeks an applicant has to complete an incomplete application; then no permit is issued (Art. 68(4)). The regulation
+/// gives requests no such period; the joint guideline for health data access bodies (TEHDAS2 D6.3) takes the same.
 pub const COMPLETION_WEEKS: i32 = 4;
 
-/// Within how many months of a complete application it is decided (Art. 68; Art. 69 for requests).
+/// Within how many months of a complete application a permit is issued or refused (Art. 68(4)), and of its receipt a request is
+/// assessed (Art. 69).
 pub const DECISION_MONTHS: i32 = 3;
 
-/// By how many months the health data access body may prolong that, once, with reasons (Art. 68).
+/// By how many months the health data access body may prolong that, once, with reasons (Art. 68(4)). Art. 69 knows no prolongation.
 pub const PROLONGATION_MONTHS: i32 = 3;
 
-/// How many weeks a health data user has at most to state their views before a permit is revoked (Art. 63).
+/// The same for the accelerated procedure of public sector bodies with a legal mandate in the field of public health, for the
+/// purposes of Art. 53(1), points (a) to (c) (Art. 68(6)).
+pub const ACCELERATED_MONTHS: i32 = 2;
+
+/// By how many months the accelerated procedure may be prolonged, once (Art. 68(6)).
+pub const ACCELERATED_PROLONGATION_MONTHS: i32 = 1;
+
+/// How many weeks a health data user has at most to state their views before a permit is revoked (Art. 63(2)).
 pub const HEARING_WEEKS: i32 = 4;
 
-/// For how many years a permit is granted at most, and extended at most (Art. 68).
+/// For how many years a permit is granted at most, and extended at most, once (Art. 68(12)).
 pub const MAX_PERMIT_YEARS: i32 = 10;
 
-/// How many months before a permit's end an extension must be asked for (Art. 68).
+/// How many months before a permit's end an extension must be asked for (Art. 68(12)).
 pub const EXTENSION_NOTICE_MONTHS: i32 = 1;
 
 /// Within how many months of the end of the processing results are made public (Art. 61(4)).

@@ -1,6 +1,7 @@
 //! A permit as it is written: the shape of the JSON. What it may say is checked by [`super::Permit::new`].
 
 use super::basis::{Basis, Cadence, Delivery, PopulationKind};
+use crate::ids::Commit;
 use crate::live::schema::Storage;
 use crate::population::Formula;
 use jiff::Timestamp;
@@ -209,6 +210,20 @@ pub enum Population {
     },
     /// Whoever meets this, at the commit that is asked about.
     Criteria(Formula),
+    /// Whoever met this when it was decided: a [`PersonList`](super::PersonList).
+    Frozen {
+        /// What they met.
+        criteria: Formula,
+        /// The commit that they met it at: the newest when it was decided. Absent before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        commit: Option<Commit>,
+    },
+    /// Persons who were named beside the application: a [`PersonList`](super::PersonList).
+    Listed {
+        /// The commit that they were looked up at. Absent before the decision.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        commit: Option<Commit>,
+    },
     /// The patients of one holder, as that holder knows them.
     OwnPatients {
         /// The holder's name.
@@ -217,12 +232,32 @@ pub enum Population {
 }
 
 impl Population {
+    /// The same without the commit of its list: as an application has it, and as it is public.
+    #[must_use]
+    pub fn without_commit(&self) -> Self {
+        match self {
+            Population::Frozen { criteria, .. } => Population::Frozen { criteria: criteria.clone(), commit: None },
+            Population::Listed { .. } => Population::Listed { commit: None },
+            other => other.clone(),
+        }
+    }
+
+    /// The commit that its list is of, where it has one.
+    pub fn list_commit(&self) -> Option<Commit> {
+        match self {
+            Population::Frozen { commit, .. } | Population::Listed { commit } => *commit,
+            _ => None,
+        }
+    }
+
     /// Which kind it is.
     pub fn kind(&self) -> PopulationKind {
         match self {
             Population::Everyone => PopulationKind::Everyone,
             Population::StudySubjects { .. } => PopulationKind::StudySubjects,
             Population::Criteria(_) => PopulationKind::Criteria,
+            Population::Frozen { .. } => PopulationKind::Frozen,
+            Population::Listed { .. } => PopulationKind::Listed,
             Population::OwnPatients { .. } => PopulationKind::OwnPatients,
         }
     }

@@ -14,6 +14,7 @@ pub mod deadline;
 mod document;
 pub mod hearing;
 pub mod organisation;
+mod person_list;
 pub mod procedure;
 pub mod purpose;
 pub mod register;
@@ -26,7 +27,9 @@ pub use document::{
     BlindedColumns, BlindedRows, Blinding, Columns, Decision, Document, Limits, Population, Provision, Status, StudyReference, TableGrant,
     Tables, Transform,
 };
+pub use person_list::{PersonList, PersonName};
 
+use crate::ids::Commit;
 use crate::limits::{MAX_BLINDED, MAX_PERMIT_BYTES, MAX_PERMIT_ITEMS, MAX_PERMIT_TEXT_BYTES};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -135,6 +138,15 @@ impl Permit {
     /// Whose rows it opens.
     pub fn population(&self) -> &Population {
         &self.document.population
+    }
+
+    /// The same permit over the list that its decision made at this commit; over another population it is the same.
+    #[must_use]
+    pub fn frozen_at(mut self, at: Commit) -> Self {
+        if let Population::Frozen { commit, .. } | Population::Listed { commit } = &mut self.document.population {
+            *commit = Some(at);
+        }
+        self
     }
 
     /// How current its answers are.
@@ -288,6 +300,10 @@ fn check_population(document: &Document) -> Result<(), PermitError> {
         Population::OwnPatients { holder } if holder.trim().is_empty() => Err(field(document, "population", "the holder has no name")),
         Population::OwnPatients { .. } => Ok(()),
         Population::Criteria(formula) => formula.problem().map_or(Ok(()), |what| Err(field(document, "population.criteria", what))),
+        Population::Frozen { criteria, .. } => {
+            criteria.problem().map_or(Ok(()), |what| Err(field(document, "population.frozen.criteria", what)))
+        }
+        Population::Listed { .. } => Ok(()),
         Population::StudySubjects { studies, consent_versions } => {
             let versions = consent_versions.iter().flatten();
             if consent_versions.as_ref().is_some_and(|v| v.is_empty() || v.len() > MAX_BLINDED) || versions.clone().any(|v| v.is_empty()) {

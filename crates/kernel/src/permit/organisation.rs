@@ -18,6 +18,10 @@ pub struct Organisation {
     pub group: Option<String>,
     /// Whether it is a public sector body, or a Union institution, with tasks conferred on it by law (Art. 53(2)).
     pub public_body: bool,
+    /// Whether it has a legal mandate in the field of public health: its applications are decided in the accelerated procedure
+    /// (Art. 68(6)).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub public_health: bool,
     /// Its people, by user name.
     pub users: Vec<String>,
     /// How the centre verified that it is who it says; absent while it has not.
@@ -46,6 +50,9 @@ impl Organisation {
         check_text("name", &self.name)?;
         if let Some(how) = &self.verified {
             check_text("verified", how)?;
+        }
+        if self.public_health && !self.public_body {
+            return Err(ProcedureError::field("public_health", "only a public sector body has such a mandate; say public_body too"));
         }
         let unnamed = self.users.iter().any(|user| user.trim().is_empty());
         if unnamed || self.users.len() > MAX_PERMIT_ITEMS {

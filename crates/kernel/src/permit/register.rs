@@ -1,9 +1,10 @@
-//! What of applications, permits and releases is public (Art. 57 and 58 of Regulation (EU) 2025/327).
+//! What of applications, permits and releases is public (Art. 57(1), point (j), and Art. 58 of Regulation (EU) 2025/327): applications
+//! without undue delay, decisions within 30 working days. Here both are there at once.
 //!
 //! Organisations are named, natural persons are not. Nothing here times a patient: no commit, no count of rows.
 
 use super::application::{Act, Application, What};
-use super::document::{Columns, Tables};
+use super::document::{Columns, Population, Tables};
 use super::organisation::Organisation;
 use super::release::{Release, ReleaseState};
 use super::{Cadence, Permit, Status};
@@ -29,7 +30,7 @@ pub fn application(application: &Application, applicant: Option<&Organisation>, 
         "purpose": content.purpose,
         "provision": content.provision,
         "tables": tables,
-        "population": content.whose(),
+        "population": content.whose().map(Population::without_commit),
         "cadence": content.how_current(),
         "delivery": content.where_shown(),
         "state": application.state(now),
@@ -63,7 +64,7 @@ pub fn permit(permit: &Permit, now: Timestamp) -> Value {
         "purpose": document.purpose,
         "provision": document.provision,
         "tables": tables,
-        "population": document.population,
+        "population": document.population.without_commit(),
         "cadence": document.cadence,
         "standing": standing(permit),
         "delivery": document.delivery,

@@ -119,6 +119,8 @@ fn the_grid_of_the_legal_bases() {
         ("everyone", json!("everyone")),
         ("study", json!({"study_subjects": {"studies": [{"holder": "H", "id": "s1"}], "consent_versions": ["2.0"]}})),
         ("criteria", json!({"criteria": {"rows": {"table": "condition", "where": {"in": {"column": "code", "codes": ["C50"]}}}}})),
+        ("frozen", json!({"frozen": {"criteria": {"rows": {"table": "condition"}}}})),
+        ("listed", json!({"listed": {}})),
         ("own", json!({"own_patients": {"holder": "H"}})),
     ];
     let mut grid = String::new();
@@ -155,9 +157,10 @@ fn the_grid_of_the_legal_bases() {
         grid.push_str(&format!("{basis}: {level} {}\n", line.join(" ")));
     }
     let expected = "\
-ehds_permit: pseudonymised everyone/enclave/ldwmf criteria/enclave/ldwmf
+ehds_permit: pseudonymised everyone/enclave/ldwmf criteria/enclave/ldwmf frozen/enclave/ldwmf listed/enclave/ldwmf
 ehds_request: statistics everyone/enclave/-dwmf everyone/remote/-dwmf
-statutory_register: pseudonymised everyone/enclave/ldwmf everyone/remote/ldwmf criteria/enclave/ldwmf criteria/remote/ldwmf
+statutory_register: pseudonymised everyone/enclave/ldwmf everyone/remote/ldwmf criteria/enclave/ldwmf criteria/remote/ldwmf \
+frozen/enclave/ldwmf frozen/remote/ldwmf listed/enclave/ldwmf listed/remote/ldwmf
 trial_protocol: pseudonymised study/enclave/ldwmf study/remote/ldwmf
 direct_access: identified study/enclave/l---f
 inspection: identified everyone/enclave/l---f study/enclave/l---f
@@ -266,4 +269,26 @@ fn rules_of_the_bases_hold_together() {
         assert!(!rules.all_tables || basis == Basis::Care, "{basis}: data minimisation names its tables");
         assert!(!rules.statistics_only || !rules.cadences.contains(&Cadence::Live), "{basis}");
     }
+}
+
+#[test]
+fn only_the_bases_that_the_centre_decides_on_take_an_application() {
+    let by_application: Vec<Basis> = Basis::ALL.into_iter().filter(|basis| basis.rules().by_application).collect();
+    assert_eq!(by_application, [Basis::EhdsPermit, Basis::EhdsRequest]);
+    assert!(by_application.iter().all(|basis| basis.is_ehds()));
+}
+
+#[test]
+fn the_commit_of_a_list_is_in_the_permit_and_not_in_the_register() {
+    let frozen = json!({"frozen": {"criteria": {"rows": {"table": "condition"}}}});
+    let permit = parse(&with(&[("/population", frozen.clone())])).unwrap();
+    assert_eq!(permit.population().list_commit(), None);
+    let permit = permit.frozen_at(Commit(7));
+    let stored = serde_json::to_value(permit.document()).unwrap();
+    assert_eq!((stored["population"]["frozen"]["commit"].clone(), permit.population().list_commit()), (json!(7), Some(Commit(7))));
+    assert_eq!(parse(&stored).unwrap(), permit);
+    let public = register::permit(&permit, at("2026-06-01T00:00:00Z"));
+    assert!(!public.to_string().contains("commit") && public["population"]["frozen"].is_object());
+    let empty = json!({"frozen": {"criteria": {"all": []}}});
+    assert!(refusal(&[("/population", empty)]).contains("name at least one table"));
 }

@@ -6,11 +6,13 @@
 mod condition;
 mod counter;
 mod criteria;
+mod frozen;
 mod subjects;
 
 pub use condition::RowCondition;
 pub use counter::Counter;
 pub use criteria::{CriteriaError, Formula, Members, Rows};
+pub use frozen::frozen;
 pub use subjects::{Enrolment, Subjects, subjects};
 
 use crate::live::{Damaged, RowFilter, Snapshot};

@@ -12,7 +12,7 @@ pub(crate) use files::{bytes_of, remove_waiting};
 use super::auth::Caller as Known;
 use super::desk::{Deed, Form, Nothing, RELEASE, Refused, Sent, done};
 use super::routes::{Caller, Doc, Routes};
-use super::work::Access;
+use super::work::{Access, Read};
 use super::{ApiError, App};
 use crate::access::Principal;
 use axum::Json;
@@ -20,14 +20,18 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{Method, Response};
 use dugnad_kernel::audit::VerifierKey;
+use dugnad_kernel::ids::PatientOrdinal;
 use dugnad_kernel::permit::procedure::{Actor, ProcedureError};
 use dugnad_kernel::permit::release::{FindingKind, MANIFEST, Manifest, Release, ReleaseAct, ReleaseState};
-use dugnad_kernel::permit::{Permit, Status};
+use dugnad_kernel::permit::{Permit, PersonList, Status};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 const JSON: &str = "application/json";
+
+/// The kind of document that the persons behind a release are, by the release's id.
+const RELEASE_PERSONS: &str = "release_persons";
 
 /// Adds the routes.
 pub fn add(routes: Routes) -> Routes {
@@ -154,12 +158,20 @@ async fn key(State(app): State<App>) -> Result<String, ApiError> {
     Ok(format!("{}\n", app.release_verifier()?))
 }
 
-/// The bytes, for those entitled. What has not been let out stays where the permit's rows may be shown.
+/// The persons whose rows a release was computed from; none if it was brought, or has been computed by an earlier version.
+fn persons(app: &App, release: &str) -> Result<Option<Vec<PatientOrdinal>>, ApiError> {
+    let Some(document) = app.database().document(RELEASE_PERSONS, release)? else { return Ok(None) };
+    let list = PersonList::parse(&document.json).map_err(|error| ApiError::internal(&error.to_string()))?;
+    Ok(Some(list.patients(&app.database().erased_patients()).iter().map(PatientOrdinal).collect()))
+}
+
+/// The bytes, for those entitled. What has not been let out stays where the permit's rows may be shown. Whoever opens a file has an
+/// access to the persons that it was computed from, as whoever asked for it had.
 async fn file(State(app): State<App>, Known(who): Known, Path((id, file)): Path<(String, String)>) -> Result<Response<Body>, ApiError> {
     let place = app.enter_reads().await?;
     app.on_thread(place, move |app| {
         let actor = app.actor(&who)?;
-        app.read_recorded(&access(&who, format!("GET /releases/{id}/{file}")), |_| {
+        app.read_about(&access(&who, format!("GET /releases/{id}/{file}")), |_| {
             let (release, permit) = find(app, &id, &actor)?;
             let inside = permit.is_some_and(|permit| permit.reachable(who.inside_spe));
             match release.state() {
@@ -167,7 +179,8 @@ async fn file(State(app): State<App>, Known(who): Known, Path((id, file)): Path<
                 ReleaseState::Requested if inside => {}
                 _ => return Err(absent()),
             }
-            Ok((bytes_of(app, &release, &file)?, release.document().rows))
+            let patients = persons(app, &id)?.filter(|_| file != MANIFEST);
+            Ok(Read { found: bytes_of(app, &release, &file)?, rows: release.document().rows, patients })
         })
     })
     .await

@@ -1,6 +1,6 @@
 //! `POST /releases`: the table is computed or taken in, checked, and put aside for a second person.
 
-use super::{files, shown};
+use super::{RELEASE_PERSONS, files, shown};
 use crate::access::Principal;
 use crate::api::auth::Caller as Known;
 use crate::api::desk::{Deed, RELEASE, done};
@@ -15,9 +15,9 @@ use axum::response::Response;
 use dugnad_kernel::fhir::issue::IssueType;
 use dugnad_kernel::ids::Commit;
 use dugnad_kernel::limits::MAX_RELEASE_BYTES;
-use dugnad_kernel::permit::Permit;
 use dugnad_kernel::permit::procedure::{Actor, ProcedureError};
 use dugnad_kernel::permit::release::{Document, Earlier, Release, ReleaseError, ReleaseState, Role, Source, Table, check, digest};
+use dugnad_kernel::permit::{Permit, PersonList};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -69,9 +69,9 @@ pub async fn post(State(app): State<App>, Known(who): Known, headers: HeaderMap,
     })?;
     drop(bytes);
     let permit = app.query().permit(&who, &request.permit)?;
-    let (source, csv, parquet) = match (&request.sql, &request.csv) {
+    let (source, csv, parquet, of) = match (&request.sql, &request.csv) {
         (Some(sql), None) => computed(&app, &who, &request, sql).await?,
-        (None, Some(csv)) => (Source::Supplied, csv.clone().into_bytes(), None),
+        (None, Some(csv)) => (Source::Supplied, csv.clone().into_bytes(), None, None),
         _ => return Err(ApiError::bad_request(IssueType::Invalid, "give one of `sql` and `csv`").at("sql")),
     };
     let place = app.enter_writes().await?;
@@ -81,14 +81,17 @@ pub async fn post(State(app): State<App>, Known(who): Known, headers: HeaderMap,
         let deed = Deed { who, interface: "releases", request: "POST /releases".to_owned() };
         app.at_desk(&deed, |actor| {
             let release = checked(app, actor, &permit, request, &result)?;
-            keep(app, &deed, &release, &result.files)
+            keep(app, &deed, &release, &result.files, of.as_ref())
         })
     })
     .await
 }
 
+/// What a statement gives: CSV, Parquet, and the persons whose rows it was computed from.
+type Computed = (Source, Vec<u8>, Option<Vec<u8>>, Option<PersonList>);
+
 /// Runs the statement under the permit, as the requester, on the record.
-async fn computed(app: &App, who: &Principal, request: &Request, sql: &str) -> Result<(Source, Vec<u8>, Option<Vec<u8>>), ApiError> {
+async fn computed(app: &App, who: &Principal, request: &Request, sql: &str) -> Result<Computed, ApiError> {
     let question = Question {
         who: who.clone(),
         interface: "release",
@@ -102,10 +105,12 @@ async fn computed(app: &App, who: &Principal, request: &Request, sql: &str) -> R
         Basis::Commit(commit) => (Some(commit.0), Some(app.database().timeline().to_string()), None),
         Basis::Epoch(epoch) => (None, None, Some(epoch.clone())),
     };
+    let (delivered, at) = (answer.delivered.clone(), commit.map(Commit));
     let (mut encoded, _) = encode_whole(answer, &[Format::Csv, Format::Parquet], MAX_RELEASE_BYTES).await?;
     let parquet = encoded.pop();
     let csv = encoded.pop().unwrap_or_default();
-    Ok((Source::Sql { sql: sql.to_owned(), commit, timeline, epoch }, csv, parquet))
+    let of = delivered.zip(at).map(|(delivered, at)| PersonList::new(at, delivered.set().as_ref().clone()));
+    Ok((Source::Sql { sql: sql.to_owned(), commit, timeline, epoch }, csv, parquet, of))
 }
 
 fn assemble(source: Source, csv: Vec<u8>, parquet: Option<Vec<u8>>, declared: &BTreeMap<String, Role>) -> Result<Taken, ApiError> {
@@ -179,12 +184,20 @@ fn earlier(app: &App, releases: &[Release], group: &str, permit: &str) -> Vec<Ea
 
 /// Order: the files are durable, then the request, then its entry in the log. After a crash in between, the next start removes the
 /// files.
-fn keep(app: &App, deed: &Deed, release: &Release, kept: &[(&str, &str, Vec<u8>)]) -> Result<Response, super::Refused> {
+fn keep(
+    app: &App,
+    deed: &Deed,
+    release: &Release,
+    kept: &[(&str, &str, Vec<u8>)],
+    of: Option<&PersonList>,
+) -> Result<Response, super::Refused> {
     let id = release.document().id.as_str();
     let bytes: Vec<(&str, &[u8])> = kept.iter().map(|(name, _, bytes)| (*name, bytes.as_slice())).collect();
-    let json = release.to_json()?;
+    let (json, of) = (release.to_json()?, of.map(PersonList::to_json).transpose()?);
+    let mut documents = vec![(RELEASE, id, json.as_str())];
+    documents.extend(of.as_deref().map(|of| (RELEASE_PERSONS, id, of)));
     let written = files::write(app.data(), id, &bytes).and_then(|()| {
-        app.put_recorded(deed, &[(RELEASE, id, &json)], |e| {
+        app.put_recorded(deed, &documents, |e| {
             e.permit = Some(release.document().permit.clone());
             e.purpose = Some(release.document().reason.clone());
             e.rows = Some(release.document().rows);

@@ -10,6 +10,7 @@ mod run;
 
 pub use asked::{Asked, Place, part};
 pub use bundle::write_part;
+pub use engine::Engine;
 pub use run::{Searcher, run};
 
 use super::answer;

@@ -51,6 +51,8 @@ pub(super) fn page(state: &DemoState) -> Markup {
                     a href="/fhir/metadata" { "FHIR" }
                     a href="/openapi.json" { "OpenAPI" }
                     a href="/audit/checkpoint" { "Audit checkpoint" }
+                    a href="/public-register" { "Public register" }
+                    a href="/me" { "A patient’s own page" }
                 }
             }
         },

@@ -214,6 +214,7 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
         .collect(),
 
         ("PUT", "/applications/{id}") => one(&application(""), crate::people::content()),
+        ("PUT", "/applications/{id}/persons") => one(&application("/persons"), json!({"persons": [{"holder": "Nord", "patient": "p1"}]})),
         ("PUT", "/fhir/AuditEvent") => one(
             "/fhir/AuditEvent?_id=none",
             json!({"resourceType": "AuditEvent", "type": {"code": "rest"},
@@ -235,7 +236,13 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
             let mut granted = document("granted", user, "statutory_register", json!("everyone"), &["patient"]);
             granted["decision"]["by"] = user.into();
             granted["delivery"] = "enclave".into();
-            one("/permits/granted", granted)
+            let mut proposed = granted.clone();
+            proposed["basis"] = "ehds_permit".into();
+            proposed.as_object_mut().unwrap().remove("provision");
+            vec![
+                Call::new(method, "/permits/granted", granted),
+                Call::new(method, "/permits/granted", proposed).noted("(of an EHDS basis)"),
+            ]
         }
 
         ("DELETE", "/fhir/$sql-export/{id}") => read(&export_at("")),
@@ -248,6 +255,15 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
         ("DELETE", "/fhir/{type}/{id}") => read("/fhir/Observation/bp-p1"),
         ("DELETE", "/opt-outs/{holder}/{patient}") => read("/opt-outs/Nord/p1"),
         ("DELETE", "/sql/queries/{id}") => read("/sql/queries/none"),
+
+        ("GET", "/me" | "/me/sign-in" | "/public-register") => read(path),
+        ("GET", "/me/accesses/{entry}") => read(&format!("/me/accesses/{}", scene.access)),
+        ("GET", "/me/accesses/{entry}/proof") => read(&format!("/me/accesses/{}/proof", scene.access)),
+        ("GET", "/public-register/{kind}") => read("/public-register/permits"),
+        ("GET", "/public-register/{kind}/{id}") => read("/public-register/permits/ehds_permit"),
+        ("POST", "/me/sign-in") => one(path, "token=dgn_wrong".into()),
+        ("POST", "/me/opt-out") => one(path, "opt=out&csrf=CSRF".into()),
+        ("POST", "/me/sign-out") => one(path, "".into()),
         _ => panic!("{method} {path} is not in the grid: say in tests/it/grid/calls.rs how it is called"),
     }
 }

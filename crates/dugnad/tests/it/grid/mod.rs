@@ -12,7 +12,8 @@ use axum::body::Body;
 use axum::http::Request;
 use calls::{Call, calls};
 use dugnad::access::Role;
-use dugnad::api::Peer;
+use dugnad::api::{Peer, Settings};
+use dugnad::web;
 use dugnad_kernel::clock::{Clock, ManualClock};
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -90,6 +91,8 @@ pub(super) struct Scene {
     pub release: String,
     pub export: String,
     pub export_file: String,
+    /// An access to the data of p1.
+    pub access: u64,
     /// How many entries of the log are signed.
     pub signed: u64,
 }
@@ -114,7 +117,8 @@ impl Scene {
         tokens.remove("nobody");
         server.local.tokens.bind("patient", "Nord", "p1").unwrap();
         let none = String::new;
-        let mut scene = Self { server, tokens, application: none(), release: none(), export: none(), export_file: none(), signed: 0 };
+        let mut scene =
+            Self { server, tokens, application: none(), release: none(), export: none(), export_file: none(), access: 0, signed: 0 };
         scene.treat().await;
         scene.decide().await;
         scene.publish().await;
@@ -186,8 +190,13 @@ impl Scene {
         ] {
             let mut permit = permit;
             permit["decision"]["by"] = DECIDER.into();
-            let path = format!("/permits/{}", permit["id"].as_str().unwrap());
-            self.by(DECIDER, "PUT", &path, &permit).await.expect(200);
+            let id = permit["id"].as_str().unwrap().to_owned();
+            // Permits of the EHDS bases come out of applications; how, people.rs tells.
+            if permit["basis"].as_str().unwrap().starts_with("ehds") {
+                self.server.local.database.put_document("permit", &id, &permit.to_string()).unwrap();
+            } else {
+                self.by(DECIDER, "PUT", &format!("/permits/{id}"), &permit).await.expect(200);
+            }
         }
     }
 
@@ -231,9 +240,11 @@ impl Scene {
         self.export_file = file.unwrap_or_else(|| panic!("no file in {manifest}")).to_owned();
     }
 
-    /// Waits for a checkpoint that has entries.
+    /// Waits for a checkpoint that has an access to the data of p1.
     async fn signed(&mut self) {
-        while self.signed == 0 {
+        let read = self.by("patient", "GET", "/audit/persons/me", &Value::Null).await.expect(200).json();
+        self.access = read["accesses"][0]["entry"].as_u64().unwrap();
+        while self.signed <= self.access {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             let checkpoint = self.by("", "GET", "/audit/checkpoint", &Value::Null).await.expect(200).body;
             self.signed = String::from_utf8(checkpoint).unwrap().lines().nth(1).unwrap().parse().unwrap();
@@ -249,12 +260,19 @@ impl Scene {
         if let Some(token) = self.tokens.get(user) {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
+        let mut csrf = String::new();
+        if call.path.starts_with("/me") {
+            let visit = crate::pages::sign_in(&self.server, self.tokens.get(user).map_or("", String::as_str)).await;
+            request = request.header("Sec-Fetch-Site", "same-origin").header("Cookie", visit.cookie);
+            csrf = visit.csrf;
+        }
         let body = match &call.body {
             Value::Null => Body::empty(),
             Value::String(text) => {
+                let text = text.replace("CSRF", &csrf);
                 let form = call.path.ends_with("/_search");
                 request = request.header("Content-Type", if form { "application/x-www-form-urlencoded" } else { "text/plain" });
-                Body::from(text.clone())
+                Body::from(text)
             }
             json => {
                 request = request.header("Content-Type", "application/json");
@@ -297,6 +315,8 @@ async fn routes(scene: &Scene) -> Vec<(String, String)> {
             }
         }
     }
+    let app = scene.server.local.app(Settings::default());
+    routes.extend(web::for_people(&app, false).all().iter().map(|(method, path)| (method.to_string(), (*path).to_owned())));
     // What ends something comes last.
     routes.sort_by_key(|(_, path)| path.ends_with("/withdraw"));
     routes

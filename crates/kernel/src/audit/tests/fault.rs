@@ -24,6 +24,10 @@ enum Fault {
     ReplaceLost,
     /// A file that is replaced has its new content, and yet the call fails.
     ReplaceKept,
+    /// A file that is to be removed stays.
+    RemoveLost,
+    /// A file is removed, and yet the call fails.
+    RemoveKept,
 }
 
 #[derive(Debug)]
@@ -95,6 +99,14 @@ impl Disk for FaultyDisk {
         RealDisk.rename(from, to)?;
         if self.fault == Fault::ReplaceKept && self.fails_now() { Err(failure()) } else { Ok(()) }
     }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match self.fault {
+            Fault::RemoveLost if self.fails_now() => Err(failure()),
+            Fault::RemoveKept if self.fails_now() => RealDisk.remove(path).and(Err(failure())),
+            _ => RealDisk.remove(path),
+        }
+    }
 }
 
 /// Runs 4 threads until the fault stops the log, and checks what a new opening finds.
@@ -158,6 +170,57 @@ fn a_tile_or_checkpoint_that_cannot_be_written() {
     for successes in [0, 1, 2, 3, 4, 7, 11] {
         acknowledged_entries_survive(Fault::ReplaceLost, successes);
         acknowledged_entries_survive(Fault::ReplaceKept, successes);
+    }
+}
+
+/// Removing went past the disk of the tests, so that nobody knew what a log does that cannot.
+#[test]
+fn an_old_tile_that_cannot_be_removed() {
+    for successes in [0, 1, 2, 5] {
+        acknowledged_entries_survive(Fault::RemoveLost, successes);
+        acknowledged_entries_survive(Fault::RemoveKept, successes);
+    }
+}
+
+/// What is on disk when publishing `next` entries ended after `files` files, with `signed` entries under the checkpoint, and with
+/// entries up to `end` that came while it was slow.
+fn cut_off(sizes: &[(u64, tempfile::TempDir)], (signed, next, end): (u64, u64, u64), files: usize) -> tempfile::TempDir {
+    let of = |size: u64| sizes.iter().find(|(count, _)| *count == size).unwrap().1.path();
+    let dir = tempfile::tempdir().unwrap();
+    copy_folder(of(signed), dir.path());
+    let (mut full, mut unfinished): (Vec<String>, Vec<String>) =
+        super::files(of(next)).into_iter().filter(|f| f.starts_with("tile")).partition(|f| !f.contains(".p/"));
+    full.retain(|file| !dir.path().join(file).exists());
+    unfinished.retain(|file| !dir.path().join(file).exists());
+    for file in full.iter().chain(&unfinished).take(files) {
+        fs::create_dir_all(dir.path().join(file).parent().unwrap()).unwrap();
+        fs::copy(of(next).join(file), dir.path().join(file)).unwrap();
+    }
+    fs::copy(of(end).join(ENTRIES), dir.path().join(ENTRIES)).unwrap();
+    dir
+}
+
+/// Under load, entries went on coming while a tile could not be written: the check then asked for the full form of an unfinished tile that
+/// no checkpoint covers, and that was never written.
+#[test]
+fn publishing_that_ends_anywhere_is_gone_on_with() {
+    let counts = [0, 200, 256, 300, 512, 600];
+    let sizes: Vec<_> = counts.iter().map(|count| (*count, tempfile::tempdir().unwrap())).collect();
+    sizes.iter().for_each(|(count, dir)| log_of(dir.path(), *count));
+    for (n, signed) in counts.iter().enumerate() {
+        for (m, next) in counts.iter().enumerate().skip(n + 1) {
+            for end in counts.iter().skip(m) {
+                for files in 0..9 {
+                    let dir = cut_off(&sizes, (*signed, *next, *end), files);
+                    let case = format!("{signed} signed, {next} cut off after {files} files, {end} entries");
+                    let report = verify(dir.path(), Some(&verifier()));
+                    assert!(report.is_ok(), "{case}: {:?}", report.problems);
+                    drop(open(dir.path()));
+                    let report = verify(dir.path(), Some(&verifier()));
+                    assert!(report.is_ok() && report.signed == *end, "{case}, opened: {:?}", report.problems);
+                }
+            }
+        }
     }
 }
 

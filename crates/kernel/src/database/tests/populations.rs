@@ -2,6 +2,7 @@
 
 use super::stored::{open_small, small};
 use super::*;
+use crate::permit::PersonList;
 use crate::population::{Counter, Formula, Members};
 use proptest::prelude::*;
 use serde_json::json;
@@ -131,4 +132,72 @@ fn what_is_not_there_is_said_and_the_programs_own_tables_are_not_there() {
         refused(json!({"rows": {"table": "patient", "where": {"in": {"column": "birth_date", "codes": []}}}})).contains("no code or text")
     );
     assert!(refused(json!({"rows": {"table": "patient", "where": {"present": {"column": "x"}}}})).contains("no column x"));
+}
+
+/// Everybody with a high value, as it was at one commit: who comes to have one later is not in it, who had one stays in it, and whoever
+/// becomes one person with somebody in it is in it as that person.
+#[test]
+fn a_frozen_population_does_not_grow_follows_persons_and_loses_who_is_erased() {
+    let bench = small();
+    let observe = |id: usize, patient: usize, value: usize| {
+        let resource = json!({
+            "resourceType": "Observation", "id": format!("o{id}"), "status": "final", "valueQuantity": {"value": value},
+            "code": {"coding": [{"code": "c"}]}, "subject": {"reference": format!("Patient/p{patient}")},
+        });
+        bench.put(&resource.to_string()).unwrap();
+    };
+    let identify = |patient: usize, number: Option<&str>| {
+        let mut resource = json!({"resourceType": "Patient", "id": format!("p{patient}")});
+        if let Some(number) = number {
+            resource["identifier"] = json!([{"system": FNR, "value": number}]);
+        }
+        bench.put(&resource.to_string()).unwrap();
+    };
+    (0..4).for_each(|patient| identify(patient, None));
+    [(0, 0, 9), (1, 1, 9), (2, 2, 1)].into_iter().for_each(|(id, patient, value)| observe(id, patient, value));
+    let ordinal = |patient: usize| bench.database.patient(bench.hospital, &format!("p{patient}")).unwrap().unwrap();
+    let of = |formula: serde_json::Value| {
+        let criteria: Formula = serde_json::from_value(formula).unwrap();
+        let snapshot = bench.database.snapshot();
+        let patients = crate::population::frozen(&snapshot, &criteria, bench.database.highest_patient().unwrap()).unwrap();
+        let list = PersonList::new(snapshot.commit(), patients);
+        PersonList::parse(&list.to_json().unwrap()).unwrap()
+    };
+    let high = json!({"rows": {"table": "observation", "where": {"number": {"column": "value", "from": 5}}}});
+    let (list, others) = (of(high.clone()), of(json!({"not": high})));
+    let persons = |list: &PersonList| list.persons(&bench.database.snapshot(), &bench.database.erased_patients());
+    let patients = |all: &[usize]| all.iter().map(|patient| ordinal(*patient).0).collect::<roaring::RoaringBitmap>();
+    assert_eq!((persons(&list), persons(&others).contains(ordinal(2).0)), (patients(&[0, 1]), true));
+    // What comes later changes nothing: neither for the list nor for its complement.
+    observe(0, 0, 1);
+    observe(3, 3, 9);
+    identify(5, None);
+    assert_eq!(persons(&list), patients(&[0, 1]));
+    assert!(persons(&others).contains(ordinal(3).0) && !persons(&others).contains(ordinal(5).0), "nobody comes into a list");
+    // p3 is found to be p1, and to be somebody else after all.
+    let then = bench.database.snapshot();
+    identify(1, Some(NUMBERS[0]));
+    identify(3, Some(NUMBERS[0]));
+    let together = bench.database.snapshot().person_of(ordinal(3).0);
+    assert_eq!(together, bench.database.snapshot().person_of(ordinal(1).0));
+    assert!(persons(&list).contains(together));
+    assert_eq!(list.persons(&then, &[]), patients(&[0, 1]), "as it was known then");
+    identify(3, None);
+    assert_eq!(persons(&list), patients(&[0, 1]));
+    let (erased, kept) = (ordinal(0).0, patients(&[1]));
+    bench.database.erase(bench.hospital, "p0", "asked for").unwrap();
+    assert!(!persons(&list).contains(erased));
+    assert_eq!(persons(&list), kept, "an erased person is in no list");
+}
+
+#[test]
+fn patients_are_found_by_their_national_identifier() {
+    let bench = small();
+    for (id, number) in [("p0", NUMBERS[0]), ("p1", NUMBERS[1]), ("p2", NUMBERS[0])] {
+        let resource = json!({"resourceType": "Patient", "id": id, "identifier": [{"system": FNR, "value": number}]});
+        bench.put(&resource.to_string()).unwrap();
+    }
+    let found = |system: &str, value: &str| bench.database.patients_with(system, value).unwrap().len();
+    assert_eq!((found(FNR, NUMBERS[0]), found(FNR, NUMBERS[1])), (2, 1));
+    assert_eq!((found("urn:other", NUMBERS[0]), found(FNR, "13872190017")), (0, 0));
 }

@@ -40,6 +40,13 @@ fn files(bench: &Bench, ending: &str) -> Vec<PathBuf> {
     found
 }
 
+/// The same without those that a reader has kept from being removed: no manifest names them any more.
+fn named_files(bench: &Bench, ending: &str) -> Vec<PathBuf> {
+    let manifest = std::fs::read_to_string(bench.dir.path().join("live/manifest")).unwrap();
+    let segment = |file: &PathBuf| file.file_name().unwrap().to_string_lossy().trim_end_matches(".ends").to_owned();
+    files(bench, ending).into_iter().filter(|file| manifest.contains(&segment(file))).collect()
+}
+
 /// Waits until `done`, at most some seconds.
 pub(super) fn wait_until(what: &str, done: impl Fn() -> bool) {
     let start = Instant::now();
@@ -232,11 +239,15 @@ fn a_full_disk_stops_no_write_and_when_it_has_room_again_the_next_checkpoint_sto
     assert_eq!(bench.database.snapshot().first_difference(&memory.database.snapshot()), None);
     let commit = bench.database.snapshot().commit();
     assert!(stored() < commit);
+    wait_until("the failure", || bench.database.live_health().unwrap().is_failing());
     full.0.store(false, Ordering::Relaxed);
     wait_until("a checkpoint", || {
         write(1);
         stored() > commit
     });
+    let health = bench.database.live_health().unwrap();
+    wait_until("the end of the failure", || !health.is_failing());
+    assert!(health.failures() > 0);
     // What is on disk is whole: it is opened without the journal's help up to there.
     let wanted: Vec<_> = Wanted::builtin().iter().map(Wanted::named).collect();
     bench.database.close();
@@ -275,7 +286,7 @@ fn a_file_that_is_cut_or_changed_anywhere_is_the_same_or_named() {
     bench.database.close();
     let healthy = bench.database.snapshot();
     let all = look_at(&bench, "no file", &healthy).unwrap().len();
-    for file in [files(&bench, ".segment"), files(&bench, ".ends"), files(&bench, "manifest")].concat() {
+    for file in [named_files(&bench, ".segment"), named_files(&bench, ".ends"), files(&bench, "manifest")].concat() {
         let (bytes, name) = (std::fs::read(&file).unwrap(), file.file_name().unwrap().to_string_lossy().into_owned());
         let look = |other: &[u8], what: &str| {
             std::fs::remove_file(&file).unwrap(); // the one that is there may be mapped
@@ -296,6 +307,48 @@ fn a_file_that_is_cut_or_changed_anywhere_is_the_same_or_named() {
         }
         assert_eq!(look(&bytes, "as it was").len(), all);
     }
+}
+
+/// A file of ends that was removed counted as "no row has ended", so that replaced and deleted versions came back; and so did one of
+/// an earlier checkpoint that was put in its place.
+#[test]
+fn a_file_of_ends_that_is_gone_or_older_is_found_and_its_table_is_built_anew() {
+    let mut bench = small();
+    let reopen = |bench: &mut Bench| bench.database = open_small(bench.dir.path(), &bench.clock);
+    let write = |bench: &Bench, rounds: std::ops::Range<usize>| {
+        for round in rounds {
+            (0..5).for_each(|id| drop(bench.put(&observation(id, round)).unwrap()));
+        }
+    };
+    write(&bench, 0..2);
+    bench.database.close();
+    let earlier: Vec<_> = files(&bench, ".ends").into_iter().map(|file| (file.clone(), std::fs::read(&file).unwrap())).collect();
+    reopen(&mut bench);
+    write(&bench, 2..3);
+    bench.database.close();
+    let healthy = bench.database.snapshot();
+    let all = look_at(&bench, "no file", &healthy).unwrap().len();
+    let ends = named_files(&bench, ".ends");
+    assert!(!ends.is_empty());
+    for file in ends {
+        let bytes = std::fs::read(&file).unwrap();
+        let old = earlier.iter().find(|(name, old)| *name == file && *old != bytes).map(|(_, old)| old.clone());
+        for instead in [None].into_iter().chain(old.map(Some)) {
+            let put = |bytes: Option<&[u8]>| match bytes {
+                Some(bytes) => std::fs::write(&file, bytes).unwrap(),
+                None => std::fs::remove_file(&file).unwrap(),
+            };
+            put(instead.as_deref());
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            assert_eq!(look_at(&bench, &name, &healthy).unwrap().len(), all - 1, "{name}");
+            put(Some(&bytes));
+        }
+        assert_eq!(look_at(&bench, "no file", &healthy).unwrap().len(), all);
+    }
+    // With the journal, the table is what it was.
+    files(&bench, ".ends").iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    reopen(&mut bench);
+    assert_eq!(bench.database.snapshot().first_difference(&healthy), None);
 }
 
 fn copy_folder(from: &Path, to: &Path) {

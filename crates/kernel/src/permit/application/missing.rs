@@ -119,7 +119,7 @@ fn choices(content: &Content, list: &mut List) {
     }
     match (content.valid_from, content.valid_until) {
         (Some(from), Some(until)) if content.basis.is_ehds() && until > later(from, MAX_PERMIT_YEARS.years()) => {
-            list.add("valid_until", format!("a permit is granted for at most {MAX_PERMIT_YEARS} years (Art. 68)"));
+            list.add("valid_until", format!("a permit is granted for at most {MAX_PERMIT_YEARS} years (Art. 68(12))"));
         }
         (Some(_), Some(_)) => {}
         _ => list.add("valid_until", "say from when until when, with valid_from and valid_until"),

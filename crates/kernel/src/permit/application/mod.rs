@@ -15,8 +15,11 @@ pub use missing::{Missing, missing};
 pub use state::{Act, State};
 pub use step::{Step, What};
 
-use super::deadline::{COMPLETION_WEEKS, DECISION_MONTHS, Deadline, Debtor, PROLONGATION_MONTHS, due_after};
-use super::document::{Decision, Document as PermitDocument, Status, Tables};
+use super::deadline::{
+    ACCELERATED_MONTHS, ACCELERATED_PROLONGATION_MONTHS, COMPLETION_WEEKS, DECISION_MONTHS, Deadline, Debtor, PROLONGATION_MONTHS,
+    due_after,
+};
+use super::document::{Decision, Document as PermitDocument, Population, Status, Tables};
 use super::organisation::Organisation;
 use super::procedure::{Actor, ProcedureError, Signed, check_text};
 use super::{Basis, Permit, PermitError, is_id};
@@ -46,6 +49,22 @@ struct Document {
     steps: Vec<Step>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     feasibility: Vec<Feasibility>,
+    /// How many persons were named beside it, and by whom; the list itself is a document of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    named: Option<Named>,
+    /// Whether it was handed in for the accelerated procedure (Art. 68(6)).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    accelerated: bool,
+}
+
+/// Persons were named beside an application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Named {
+    /// By whom, and when.
+    pub signed: Signed,
+    /// How many.
+    pub persons: usize,
 }
 
 /// An application whose steps lead from a draft to where it stands.
@@ -63,7 +82,18 @@ impl Application {
         must_belong(actor, applicant)?;
         check_bounds(&content)?;
         let (id, organisation, opened) = (id.to_owned(), applicant.id.clone(), actor.signs(now));
-        Ok(Self { document: Document { id, organisation, opened, content, steps: Vec::new(), feasibility: Vec::new() } })
+        Ok(Self {
+            document: Document {
+                id,
+                organisation,
+                opened,
+                content,
+                steps: Vec::new(),
+                feasibility: Vec::new(),
+                named: None,
+                accelerated: false,
+            },
+        })
     }
 
     /// Reads an application as it was stored, and replays its steps.
@@ -147,6 +177,19 @@ impl Application {
         Ok(Self { document: Document { content, ..self.document.clone() } })
     }
 
+    /// The application beside which `persons` persons were named, for a population that is `listed`. It may be done whenever the
+    /// application may be changed; the last list counts.
+    pub fn name_persons(&self, actor: &Actor, applicant: &Organisation, persons: usize, now: Timestamp) -> Result<Self, ProcedureError> {
+        must_belong(actor, applicant)?;
+        self.must_allow(Act::Edit, now)?;
+        Ok(Self { document: Document { named: Some(Named { signed: actor.signs(now), persons }), ..self.document.clone() } })
+    }
+
+    /// The persons who were named beside it, if any were.
+    pub fn named(&self) -> Option<&Named> {
+        self.document.named.as_ref()
+    }
+
     /// The application after a step by `actor`; `applicant` is the organisation that applies.
     pub fn take(&self, actor: &Actor, applicant: &Organisation, what: What, now: Timestamp) -> Result<Self, ProcedureError> {
         let act = what.act();
@@ -164,6 +207,9 @@ impl Application {
             return Err(ProcedureError::state("this application has taken as many steps as one may; apply anew"));
         }
         let mut after = self.clone();
+        if act == Act::Submit {
+            after.document.accelerated = self.is_accelerated(applicant);
+        }
         after.document.steps.push(Step { signed: actor.signs(now), what });
         Ok(after)
     }
@@ -188,11 +234,14 @@ impl Application {
                 Some(lacks) => Err(ProcedureError::field(lacks.field.clone(), lacks.what.clone())),
                 None => Ok(()),
             },
+            What::Prolong { .. } if self.document.content.basis == Basis::EhdsRequest => {
+                Err(ProcedureError::state("the time for the decision on a request cannot be prolonged (Art. 69)"))
+            }
             What::Prolong { .. } if self.last(Act::Prolong).is_some() => {
-                Err(ProcedureError::state("the time for the decision was prolonged already, which can be done once (Art. 68)"))
+                Err(ProcedureError::state("the time for the decision was prolonged already, which can be done once (Art. 68(4))"))
             }
             What::Prolong { .. } if self.decision_due().is_some_and(|deadline| deadline.overdue(now)) => {
-                Err(ProcedureError::state("the time for the decision has passed; it can only be prolonged before (Art. 68)"))
+                Err(ProcedureError::state("the time for the decision has passed; it can only be prolonged before (Art. 68(4))"))
             }
             What::Assess { .. } => actor.must_be_second(self.applicants(), applicant.group()),
             What::Grant { permit, reasons } => {
@@ -232,6 +281,10 @@ impl Application {
     /// What it lacks: what the form shows, and whether the rules of its basis admit the permit that it asks for.
     pub fn missing(&self, applicant: &Organisation) -> Vec<Missing> {
         let mut lacks = missing(&self.document.content, applicant);
+        if matches!(self.document.content.whose(), Some(Population::Listed { .. })) && self.document.named.is_none() {
+            let what = "name the persons with PUT /applications/{id}/persons".to_owned();
+            lacks.push(Missing { field: "population.listed".to_owned(), what });
+        }
         if lacks.is_empty()
             && let Err(error) =
                 self.permit_document(applicant, "preview", "preview", "preview", self.document.opened.at).and_then(Permit::new)
@@ -317,7 +370,7 @@ impl Application {
 
     fn article(&self) -> Option<&'static str> {
         match self.document.content.basis {
-            Basis::EhdsPermit => Some("Art. 68"),
+            Basis::EhdsPermit => Some("Art. 68(4)"),
             Basis::EhdsRequest => Some("Art. 69"),
             _ => None,
         }
@@ -329,12 +382,27 @@ impl Application {
         Some(Deadline { task: "complete the application", who: Debtor::Applicant, article: self.article()?, since, due })
     }
 
-    /// It runs from the reception of what was, or may be found, complete.
+    /// For a permit it runs from the reception of what was, or may be found, complete; for a request from its first reception.
     fn decision_due(&self) -> Option<Deadline> {
-        let since = self.last(Act::Submit)?.signed.at;
-        let prolonged = if self.last(Act::Prolong).is_some() { PROLONGATION_MONTHS } else { 0 };
-        let due = due_after(since, (DECISION_MONTHS + prolonged).months());
-        Some(Deadline { task: "decide on the application", who: Debtor::Centre, article: self.article()?, since, due })
+        let request = self.document.content.basis == Basis::EhdsRequest;
+        let handed_in = self.document.steps.iter().find(|step| step.what.act() == Act::Submit).filter(|_| request);
+        let since = handed_in.or_else(|| self.last(Act::Submit))?.signed.at;
+        let (months, more) = match self.document.accelerated {
+            true => (ACCELERATED_MONTHS, ACCELERATED_PROLONGATION_MONTHS),
+            false => (DECISION_MONTHS, PROLONGATION_MONTHS),
+        };
+        let prolonged = if self.last(Act::Prolong).is_some() { more } else { 0 };
+        let due = due_after(since, (months + prolonged).months());
+        let article = if self.document.accelerated { "Art. 68(6)" } else { self.article()? };
+        Some(Deadline { task: "decide on the application", who: Debtor::Centre, article, since, due })
+    }
+
+    /// Whether it is one for the accelerated procedure: of a public sector body with a mandate in the field of public health, for
+    /// the purposes that only public sector bodies have (Art. 68(6)).
+    fn is_accelerated(&self, applicant: &Organisation) -> bool {
+        let content = &self.document.content;
+        let purposes = !content.purposes.is_empty() && content.purposes.iter().all(|purpose| purpose.for_public_bodies_only());
+        content.basis == Basis::EhdsPermit && applicant.public_health && purposes
     }
 }
 

@@ -11,9 +11,9 @@ pub enum State {
     Draft,
     /// It was handed in, and waits to be looked at for completeness.
     Submitted,
-    /// Something is missing, which was named; the applicant has four weeks (Art. 68).
+    /// Something is missing, which was named; the applicant has four weeks (Art. 68(4)).
     Incomplete,
-    /// It was not completed within them: no permit is issued (Art. 68).
+    /// It was not completed within them: no permit is issued (Art. 68(4)).
     Lapsed,
     /// It is complete, and waits for its assessment.
     Complete,

@@ -254,12 +254,12 @@ fn other_bases_rest_on_other_approvals_and_have_no_clock() {
 #[test]
 fn clocks() {
     let due = |application: &Application| application.deadline(at(START)).map(|d| (d.who, d.article, d.due));
-    let three_months = Some((Debtor::Centre, "Art. 68", at("2026-06-10T22:00:00Z")));
+    let three_months = Some((Debtor::Centre, "Art. 68(4)", at("2026-06-10T22:00:00Z")));
     assert_eq!(due(&draft()), None);
     for state in [State::Submitted, State::Complete, State::Assessed] {
         assert_eq!(due(&in_state(state).0), three_months, "{state}");
     }
-    assert_eq!(due(&in_state(State::Incomplete).0), Some((Debtor::Applicant, "Art. 68", at("2026-04-07T22:00:00Z"))));
+    assert_eq!(due(&in_state(State::Incomplete).0), Some((Debtor::Applicant, "Art. 68(4)", at("2026-04-07T22:00:00Z"))));
     for state in [State::Granted, State::Refused, State::Withdrawn] {
         assert_eq!(due(&in_state(state).0), None, "{state}");
     }
@@ -273,6 +273,66 @@ fn clocks() {
     json["cadence"]["value"] = json!("daily");
     let request = Application::open("a1", &anne(), &organisation(false), parsed(json), at(START)).unwrap();
     assert_eq!(due(&try_act(&request, Act::Submit, at(START)).unwrap()).map(|d| d.1), Some("Art. 69"));
+}
+
+/// Art. 69 counts from the receipt of a request, and knows no prolongation.
+#[test]
+fn the_clock_of_a_request_runs_from_its_receipt() {
+    let mut json = content();
+    json["basis"] = json!("ehds_request");
+    json["cadence"]["value"] = json!("daily");
+    let mut request = Application::open("a1", &anne(), &organisation(false), parsed(json), at(START)).unwrap();
+    let later = at("2026-03-20T09:00:00Z");
+    for (act, now) in [(Act::Submit, at(START)), (Act::FindIncomplete, at(START)), (Act::Submit, later), (Act::FindComplete, later)] {
+        request = try_act(&request, act, now).unwrap();
+    }
+    assert_eq!(request.deadline(later).map(|d| (d.since, d.due)), Some((at(START), at("2026-06-10T22:00:00Z"))));
+    let prolonged = try_act(&request, Act::Prolong, later);
+    assert!(matches!(&prolonged, Err(ProcedureError::State(said)) if said.contains("Art. 69")), "{prolonged:?}");
+    let mut permit = draft();
+    for (act, now) in [(Act::Submit, at(START)), (Act::FindIncomplete, at(START)), (Act::Submit, later)] {
+        permit = try_act(&permit, act, now).unwrap();
+    }
+    assert_eq!(permit.deadline(later).map(|d| d.since), Some(later), "that of a permit runs from the complete application");
+}
+
+/// Art. 68(6): two months and one more, for public sector bodies with a mandate in the field of public health, and their purposes.
+#[test]
+fn the_accelerated_procedure() {
+    let with_mandate = Organisation { public_health: true, ..organisation(true) };
+    let due = |applicant: &Organisation, purposes: Value| {
+        let mut json = content();
+        json["purposes"] = purposes;
+        let draft = Application::open("a1", &anne(), applicant, parsed(json), at(START)).unwrap();
+        let submitted = draft.take(&anne(), applicant, What::Submit, at(START)).unwrap();
+        let complete = submitted.take(&centre("cato"), applicant, What::FindComplete, at(START)).unwrap();
+        let prolonged = complete.take(&centre("cato"), applicant, What::Prolong { reasons: "Many".to_owned() }, at(START)).unwrap();
+        let due = |application: &Application| application.deadline(at(START)).map(|d| (d.article, d.due)).unwrap();
+        assert_eq!(Application::parse(&complete.to_json().unwrap()).unwrap(), complete);
+        (due(&complete), due(&prolonged).1)
+    };
+    let accelerated = (("Art. 68(6)", at("2026-05-11T22:00:00Z")), at("2026-06-10T22:00:00Z"));
+    assert_eq!(due(&with_mandate, json!(["public_health", "statistics"])), accelerated, "10 May 2026 is a Sunday");
+    let ordinary = (("Art. 68(4)", at("2026-06-10T22:00:00Z")), at("2026-09-10T22:00:00Z"));
+    assert_eq!(due(&with_mandate, json!(["public_health", "research"])), ordinary, "research is for everybody");
+    assert_eq!(due(&organisation(true), json!(["public_health"])), ordinary, "no mandate in public health");
+    let private = Organisation { public_body: false, ..with_mandate };
+    assert!(Organisation::parse(&serde_json::to_string(&private).unwrap()).unwrap_err().to_string().contains("public_body"));
+}
+
+#[test]
+fn persons_are_named_by_the_applicant_while_it_can_be_changed() {
+    let mut json = content();
+    json["population"]["value"] = json!({"listed": {}});
+    let draft = Application::open("a1", &anne(), &organisation(false), parsed(json), at(START)).unwrap();
+    assert_eq!(draft.missing(&organisation(false)).into_iter().map(|m| m.field).collect::<Vec<_>>(), ["population.listed"]);
+    let name = |application: &Application, who: &Actor| application.name_persons(who, &organisation(false), 3, at(START));
+    assert!(matches!(name(&draft, &centre("cato")), Err(ProcedureError::Person(_))));
+    let named = name(&draft, &anne()).unwrap();
+    assert_eq!((named.missing(&organisation(false)), named.named().map(|named| named.persons)), (Vec::new(), Some(3)));
+    assert_eq!(Application::parse(&named.to_json().unwrap()).unwrap(), named);
+    let submitted = try_act(&named, Act::Submit, at(START)).unwrap();
+    assert!(matches!(name(&submitted, &anne()), Err(ProcedureError::State(_))), "what was handed in stays as it is");
 }
 
 #[test]

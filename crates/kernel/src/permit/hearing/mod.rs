@@ -1,5 +1,5 @@
 //! Before a permit is revoked its user is heard (Art. 63 of Regulation (EU) 2025/327): a document of the kind `hearing`.
-//! And a permit is extended on its user's request (Art. 68): a document of the kind `extension`. Both have the permit's id.
+//! And a permit is extended on its user's request (Art. 68(12)): a document of the kind `extension`. Both have the permit's id.
 
 #[cfg(test)]
 mod tests;
@@ -87,7 +87,7 @@ impl Hearing {
         if until <= now || until > latest {
             return Err(ProcedureError::field(
                 "until",
-                format!("it must be in the future, and at most {HEARING_WEEKS} weeks away (Art. 63)"),
+                format!("it must be in the future, and at most {HEARING_WEEKS} weeks away (Art. 63(2))"),
             ));
         }
         let opened = Said { signed: actor.signs(now), done: None, text: findings.to_owned() };
@@ -135,7 +135,7 @@ impl Hearing {
             HearingState::Heard => {}
             HearingState::Open => {
                 let what = format!(
-                    "the permit's user has until {} to state their views; it is decided then, or once they have (Art. 63)",
+                    "the permit's user has until {} to state their views; it is decided then, or once they have (Art. 63(2))",
                     self.until
                 );
                 return Err(ProcedureError::state(what));
@@ -158,7 +158,7 @@ impl Hearing {
     /// The clock that runs, if one does.
     pub fn deadline(&self, now: Timestamp) -> Option<Deadline> {
         let (since, due) = (self.opened.signed.at, self.until);
-        let deadline = Deadline { task: "state views on the revocation", who: Debtor::DataUser, article: "Art. 63", since, due };
+        let deadline = Deadline { task: "state views on the revocation", who: Debtor::DataUser, article: "Art. 63(2)", since, due };
         (self.state(now) == HearingState::Open).then_some(deadline)
     }
 }
@@ -193,7 +193,7 @@ impl Extension {
         match before.map(Self::state) {
             Some(ExtensionState::Requested) => return Err(ProcedureError::state("a request waits for its decision")),
             Some(ExtensionState::Granted) if document.basis.is_ehds() => {
-                return Err(ProcedureError::state("the permit has been extended, which can be done once (Art. 68); apply for another"));
+                return Err(ProcedureError::state("the permit has been extended, which can be done once (Art. 68(12)); apply for another"));
             }
             _ => {}
         }
@@ -254,12 +254,12 @@ fn check_term(permit: &Permit, until: Timestamp, now: Timestamp) -> Result<(), P
     let ends = permit.document().valid_until;
     if later(now, EXTENSION_NOTICE_MONTHS.months()) > ends {
         let what = format!(
-            "an extension is asked for at least {EXTENSION_NOTICE_MONTHS} month before the permit ends (Art. 68); apply for another"
+            "an extension is asked for at least {EXTENSION_NOTICE_MONTHS} month before the permit ends (Art. 68(12)); apply for another"
         );
         return Err(ProcedureError::state(what));
     }
     if until > later(ends, MAX_PERMIT_YEARS.years()) {
-        return Err(ProcedureError::field("until", format!("a permit is extended by at most {MAX_PERMIT_YEARS} years (Art. 68)")));
+        return Err(ProcedureError::field("until", format!("a permit is extended by at most {MAX_PERMIT_YEARS} years (Art. 68(12))")));
     }
     Ok(())
 }
