@@ -1,11 +1,10 @@
 //! Counting the persons of a statistics table: one pass over the rows of an epoch, one bitmap per category.
 
 use super::{Basis, By, Table};
-use crate::query::delivered::Delivered;
-use crate::query::dictionary::Dictionary;
 use crate::query::keys::Keys;
+use crate::query::seat::Ground;
 use crate::query::session::Session;
-use crate::query::world::{Lens, World, whole};
+use crate::query::world::{Blind, Lens, World, whole};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Int32Type, UInt32Type};
@@ -17,7 +16,6 @@ use dugnad_sql::limits::QUESTION_MEMORY;
 use futures::StreamExt;
 use jiff::civil::{Date, date};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// The tables that counting reads; they are scanned with the stored ordinals, which never leave this module.
 const READ: [&str; 3] = ["patient", "condition", "treatment"];
@@ -40,14 +38,8 @@ fn world(basis: &Basis) -> World {
     World {
         grants: READ.iter().map(|t| ((*t).to_owned(), whole((*t).to_owned()))).collect(),
         views: basis.views.clone(),
-        sources: basis.sources.clone(),
-        lens: Lens {
-            filter: basis.filter.clone(),
-            keys: Keys::Ordinals,
-            dictionary: Dictionary::default(),
-            blind: Arc::default(),
-            delivered: Delivered::default(),
-        },
+        ground: Ground::new(basis.sources.clone(), basis.filter.clone()),
+        lens: Lens::new(Keys::Ordinals, Blind::default()),
         now: basis.epoch.start,
         memory: QUESTION_MEMORY,
     }
