@@ -4,7 +4,7 @@
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Date32Array, TimestampMicrosecondArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::compute::kernels::aggregate::{max, min};
-use datafusion::arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use datafusion::arrow::datatypes::{DataType, Date32Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -113,8 +113,10 @@ fn near_days(instants: &TimestampMicrosecondArray) -> Result<Date32Array> {
 /// How far clocks are ahead of UTC at an instant, in microseconds.
 fn offset(like: &TimestampMicrosecondArray, instant: i64) -> Result<i64> {
     let one = TimestampMicrosecondArray::from(vec![instant]).with_data_type(like.data_type().clone());
-    let local = cast(&one, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
-    let local = local.as_primitive_opt::<TimestampMicrosecondType>().map(|local| local.value(0));
+    let (day, time) = (cast(&one, &DataType::Date32)?, cast(&one, &DataType::Time64(TimeUnit::Microsecond))?);
+    let day = day.as_primitive_opt::<Date32Type>().map(|day| i64::from(day.value(0)) * DAY_US);
+    let time = time.as_primitive_opt::<Time64MicrosecondType>().map(|time| time.value(0));
+    let local = day.zip(time).map(|(day, time)| day + time);
     local.map(|local| local - instant).ok_or_else(|| DataFusionError::Internal("an instant has no local time".to_owned()))
 }
 
