@@ -5,7 +5,7 @@
 
 use super::answer::{self, BundleWriter};
 use super::auth::{Caller, Hospital};
-use super::headers::parameter;
+use super::headers::{parameter, percent_decode};
 use super::persons::{self, Asked, Shown};
 use super::routes::{self, Doc, Parameter, Routes};
 use super::work::{Access, Read};
@@ -106,7 +106,7 @@ impl Search {
         let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
         let mut dates = Vec::new();
         for (_, value) in pairs.filter(|(name, _)| *name == "date") {
-            let bound = bounds(&value.replace("%3A", ":").replace("%2B", "+"));
+            let bound = bounds(&percent_decode(value, false));
             dates.extend(bound.ok_or_else(|| wrong("date", "a date is ge, gt, le or lt and an instant or a day, such as ge2026-11-21"))?);
         }
         let patient = parameter(query, "patient").map(|id| id.strip_prefix("Patient/").unwrap_or(&id).to_owned());

@@ -24,6 +24,7 @@ pub use erase::{EraseError, Erasure};
 pub use erasure_list::{ERASURE_LIST, ErasureListError};
 pub use opt_out::{OPT_OUT_ID, opt_out_id};
 pub use search::Page;
+pub use tables::builtin_table;
 pub use views::{ViewRefused, ViewState, ViewStatus};
 pub use write::{EntryOutcome, Handling, Interaction, Outcome, WriteError, WriteRequest};
 

@@ -135,6 +135,13 @@ pub(super) fn search_table(resource_type: &str) -> String {
     format!("search:{resource_type}")
 }
 
+/// The built-in table of a resource type, if it has one.
+pub fn builtin_table(resource_type: &str) -> Option<&'static str> {
+    let of_type = |wanted: &&Wanted| matches!(&wanted.source, Source::View { view, .. } if view.resource_type() == resource_type);
+    let mut seen = Wanted::builtin().iter().filter(|wanted| !wanted.schema.is_internal());
+    seen.find(of_type).map(|wanted| wanted.schema.name.as_str())
+}
+
 /// Names of tables that no ViewDefinition may have: the built-in ones, and the view over them.
 pub(super) fn is_reserved(name: &str) -> bool {
     name == TREATMENT.0 || Wanted::builtin().iter().any(|wanted| wanted.schema.name == name)

@@ -141,23 +141,27 @@ fn token(text: &str) -> Result<(Option<String>, String), Issue> {
     Ok((system, part))
 }
 
-/// Decodes `%41` and `+`.
-fn decode(text: &str) -> Result<Cow<'_, str>, Issue> {
+/// Decodes `%41`, and `+` as a blank; `None` if the encoding is not valid, or what it says is not UTF-8.
+pub fn percent_decoded(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains(['%', '+']) {
-        return Ok(Cow::Borrowed(text));
+        return Some(Cow::Borrowed(text));
     }
-    let wrong = || issue(IssueType::Value, "the percent-encoding of the criteria is not valid: `%` and two hexadecimal digits, UTF-8");
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(b) = rest.next() {
-        let mut digit = || rest.next().and_then(|b| char::from(b).to_digit(16)).ok_or_else(wrong);
+        let mut digit = || rest.next().and_then(|b| char::from(b).to_digit(16));
         bytes.push(match b {
             b'%' => (digit()? * 16 + digit()?) as u8,
             b'+' => b' ',
             _ => b,
         });
     }
-    String::from_utf8(bytes).map(Cow::Owned).map_err(|_| wrong())
+    String::from_utf8(bytes).map(Cow::Owned).ok()
+}
+
+fn decode(text: &str) -> Result<Cow<'_, str>, Issue> {
+    let wrong = || issue(IssueType::Value, "the percent-encoding of the criteria is not valid: `%` and two hexadecimal digits, UTF-8");
+    percent_decoded(text).ok_or_else(wrong)
 }
 
 fn issue(code: IssueType, diagnostics: impl Into<String>) -> Issue {

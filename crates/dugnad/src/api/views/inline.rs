@@ -13,12 +13,12 @@ use crate::query::format::{Format, encode};
 use crate::query::{Basis, Question};
 use bumpalo::Bump;
 use bytes::Bytes;
+use dugnad_kernel::database::builtin_table;
 use dugnad_kernel::fhir::issue::IssueType;
 use dugnad_kernel::fhir::json;
 use dugnad_kernel::ids::{Commit, HolderId};
 use dugnad_kernel::permit::{Permit, Population, Tables};
 use dugnad_kernel::views::View;
-use dugnad_kernel::views::builtin::builtin_views;
 use dugnad_sql::QueryError;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
@@ -40,12 +40,11 @@ pub async fn answered(app: &App, question: Question, definition: &[u8], patients
     }
     let wrong = |e: serde_json::Error| ApiError::bad_request(IssueType::Structure, e.to_string()).at("ViewDefinition");
     let view = View::compile(&serde_json::from_slice(definition).map_err(wrong)?)?;
-    let table = builtin_views().into_iter().find(|builtin| builtin.view.resource_type() == view.resource_type());
-    let table = table.ok_or_else(|| {
+    let table = builtin_table(view.resource_type()).ok_or_else(|| {
         let what = format!("{} has no built-in table to find its resources by; the centre can register the view", view.resource_type());
         ApiError::bad_request(IssueType::NotSupported, what).at("ViewDefinition.resource")
     })?;
-    let sql = run::rows_of(app, &permit, "holder, resource_id", table.table, patients, None)?;
+    let sql = run::rows_of(app, &permit, "holder, resource_id", table, patients, None)?;
     let rows = Rows::new(format, view.columns())?.at_most(limit.unwrap_or(u64::MAX), usize::MAX);
     let answer = app.query().ask(Question { sql, ..question }).await?;
     let (basis, id) = (answer.basis.clone(), answer.id.clone());

@@ -99,8 +99,8 @@ impl Rows {
         let rows = scene.rows(permit, &format!("SELECT patient_key, {tells} AS tells FROM {table}{order}"))?;
         let text = |row: &Value, name: &str| row[name].as_str().map(str::to_owned);
         let known = rows.iter().filter_map(|row| Some((text(row, "tells")?, text(row, "patient_key")?)));
-        // Only rows that tell a trial count, so that places compare.
-        let known = known.filter(|(tells, _)| tells.starts_with("mark-") || tells.contains('-'));
+        // Only rows that tell a trial count (`mark-1`, `1900-01-02`), so that places compare.
+        let known = known.filter(|(tells, _)| tells.contains('-'));
         Ok(Self { keys: known.enumerate().map(|(place, (tells, key))| (tells, (key, place))).collect() })
     }
 

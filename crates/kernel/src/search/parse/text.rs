@@ -2,6 +2,7 @@
 //! and `$`, each of which `\` makes an ordinary character (FHIR R4, section 3.1.1.3).
 
 use super::Refusal;
+use crate::fhir::criteria::percent_decoded;
 use crate::limits::MAX_SEARCH_PARAMETERS;
 use std::borrow::Cow;
 
@@ -22,21 +23,10 @@ pub fn pairs(query: &str) -> Result<Vec<(String, String)>, Refusal> {
     Ok(pairs)
 }
 
-/// Decodes `%41`, and `+` as a blank.
 fn decode(text: &str) -> Result<String, Refusal> {
     let wrong =
         || Refusal::value("the percent-encoding of the query is not valid: `%` is followed by two hexadecimal digits, all in UTF-8");
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(b) = rest.next() {
-        let mut digit = || rest.next().and_then(|b| char::from(b).to_digit(16)).ok_or_else(wrong);
-        bytes.push(match b {
-            b'%' => (digit()? * 16 + digit()?) as u8,
-            b'+' => b' ',
-            _ => b,
-        });
-    }
-    String::from_utf8(bytes).map_err(|_| wrong())
+    percent_decoded(text).map(Cow::into_owned).ok_or_else(wrong)
 }
 
 /// Encodes a name or a value so that [`pairs`] reads it again.
