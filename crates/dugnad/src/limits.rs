@@ -187,8 +187,19 @@ pub const LAST_LINE_TIME: Duration = Duration::from_millis(250);
 /// How many questions run at once for each core: one computes while another waits for its client.
 pub const QUESTIONS_PER_CORE: usize = 2;
 
+/// By how much the threads of questions give way to those that take writes in and answer (the `nice` of Linux, 0 to 19): a write is
+/// acknowledged after some short steps on several threads, and a question that computes would make it wait at each of them. Where
+/// nobody writes they have the processors to themselves.
+pub const QUESTION_NICE: i32 = 10;
+
 /// How many questions wait for a place; the next one is told to come back.
 pub const QUESTIONS_WAITING: usize = 64;
+
+/// How many plans are kept for whoever asks the same again. A plan of a small question takes some 50 KB.
+pub const MAX_KEPT_PLANS: usize = 128;
+
+/// How long SQL may be whose plan is kept, in bytes: a plan with lists of thousands of values takes megabytes.
+pub const MAX_KEPT_PLAN_SQL_BYTES: usize = 8 << 10;
 
 /// The stack of a thread that plans and runs questions. Trees at the bounds above are walked and dropped by recursion.
 /// It is reserved address space; only what is touched is memory.

@@ -1,6 +1,7 @@
 //! DataFusion over one catalogue, for one question.
 
 use crate::aggregate;
+use crate::days::with_days;
 use crate::error::QueryError;
 use crate::functions;
 use crate::guard;
@@ -77,7 +78,7 @@ impl Engine {
     pub fn physical<'a>(&'a self, logical: &'a LogicalPlan) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>, QueryError>> {
         Box::pin(async move {
             guard::check_plan(logical)?;
-            let optimized = self.state.optimize(logical).and_then(lower).map_err(QueryError::planning)?;
+            let optimized = self.state.optimize(logical).and_then(with_days).and_then(lower).map_err(QueryError::planning)?;
             self.state.query_planner().create_physical_plan(&optimized, &self.state).await.map_err(QueryError::planning)
         })
     }
@@ -88,13 +89,28 @@ impl Engine {
         Ok(references.iter().map(|r| r.table().to_owned()).collect())
     }
 
+    /// What runs the plans of this engine.
+    pub fn runner(&self) -> Runner {
+        Runner { config: self.state.config().clone(), memory: self.memory }
+    }
+}
+
+/// Runs plans: what of an engine is needed for it, without tables and functions.
+#[derive(Clone, Debug)]
+pub struct Runner {
+    config: SessionConfig,
+    /// How many bytes the operators of a question may hold.
+    memory: usize,
+}
+
+impl Runner {
     /// Starts a plan, with memory of its own.
     pub fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream, DataFusionError> {
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(GreedyMemoryPool::new(self.memory)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()?;
-        let context = TaskContext::default().with_session_config(self.state.config().clone()).with_runtime(runtime);
+        let context = TaskContext::default().with_session_config(self.config.clone()).with_runtime(runtime);
         execute_stream(plan, Arc::new(context))
     }
 }
@@ -137,6 +153,11 @@ fn config(zone: &str) -> SessionConfig {
     options.execution.time_zone = Some(zone.to_owned());
     options.execution.enable_recursive_ctes = false;
     options.execution.collect_statistics = false;
+    // No scan takes them, and a plan that has one cannot run again.
+    options.optimizer.enable_dynamic_filter_pushdown = false;
+    options.optimizer.enable_topk_dynamic_filter_pushdown = false;
+    options.optimizer.enable_join_dynamic_filter_pushdown = false;
+    options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
     options.explain.show_sizes = false;
     config
 }

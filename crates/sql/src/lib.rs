@@ -4,8 +4,10 @@
 //! A crate of its own because of what it costs to build: the visitors of the syntax tree and DataFusion's planner are generic
 //! or asynchronous, so that they are compiled anew in every crate that calls them. Every such call stands in here.
 
+pub mod again;
 mod aggregate;
 pub mod bind;
+mod days;
 mod dialect;
 pub mod engine;
 mod error;

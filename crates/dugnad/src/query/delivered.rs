@@ -6,7 +6,7 @@
 
 use datafusion::arrow::array::{Array, UInt32Array};
 use roaring::RoaringBitmap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A set of Patients that grows while a question runs. A bit each, because a question over everybody adds every row; a clone is the
 /// same set.
@@ -16,8 +16,14 @@ pub struct Delivered(Arc<Mutex<Vec<u64>>>);
 impl Delivered {
     /// Adds the Patients of rows; rows about nobody are null.
     pub(super) fn add(&self, patients: &UInt32Array) {
-        let mut bits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bits = self.lock();
+        // Neighbouring rows are often about the same Patient.
+        let mut last = None;
         let mut add = |patient: u32| {
+            if last == Some(patient) {
+                return;
+            }
+            last = Some(patient);
             let at = patient as usize / 64;
             if at >= bits.len() {
                 bits.resize((at + 1).next_power_of_two(), 0);
@@ -32,9 +38,22 @@ impl Delivered {
         }
     }
 
+    /// Adds the Patients whose bit is set.
+    pub(super) fn add_all(&self, patients: &[u64]) {
+        let mut bits = self.lock();
+        if bits.len() < patients.len() {
+            bits.resize(patients.len(), 0);
+        }
+        bits.iter_mut().zip(patients).for_each(|(mine, theirs)| *mine |= theirs);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The Patients so far.
     pub fn set(&self) -> Arc<RoaringBitmap> {
-        let bits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bits = self.lock();
         let bytes: Vec<u8> = bits.iter().flat_map(|word| word.to_le_bytes()).collect();
         Arc::new(RoaringBitmap::from_lsb0_bytes(0, &bytes))
     }
@@ -50,6 +69,10 @@ mod tests {
         assert!(delivered.set().is_empty());
         delivered.add(&UInt32Array::from(vec![3, 64, 3, 70_000]));
         delivered.clone().add(&UInt32Array::from(vec![None, Some(1), None]));
-        assert_eq!(delivered.set().iter().collect::<Vec<_>>(), [1, 3, 64, 70_000]);
+        delivered.add_all(&[1 << 63 | 1 << 3, 1 << 1]);
+        assert_eq!(delivered.set().iter().collect::<Vec<_>>(), [1, 3, 63, 64, 65, 70_000]);
+        let few = Delivered::default();
+        few.add_all(&[0, 4]);
+        assert_eq!(few.set().iter().collect::<Vec<_>>(), [66]);
     }
 }

@@ -1,12 +1,13 @@
 //! What a permit shows instead of ordinals.
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringViewArray, StringViewBuilder};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, StringViewArray, StringViewBuilder};
 use datafusion::arrow::datatypes::{DataType, UInt32Type, UInt64Type};
 
 use dugnad_kernel::database::Database;
 use dugnad_kernel::disclosure::{Domain, Pseudonyms};
 use dugnad_kernel::ids::{PatientOrdinal, ResourceOrdinal};
 use dugnad_kernel::live::schema::Storage;
+use dugnad_sql::numbers::RANK_BYTES;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -69,6 +70,17 @@ impl Keys {
             Keys::Pseudonyms(pseudonyms) => Ok(Arc::new(ordinals.pseudonyms(domain, pseudonyms))),
             Keys::Names(names) => Ok(Arc::new(ordinals.names(domain, names.as_ref())?)),
         }
+    }
+
+    /// For a column of keys that show as pseudonyms, bytes that compare as those do.
+    pub fn ranks(&self, storage: Storage, column: &ArrayRef) -> Result<ArrayRef, String> {
+        let domain = if storage == Storage::Patient { Domain::Patient } else { Domain::Resource };
+        let Keys::Pseudonyms(pseudonyms) = self else { return Err("only pseudonyms have ranks".to_owned()) };
+        let ordinals = Ordinals::of(domain, column)?;
+        let mut bytes = Vec::with_capacity(ordinals.values.len() * RANK_BYTES as usize);
+        pseudonyms.ranks(domain, ordinals.values.iter().copied(), |rank| bytes.extend_from_slice(rank));
+        let ranks = FixedSizeBinaryArray::try_new(RANK_BYTES, bytes.into(), column.nulls().cloned());
+        Ok(Arc::new(ranks.map_err(|e| e.to_string())?))
     }
 }
 

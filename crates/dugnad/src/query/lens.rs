@@ -7,21 +7,12 @@ use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::error::{DataFusionError, Result};
 use dugnad_kernel::disclosure::Domain;
-use dugnad_kernel::live::schema::{Storage, TableSchema};
+use dugnad_kernel::live::schema::Storage;
 use dugnad_kernel::permit::Transform;
-use dugnad_kernel::views::About;
 use dugnad_sql::numbers::{Kind, Texts};
 use std::sync::Arc;
 
 impl Lens {
-    /// Rows about nobody exist in tables that are about nobody by nature, such as `research_study`. Elsewhere a row that
-    /// lacks its patient is in nobody's population, as is every row of a view that leaves the patient's key out; only the
-    /// hospital that wrote it sees it.
-    pub fn for_table(mut self, table: &TableSchema) -> Self {
-        self.filter.without_patient &= table.about == About::Nobody || self.filter.holder.is_some();
-        self
-    }
-
     /// What a column's numbers stand for, if it can stand in a plan as numbers.
     pub fn kind(&self, grant: &ColumnGrant) -> Option<Kind> {
         match grant.storage {
@@ -46,10 +37,19 @@ impl Lens {
 impl Texts for Lens {
     fn texts(&self, kind: Kind, numbers: &ArrayRef) -> Result<ArrayRef> {
         match kind {
-            Kind::Code => self.dictionary.texts(numbers),
+            Kind::Code => self.seat.ground()?.dictionary.texts(numbers),
             Kind::Patient => self.keys.encode(Storage::Patient, numbers).map_err(DataFusionError::Internal),
             Kind::Resource => self.keys.encode(Storage::Resource, numbers).map_err(DataFusionError::Internal),
         }
+    }
+
+    fn ranks(&self, kind: Kind, numbers: &ArrayRef) -> Result<ArrayRef> {
+        let storage = match kind {
+            Kind::Patient => Storage::Patient,
+            Kind::Resource => Storage::Resource,
+            Kind::Code => return Err(DataFusionError::Internal("codes have no ranks".to_owned())),
+        };
+        self.keys.ranks(storage, numbers).map_err(DataFusionError::Internal)
     }
 
     fn number(&self, kind: Kind, text: &str) -> Option<u64> {

@@ -13,6 +13,7 @@ mod keys;
 mod lens;
 pub mod library;
 mod permit;
+mod plans;
 mod policy;
 mod pruning;
 pub mod published;
@@ -21,6 +22,7 @@ mod record;
 mod run;
 mod running;
 mod scan;
+mod seat;
 mod session;
 mod source;
 mod statistics;
@@ -53,6 +55,7 @@ use dugnad_kernel::live::{RowFilter, Snapshot};
 use dugnad_kernel::permit::Permit;
 use dugnad_kernel::permit::organisation::Organisation;
 use dugnad_kernel::population;
+use plans::{MadeOf, Plans};
 use policy::{Granted, Policy};
 use record::{Record, Recorded};
 use roaring::RoaringBitmap;
@@ -83,6 +86,7 @@ struct Shared {
     gate: Gate,
     policy: Policy,
     running: Arc<Running>,
+    plans: Plans,
     statistics: Statistics,
     /// The views over live tables that permits may name.
     views: RwLock<Arc<[SqlView]>>,
@@ -159,6 +163,7 @@ enum Asked {
 enum Prepared {
     Rows {
         planned: Box<Planned>,
+        made_of: Box<MadeOf>,
         commit: Commit,
         granted: Granted,
     },
@@ -196,6 +201,7 @@ impl QueryService {
             gate: Gate::new(),
             policy: Policy::default(),
             running: Arc::default(),
+            plans: Plans::default(),
             statistics: Statistics::open(statistics, &pseudonym_key, settings)?,
             views: RwLock::new(Arc::default()),
         };
@@ -329,13 +335,18 @@ impl QueryService {
     ) -> Result<Answer, QueryError> {
         let id = listed.id.clone();
         match prepared {
-            Prepared::Rows { planned, commit, granted } => {
+            Prepared::Rows { planned, made_of, commit, granted } => {
                 let bounds = self.bounds(question, Some(granted), listed, deadline);
                 let basis = Basis::Commit(commit);
-                let delivered = Some(planned.delivered.clone());
+                let delivered = Some(planned.delivered().clone());
                 let intended = recorded.intent(&basis, &planned.tables, delivered.clone())?;
                 let schema = planned.schema.clone();
-                let produce = |sender| async move { run::pump(&planned, &sender).await };
+                let shared = self.shared.clone();
+                let produce = |sender| async move {
+                    run::pump(&planned, &sender).await?;
+                    shared.plans.keep(*made_of, *planned);
+                    Ok(())
+                };
                 let batches = run::start(&self.shared.threads, schema.clone(), produce, intended, place, bounds)?;
                 Ok(Answer { id, basis, schema, batches, delivered })
             }
@@ -386,9 +397,17 @@ impl Shared {
     async fn prepare_rows(&self, question: &Question, granted: Granted, now: jiff::Timestamp) -> Result<Prepared, QueryError> {
         let snapshot = permit::snapshot(&self.database, &granted.permit, question, now)?;
         let commit = snapshot.commit();
-        let world = permit::world(&self.database, &self.policy, &granted, &self.pseudonym_key, snapshot, self.views().to_vec())?;
-        let planned = Session::open(&world.for_question(&question.sql)).await?.plan(&question.sql).await?;
-        Ok(Prepared::Rows { planned: Box::new(planned), commit, granted })
+        let decided = permit::decide(&self.database, &self.policy, &granted, snapshot)?;
+        let views = self.views();
+        let made_of = MadeOf::new(question, &granted.permit, &decided, views.clone());
+        let planned = match self.plans.take(&made_of) {
+            Some(plan) => plan.over(decided.ground(&self.database))?,
+            None => {
+                let world = permit::world(&self.database, &granted.permit, decided, &self.pseudonym_key, views.to_vec());
+                Session::open(&world.for_question(&question.sql)).await?.plan(&question.sql).await?
+            }
+        };
+        Ok(Prepared::Rows { planned: Box::new(planned), made_of: Box::new(made_of), commit, granted })
     }
 
     async fn prepare_statistics(&self, question: &Question, granted: Granted) -> Result<Prepared, QueryError> {

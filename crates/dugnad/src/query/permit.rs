@@ -1,10 +1,9 @@
 //! From a question's permit to the world that it opens.
 
 use super::Question;
-use super::delivered::Delivered;
-use super::dictionary::Dictionary;
 use super::keys::Keys;
 use super::policy::{Decided, Granted, Policy};
+use super::seat::Ground;
 use super::source::Tables;
 use super::world::{Lens, SqlView, World, whole};
 use crate::access::{Principal, Role};
@@ -95,19 +94,22 @@ fn period_start(cadence: Cadence, decided: Timestamp, now: Timestamp) -> Option<
     Some(start.map_or(decided, |zoned| zoned.timestamp()))
 }
 
-/// What exists under a permit at a snapshot.
-pub(super) fn world(
-    database: &Database,
-    policy: &Policy,
-    granted: &Granted,
-    master: &[u8; 32],
-    snapshot: Snapshot,
-    views: Vec<SqlView>,
-) -> Result<World, QueryError> {
-    let (now, permit) = (snapshot.time(), &granted.permit);
+/// Whose rows a permit shows of a snapshot, and what a blinded reader lacks.
+pub(super) fn decide(database: &Database, policy: &Policy, granted: &Granted, snapshot: Snapshot) -> Result<Decided, QueryError> {
     // Who sees logical ids sees Patients; who sees pseudonyms sees persons.
-    let snapshot = if permit.identified() { snapshot.by_patient() } else { snapshot };
-    let Decided { filter, snapshot, blind } = policy.decide(database, granted, snapshot)?;
+    let snapshot = if granted.permit.identified() { snapshot.by_patient() } else { snapshot };
+    policy.decide(database, granted, snapshot)
+}
+
+impl Decided {
+    /// The rows.
+    pub fn ground(&self, database: &Database) -> Ground {
+        Ground::new(Arc::new(Tables::of(self.snapshot.clone(), database)), self.filter.clone())
+    }
+}
+
+/// What exists under a permit.
+pub(super) fn world(database: &Database, permit: &Permit, decided: Decided, master: &[u8; 32], views: Vec<SqlView>) -> World {
     let keys = if permit.identified() {
         Keys::Names(Arc::new(database.clone()))
     } else {
@@ -115,14 +117,14 @@ pub(super) fn world(
     };
     let limits = permit.document().limits.unwrap_or_default();
     let memory = limits.memory_mib.map_or(QUESTION_MEMORY, |mib| (mib as usize) << 20).min(QUESTION_MEMORY);
-    Ok(World {
-        grants: grants(permit, &snapshot, &views),
+    World {
+        grants: grants(permit, &decided.snapshot, &views),
         views,
-        sources: Arc::new(Tables::of(snapshot, database)),
-        lens: Lens { filter, keys, dictionary: Dictionary::default(), blind: Arc::new(blind), delivered: Delivered::default() },
-        now,
+        ground: decided.ground(database),
+        now: decided.snapshot.time(),
+        lens: Lens::new(keys, decided.blind),
         memory,
-    })
+    }
 }
 
 fn grants(of: &Permit, snapshot: &Snapshot, views: &[SqlView]) -> BTreeMap<String, TableGrant> {

@@ -1,13 +1,12 @@
 //! SQLViews: `treatment`, and the Libraries of type `sql-view` that the centre has published. Each is a name that permits may
 //! hold like a table's; it is planned anew for every question, over the rows that the permit shows.
 
-use super::delivered::Delivered;
-use super::dictionary::Dictionary;
 use super::keys::Keys;
 use super::library::{LibraryError, LibraryKind, SqlLibrary};
+use super::seat::Ground;
 use super::session::Session;
 use super::source::Tables;
-use super::world::{Lens, SqlView, World, whole};
+use super::world::{Blind, Lens, SqlView, World, whole};
 use super::{QueryService, Shared};
 use dugnad_kernel::database::ViewStatus;
 use dugnad_kernel::disclosure::Pseudonyms;
@@ -130,15 +129,9 @@ impl Shared {
         let names = names.chain(views.iter().map(|view| view.name.to_string()));
         let grants = names.map(|name| (name.clone(), whole(name))).collect();
         let keys = Keys::Pseudonyms(Arc::new(Pseudonyms::of_permit(&[0; 32], LIBRARY))); // keys are text, as in every permit
-        let lens = Lens {
-            filter: RowFilter::default(),
-            keys,
-            dictionary: Dictionary::default(),
-            blind: Arc::default(),
-            delivered: Delivered::default(),
-        };
+        let lens = Lens::new(keys, Blind::default());
         let (now, sources) = (snapshot.time(), Arc::new(Tables::of(snapshot, &self.database)));
-        let world = World { grants, views, now, sources, lens, memory: QUESTION_MEMORY };
+        let world = World { grants, views, now, ground: Ground::new(sources, RowFilter::default()), lens, memory: QUESTION_MEMORY };
         let sql = view.sql.clone();
         let deadline = super::run::Deadline::after(self.time);
         self.threads.run(deadline, async move { Session::open(&world).await?.plan(&sql).await.map(drop) }).await

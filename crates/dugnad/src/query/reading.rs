@@ -6,6 +6,7 @@
 
 use super::dictionary::compact;
 use super::policy::shown_of;
+use super::seat::Ground;
 use super::source::{Source, damaged, rows_only};
 use super::transform;
 use super::world::{ColumnGrant, Lens};
@@ -17,8 +18,9 @@ use datafusion::arrow::compute::{FilterBuilder, FilterPredicate};
 use datafusion::arrow::datatypes::{DataType, SchemaRef, UInt32Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_expr::PhysicalExpr;
-use dugnad_kernel::live::schema::Storage;
-use dugnad_kernel::live::{Condition, Visible};
+use dugnad_kernel::live::schema::{Storage, TableSchema};
+use dugnad_kernel::live::{Condition, RowFilter, Visible};
+use dugnad_sql::QueryError;
 use dugnad_sql::numbers::Kind;
 use std::sync::Arc;
 
@@ -41,7 +43,7 @@ pub(super) struct Filter {
 /// What is read of a table.
 #[derive(Clone, Debug)]
 pub(super) struct Reading {
-    pub source: Arc<dyn Source>,
+    pub table: Arc<TableSchema>,
     pub columns: Arc<[ColumnGrant]>,
     pub lens: Lens,
     /// Keys and codes as numbers.
@@ -50,7 +52,37 @@ pub(super) struct Reading {
     pub schema: SchemaRef,
 }
 
-impl Reading {
+/// A scan that has begun: what is read, and of which rows.
+pub(super) struct Opened {
+    reading: Arc<Reading>,
+    source: Arc<dyn Source>,
+    filter: RowFilter,
+    ground: Arc<Ground>,
+}
+
+impl std::ops::Deref for Opened {
+    type Target = Reading;
+
+    fn deref(&self) -> &Reading {
+        &self.reading
+    }
+}
+
+impl Opened {
+    /// Finds the rows.
+    pub fn of(reading: Arc<Reading>) -> Result<Self> {
+        let ground = reading.lens.seat.ground()?;
+        let gone = || QueryError::Internal(format!("the table {} is not there any more", reading.table.name));
+        let source = ground.sources.table(&reading.table.name).ok_or_else(gone)?;
+        let filter = ground.filter(&reading.table);
+        Ok(Self { source, filter, ground, reading })
+    }
+
+    /// How many parts the table has.
+    pub fn parts(&self) -> usize {
+        self.source.parts()
+    }
+
     /// The first `most` rows of a part that the permit shows and that pass the filters.
     pub fn part(&self, part: usize, most: usize) -> Result<RecordBatch> {
         let met = |condition: &Condition| self.source.may_meet(part, condition);
@@ -58,7 +90,7 @@ impl Reading {
             return Ok(if self.columns.is_empty() { rows_only(0) } else { RecordBatch::new_empty(self.schema.clone()) });
         }
         let rows = self.source.rows(part);
-        let mut selection = Selection::of(self.source.visible(part, &self.lens.filter).map_err(damaged(self.source.as_ref()))?, rows);
+        let mut selection = Selection::of(self.source.visible(part, &self.filter).map_err(damaged(self.source.as_ref()))?, rows);
         for filter in self.filters.iter().take_while(|_| most > 0) {
             if selection.count == 0 {
                 break;
@@ -84,11 +116,17 @@ impl Reading {
 
     /// Remembers whose rows these are.
     fn deliver(&self, part: usize, selection: &Selection) -> Result<()> {
+        if selection.mask.is_none()
+            && let Some(patients) = self.source.named(part).map_err(damaged(self.source.as_ref()))?
+        {
+            self.ground.delivered.add_all(&patients);
+            return Ok(());
+        }
         let rows = selection.predicate();
         for patients in self.source.patients(part).map_err(damaged(self.source.as_ref()))? {
             let patients = selected(&patients, rows.as_ref())?;
             if let Some(patients) = patients.as_primitive_opt() {
-                self.lens.delivered.add(patients);
+                self.ground.delivered.add(patients);
             }
         }
         Ok(())
@@ -127,7 +165,7 @@ impl Reading {
         if self.numbers
             && let Some(kind) = self.lens.kind(grant)
         {
-            return if kind == Kind::Code { self.lens.dictionary.numbers(&stored) } else { Ok(stored) };
+            return if kind == Kind::Code { self.ground.dictionary.numbers(&stored) } else { Ok(stored) };
         }
         let column = match grant.storage {
             Storage::Code | Storage::Holder => &compact(&stored)?,

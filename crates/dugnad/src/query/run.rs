@@ -3,7 +3,7 @@
 use super::record::Intended;
 use super::running::Watch;
 use super::session::Planned;
-use crate::limits::{BATCHES_WAITING, QUERY_STACK_BYTES, QUESTIONS_PER_CORE, QUESTIONS_WAITING, RETRY_AFTER_S};
+use crate::limits::{BATCHES_WAITING, QUERY_STACK_BYTES, QUESTION_NICE, QUESTIONS_PER_CORE, QUESTIONS_WAITING, RETRY_AFTER_S};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
@@ -31,6 +31,7 @@ impl Threads {
             .worker_threads(cores())
             .thread_name("question")
             .thread_stack_size(QUERY_STACK_BYTES)
+            .on_thread_start(give_way)
             .enable_time()
             .build();
         Self { runtime: runtime.inspect_err(|e| tracing::error!("no threads for questions: {e}")).ok() }
@@ -59,6 +60,13 @@ impl Drop for Threads {
             runtime.shutdown_background(); // a runtime may not wait for its threads inside another one
         }
     }
+}
+
+/// Lets this thread run after others that want to, where the system can do that for a single thread.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: it takes a number and changes nothing but the priority of the calling thread, which any thread may lower.
+    let _ = unsafe { libc::nice(QUESTION_NICE) };
 }
 
 fn cores() -> usize {

@@ -2,8 +2,7 @@
 //! through it, and nothing about rows outside it shows: no statistics, no part counts, no metrics.
 
 use super::pruning::condition;
-use super::reading::{Filter, Reading};
-use super::source::Source;
+use super::reading::{Filter, Opened, Reading};
 use super::world::{ColumnGrant, Lens};
 use crate::limits::SCAN_BATCH_ROWS;
 use async_trait::async_trait;
@@ -23,6 +22,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
 };
+use dugnad_kernel::live::schema::TableSchema;
 use dugnad_kernel::permit::Transform;
 use dugnad_sql::numbers::{Kind, Numbered, Stored, names, on_stored};
 use futures::{Stream, stream};
@@ -33,7 +33,7 @@ use std::sync::Arc;
 /// A table of a permit's schema.
 #[derive(Debug)]
 pub(super) struct PermitTable {
-    source: Arc<dyn Source>,
+    table: Arc<TableSchema>,
     columns: Arc<[ColumnGrant]>,
     lens: Lens,
     numbers: bool,
@@ -41,20 +41,19 @@ pub(super) struct PermitTable {
 }
 
 impl PermitTable {
-    /// The columns that `columns` grants of `source`, as `lens` shows them.
-    pub fn new(source: Arc<dyn Source>, columns: Arc<[ColumnGrant]>, lens: Lens) -> Self {
-        let lens = lens.for_table(source.schema());
+    /// The columns that `columns` grants of `table`, as `lens` shows them.
+    pub fn new(table: Arc<TableSchema>, columns: Arc<[ColumnGrant]>, lens: Lens) -> Self {
         let schema = lens.schema(&columns, false);
-        Self { source, columns, lens, numbers: false, schema }
+        Self { table, columns, lens, numbers: false, schema }
     }
 
     /// The table, with what planning needs to put numbers in the place of its keys and codes.
     pub fn numbered(self) -> Numbered {
         let kinds: Arc<[Option<Kind>]> = self.columns.iter().map(|grant| self.lens.kind(grant)).collect();
-        let (source, columns, lens) = (self.source.clone(), self.columns.clone(), self.lens.clone());
+        let (table, columns, lens) = (self.table.clone(), self.columns.clone(), self.lens.clone());
         let schema = lens.schema(&columns, true);
         let texts = Arc::new(lens.clone());
-        let numbers = Arc::new(Self { source, columns, lens, numbers: true, schema });
+        let numbers = Arc::new(Self { table, columns, lens, numbers: true, schema });
         Numbered { shown: Arc::new(self), numbers, kinds, texts }
     }
 
@@ -115,8 +114,8 @@ impl TableProvider for PermitTable {
         let mut filters = filters?;
         filters.sort_by_key(|filter| filter.condition.is_none());
         let schema = self.lens.schema(&columns, self.numbers);
-        let (source, lens, numbers) = (self.source.clone(), self.lens.clone(), self.numbers);
-        let reading = Reading { source, columns, lens, numbers, filters: filters.into(), schema };
+        let (table, lens, numbers) = (self.table.clone(), self.lens.clone(), self.numbers);
+        let reading = Reading { table, columns, lens, numbers, filters: filters.into(), schema };
         Ok(Arc::new(PermitScan::new(Arc::new(reading), limit, 1)))
     }
 }
@@ -144,21 +143,22 @@ impl PermitScan {
     }
 
     /// The parts of a partition: neighbours, so that the partitions one after the other are the table in its order.
-    fn parts(&self, partition: usize) -> Range<usize> {
-        let parts = self.reading.source.parts();
+    fn parts(&self, opened: &Opened, partition: usize) -> Range<usize> {
+        let parts = opened.parts();
         parts * partition / self.partitions..parts * (partition + 1) / self.partitions
     }
 
-    fn batches(&self, partition: usize) -> impl Stream<Item = Result<RecordBatch>> + Send + use<> {
-        let left = self.limit.unwrap_or(usize::MAX);
-        let state = State { reading: self.reading.clone(), parts: self.parts(partition), rest: None, left };
-        stream::try_unfold(state, |mut state| async move { Ok(state.next()?.map(|batch| (batch, state))) })
+    fn batches(&self, partition: usize) -> Result<impl Stream<Item = Result<RecordBatch>> + Send + use<>> {
+        let opened = Opened::of(self.reading.clone())?;
+        let (parts, left) = (self.parts(&opened, partition), self.limit.unwrap_or(usize::MAX));
+        let state = State { opened, parts, rest: None, left };
+        Ok(stream::try_unfold(state, |mut state| async move { Ok(state.next()?.map(|batch| (batch, state))) }))
     }
 }
 
 /// Where a scan is.
 struct State {
-    reading: Arc<Reading>,
+    opened: Opened,
     parts: Range<usize>,
     rest: Option<RecordBatch>,
     left: usize,
@@ -178,14 +178,14 @@ impl State {
                 return Ok(Some(batch.slice(0, rows)));
             }
             let Some(part) = self.parts.next() else { return Ok(None) };
-            self.rest = Some(self.reading.part(part, self.left)?);
+            self.rest = Some(self.opened.part(part, self.left)?);
         }
     }
 }
 
 impl DisplayAs for PermitScan {
     fn fmt_as(&self, style: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        let table = &self.reading.source.schema().name;
+        let table = &self.reading.table.name;
         if matches!(style, DisplayFormatType::TreeRender) {
             return write!(f, "table={table}");
         }
@@ -229,7 +229,7 @@ impl ExecutionPlan for PermitScan {
     }
 
     fn execute(&self, partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let batches = Box::pin(self.batches(partition));
+        let batches = Box::pin(self.batches(partition)?);
         Ok(make_cooperative(Box::pin(RecordBatchStreamAdapter::new(self.reading.schema.clone(), batches))))
     }
 

@@ -33,6 +33,11 @@ pub(super) trait Source: Debug + Send + Sync {
         columns.map(|(position, _)| self.column(part, position)).collect()
     }
 
+    /// A bit for each Patient that a row of a part names, visible or not; `None` where that is not known.
+    fn named(&self, _part: usize) -> Result<Option<Arc<[u64]>>, Damaged> {
+        Ok(None)
+    }
+
     /// Whether a row of a part can meet a condition, as far as is known without reading it.
     fn may_meet(&self, part: usize, condition: &Condition) -> bool;
 
@@ -51,6 +56,9 @@ pub(super) fn damaged(source: &dyn Source) -> impl Fn(Damaged) -> DataFusionErro
 
 /// All tables at one commit, by name.
 pub(super) trait Sources: Send + Sync {
+    /// The columns of a table.
+    fn schema(&self, name: &str) -> Option<Arc<TableSchema>>;
+
     /// A table.
     fn table(&self, name: &str) -> Option<Arc<dyn Source>>;
 }
@@ -80,9 +88,19 @@ impl Debug for Live {
     }
 }
 
+impl Tables {
+    fn of_name(&self, name: &str) -> Option<&TableSnapshot> {
+        self.snapshot.table(name).filter(|t| !t.schema().is_internal())
+    }
+}
+
 impl Sources for Tables {
+    fn schema(&self, name: &str) -> Option<Arc<TableSchema>> {
+        Some(self.of_name(name)?.schema().clone())
+    }
+
     fn table(&self, name: &str) -> Option<Arc<dyn Source>> {
-        let table: &TableSnapshot = self.snapshot.table(name).filter(|t| !t.schema().is_internal())?;
+        let table = self.of_name(name)?;
         Some(Arc::new(Live { schema: table.schema().clone(), parts: table.parts(), database: self.database.clone() }))
     }
 }
@@ -111,6 +129,10 @@ impl Source for Live {
 
     fn patients(&self, part: usize) -> Result<Vec<ArrayRef>, Damaged> {
         self.parts.get(part).map_or(Ok(Vec::new()), Part::patients)
+    }
+
+    fn named(&self, part: usize) -> Result<Option<Arc<[u64]>>, Damaged> {
+        self.parts.get(part).map_or(Ok(None), Part::named)
     }
 
     fn may_meet(&self, part: usize, condition: &Condition) -> bool {

@@ -14,8 +14,9 @@ use datafusion::logical_expr::{
 use dugnad_kernel::permit::{TableGrant, Transform};
 use dugnad_sql::{QueryError, engine};
 
-/// A view with the columns that the permit holds of it. Its plan carries the world's filter and keys in its scans.
-pub(super) async fn plan(world: &World, view: &SqlView, grant: &TableGrant) -> Result<ViewTable, QueryError> {
+/// A view with the columns that the permit holds of it, and whether it depends on when it is planned. Its plan carries the world's
+/// keys in its scans, and finds its rows where the world's do.
+pub(super) async fn plan(world: &World, view: &SqlView, grant: &TableGrant) -> Result<(ViewTable, bool), QueryError> {
     let name = &view.name;
     let broken = |what: String| QueryError::Internal(format!("the view {name} cannot be planned: {what}"));
     let statement = engine::trusted(&view.sql).map_err(|e| broken(e.to_string()))?;
@@ -24,6 +25,7 @@ pub(super) async fn plan(world: &World, view: &SqlView, grant: &TableGrant) -> R
     // A box, because a session may hold views and a view is planned in a session.
     let session = Box::pin(Session::open(&behind)).await?;
     let plan = session.logical(statement).await.map_err(|e| broken(e.to_string()))?;
+    let timed = session.depends_on_time(&plan);
     let shown: Vec<Expr> = plan
         .schema()
         .iter()
@@ -37,7 +39,7 @@ pub(super) async fn plan(world: &World, view: &SqlView, grant: &TableGrant) -> R
         })
         .collect();
     let plan = LogicalPlanBuilder::from(plan).project(shown).and_then(LogicalPlanBuilder::build);
-    Ok(ViewTable::new(plan.map_err(|e| broken(e.to_string()))?, None))
+    Ok((ViewTable::new(plan.map_err(|e| broken(e.to_string()))?, None), timed))
 }
 
 fn transformed(column: Expr, transform: Transform) -> Expr {

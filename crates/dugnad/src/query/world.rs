@@ -1,10 +1,7 @@
 //! What a permit comes to for one question: tables, columns, persons and keys. Outside it nothing exists.
 
-use super::delivered::Delivered;
-use super::dictionary::Dictionary;
 use super::keys::Keys;
-use super::source::{Source, Sources};
-use dugnad_kernel::live::RowFilter;
+use super::seat::{Ground, Seat};
 use dugnad_kernel::live::schema::{Storage, TableSchema};
 use dugnad_kernel::permit::{Columns, TableGrant, Transform};
 use dugnad_sql::INFORMATION_SCHEMA;
@@ -17,20 +14,23 @@ use std::sync::Arc;
 /// How the rows and keys of a permit are seen; the same for all its tables.
 #[derive(Clone, Debug)]
 pub(super) struct Lens {
-    /// Whose rows.
-    pub filter: RowFilter,
     /// How keys show.
     pub keys: Keys,
-    /// The codes that the question has met.
-    pub dictionary: Dictionary,
     /// Columns of which a blinded reader sees nothing.
     pub blind: Arc<Blind>,
-    /// Whose rows it has read.
-    pub delivered: Delivered,
+    /// Where a plan finds the rows.
+    pub seat: Seat,
+}
+
+impl Lens {
+    /// A lens of a plan of its own.
+    pub fn new(keys: Keys, blind: Blind) -> Self {
+        Self { keys, blind: Arc::new(blind), seat: Seat::default() }
+    }
 }
 
 /// Columns that do not exist for a blinded reader.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Blind {
     /// Tables and their columns.
     pub columns: BTreeSet<(String, String)>,
@@ -86,8 +86,8 @@ pub(super) struct World {
     pub grants: BTreeMap<String, TableGrant>,
     /// The views that grants may name.
     pub views: Vec<SqlView>,
-    /// Where rows come from: all tables at one commit.
-    pub sources: Arc<dyn Sources>,
+    /// The rows.
+    pub ground: Ground,
     /// How they are seen.
     pub lens: Lens,
     /// `now()`: the time of that commit.
@@ -104,11 +104,11 @@ impl fmt::Debug for World {
 
 impl World {
     /// The live tables of the permit: those that it names and that exist.
-    pub fn tables(&self) -> impl Iterator<Item = (&str, Arc<dyn Source>, Arc<[ColumnGrant]>)> {
+    pub fn tables(&self) -> impl Iterator<Item = (&str, Arc<TableSchema>, Arc<[ColumnGrant]>)> {
         self.grants.iter().filter(|(name, _)| !self.is_view(name)).filter_map(|(name, grant)| {
-            let source = self.sources.table(name)?;
-            let columns = granted(source.schema(), grant, &self.lens.blind);
-            Some((name.as_str(), source, columns))
+            let schema = self.ground.sources.schema(name)?;
+            let columns = granted(&schema, grant, &self.lens.blind);
+            Some((name.as_str(), schema, columns))
         })
     }
 
@@ -126,15 +126,13 @@ impl World {
         !self.lens.blind.covers(view, column)
     }
 
-    /// The same without the views that a question cannot be about: each is planned in a session of its own, which takes as long
-    /// as a small question. Any mention of the name counts, and any question about the catalogue is about all.
+    /// The same without the tables and views that a question cannot be about: putting a table together takes a while, and a view is
+    /// planned in a session of its own, which takes as long as a small question. Any mention of the name counts, and any question
+    /// about the catalogue is about all.
     pub fn for_question(mut self, sql: &str) -> World {
         let sql = sql.to_lowercase();
         let catalogue = sql.contains(INFORMATION_SCHEMA) || sql.contains("show");
-        let unnamed = |view: &&SqlView| !catalogue && !sql.contains(&*view.name);
-        for view in self.views.iter().filter(unnamed) {
-            self.grants.remove(&*view.name);
-        }
+        self.grants.retain(|name, _| catalogue || sql.contains(&name.to_lowercase()));
         self
     }
 

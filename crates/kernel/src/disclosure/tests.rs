@@ -337,3 +337,20 @@ fn many_at_once_equals_one_by_one() {
         assert_eq!(many, single);
     }
 }
+
+#[test]
+fn ranks_compare_as_texts_do() {
+    for permit in ["one", "two"] {
+        let pseudonyms = Pseudonyms::of_permit(&[7; 32], permit);
+        let (mut texts, mut ranks) = (Vec::new(), Vec::new());
+        pseudonyms.encode(Domain::Patient, 0..5_000, |text| texts.push(*text));
+        pseudonyms.ranks(Domain::Patient, 0..5_000, |rank| ranks.push(*rank));
+        let order = |compare: &dyn Fn(usize, usize) -> std::cmp::Ordering| {
+            let mut order: Vec<usize> = (0..5_000).collect();
+            order.sort_by(|a, b| compare(*a, *b));
+            order
+        };
+        assert_eq!(order(&|a, b| ranks[a].cmp(&ranks[b])), order(&|a, b| texts[a].cmp(&texts[b])));
+        assert_eq!(ranks.iter().collect::<HashSet<_>>().len(), 5_000);
+    }
+}

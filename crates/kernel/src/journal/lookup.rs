@@ -164,8 +164,9 @@ impl<'c> Lookup<'c> {
 
     /// The newest commit made at or before a time.
     pub(crate) fn commit_at(&self, time_us: i64) -> Result<Option<Commit>, JournalError> {
-        self.one("SELECT max(number) FROM commits WHERE time_us <= ?1", [time_us], |r| Ok(r.get::<_, Option<u64>>(0)?.map(Commit)))
-            .map(Option::flatten)
+        // By the index of times, which do not go back: `max(number)` would look through commits until one is old enough.
+        let sql = "SELECT number FROM commits WHERE time_us <= ?1 ORDER BY time_us DESC, number DESC LIMIT 1";
+        self.one(sql, [time_us], |r| r.get(0).map(Commit))
     }
 
     /// The highest ordinals in use: resources, patients, versions.

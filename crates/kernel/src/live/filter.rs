@@ -71,10 +71,9 @@ impl Subjects {
     fn of(part: &Part, position: usize, filter: &RowFilter) -> Result<Option<Self>, Damaged> {
         let column = part.segment.column(position, part.len)?;
         let patients = column.as_primitive_opt::<UInt32Type>().cloned();
-        Ok(patients.map(|patients| {
-            let persons = if filter.is_of_persons() { part.persons.column(&patients) } else { None };
-            Self { patients, persons }
-        }))
+        let looked_at = filter.is_of_persons() && !part.persons.is_identity();
+        let persons = if looked_at { Some(part.segment.persons(position, part.len, &part.persons)?) } else { None };
+        Ok(patients.map(|patients| Self { patients, persons: persons.and_then(|p| p.as_primitive_opt::<UInt32Type>().cloned()) }))
     }
 
     fn is_null(&self, row: usize) -> bool {

@@ -5,6 +5,7 @@
 
 mod change;
 mod column;
+mod derived;
 mod ends;
 mod file;
 mod files;

@@ -4,10 +4,12 @@
 //! more rows is stored in a file ([`super::file`]); the stored one takes the place of the one in memory and shares its ends.
 
 use super::column::{ColumnReader, ColumnWriter, LiveCell};
+use super::derived::{Derived, of_persons};
 use super::ends::Ends;
 use super::file::{Contents, Damaged, Stored};
 use super::grow::{Reader, Writer};
 use super::marks::{Marks, any_marked};
+use super::persons::PersonMap;
 use super::schema::TableSchema;
 use super::statistics::Condition;
 use crate::ids::{Commit, HolderId, ResourceOrdinal};
@@ -23,6 +25,7 @@ pub(super) struct Segment {
     rows: Rows,
     ends: Arc<Ends>,
     attached: Attached,
+    derived: Derived,
 }
 
 /// What readers have made of the rows of a segment, such as an index: it goes when the segment goes. The stored form of a segment
@@ -83,7 +86,7 @@ impl SegmentWriter {
             holders: holders.reader(),
         };
         let ends = Arc::new(Ends::none(most));
-        let segment = Segment { id: next_id(), rows: Rows::Memory(rows), ends, attached: Attached::default() };
+        let segment = Segment { id: next_id(), rows: Rows::Memory(rows), ends, attached: Attached::default(), derived: Derived::default() };
         (Self { columns, begins, resources, holders, most }, segment)
     }
 
@@ -110,7 +113,7 @@ impl SegmentWriter {
 impl Segment {
     /// A segment in a file.
     pub(super) fn stored(file: Stored, ends: Arc<Ends>, attached: Attached) -> Self {
-        Self { id: next_id(), rows: Rows::File(Box::new(file), OnceLock::new()), ends, attached }
+        Self { id: next_id(), rows: Rows::File(Box::new(file), OnceLock::new()), ends, attached, derived: Derived::default() }
     }
 
     /// A number that no other segment of this process has.
@@ -194,6 +197,26 @@ impl Segment {
             Rows::File(file, _) => {
                 let column = file.column(position)?;
                 Ok(if column.len() == len { column } else { column.slice(0, len) })
+            }
+        }
+    }
+
+    /// The same of a column of Patients, as persons.
+    pub(super) fn persons(&self, position: usize, len: usize, map: &Arc<PersonMap>) -> Result<ArrayRef, Damaged> {
+        match &self.rows {
+            Rows::File(file, _) if !map.is_identity() => Ok(self.derived.persons(position, file.column(position)?, map).slice(0, len)),
+            _ => Ok(of_persons(self.column(position, len)?, map)),
+        }
+    }
+
+    /// A bit for each Patient that a row names in one of the columns at `positions`, which are always the same; `None` where that is
+    /// not known.
+    pub(super) fn named(&self, positions: impl Iterator<Item = usize>) -> Result<Option<Arc<[u64]>>, Damaged> {
+        match &self.rows {
+            Rows::Memory(_) => Ok(None),
+            Rows::File(file, _) => {
+                let columns: Result<Vec<ArrayRef>, Damaged> = positions.map(|position| file.column(position)).collect();
+                Ok(self.derived.named(&columns?))
             }
         }
     }

@@ -9,10 +9,10 @@ use super::schema::{Storage, TableSchema};
 use super::segment::{Segment, Segments};
 use super::statistics::Condition;
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::FilterBuilder;
-use arrow::datatypes::{Field, Schema, UInt32Type};
+use arrow::datatypes::{Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
@@ -392,18 +392,24 @@ impl Part {
     ///
     /// Who shows or computes on it looks at visible rows only. A dictionary's values are also those of hidden rows.
     pub fn column(&self, position: usize) -> Result<ArrayRef, Damaged> {
-        let column = self.segment.column(position, self.len)?;
-        if self.persons.is_identity() || self.schema.columns.get(position).is_none_or(|c| c.storage != Storage::Patient) {
-            return Ok(column);
+        if self.schema.columns.get(position).is_some_and(|c| c.storage == Storage::Patient) {
+            return self.segment.persons(position, self.len, &self.persons);
         }
-        let persons = column.as_primitive_opt::<UInt32Type>().and_then(|patients| self.persons.column(patients));
-        Ok(persons.map_or(column, |persons| Arc::new(persons)))
+        self.segment.column(position, self.len)
     }
 
     /// The Patients that each row names, a column for each of its references: as they were written, whatever persons they are.
     pub fn patients(&self) -> Result<Vec<ArrayRef>, Damaged> {
-        let positions = self.schema.patient_column().into_iter().chain(self.schema.other_patient_columns());
-        positions.map(|position| self.segment.column(position, self.len)).collect()
+        self.patient_columns().map(|position| self.segment.column(position, self.len)).collect()
+    }
+
+    /// A bit for each Patient that a row names, visible or not; `None` where nobody has kept that.
+    pub fn named(&self) -> Result<Option<Arc<[u64]>>, Damaged> {
+        self.segment.named(self.patient_columns())
+    }
+
+    fn patient_columns(&self) -> impl Iterator<Item = usize> {
+        self.schema.patient_column().into_iter().chain(self.schema.other_patient_columns())
     }
 
     /// The visible rows that pass `filter`, with the columns at `projection` (positions in

@@ -3,13 +3,14 @@
 //! It runs once, on the optimised plan. Each node says which of its columns are numbers; an expression that needs a text
 //! gets it by [`super::show`]. A node that is not known here gets texts.
 
-use super::show::shown;
+use super::pair;
+use super::show::{ranked, shown};
 use super::table::Numbered;
 use super::{CountNumbers, Kind, Texts};
 use datafusion::catalog::default_table_source::DefaultTableSource;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::logical_plan::TableScanBuilder;
@@ -76,7 +77,7 @@ impl Lowered {
             LogicalPlan::Sort(Sort { mut expr, input, fetch }) => {
                 let input = Self::below(input)?;
                 for by in &mut expr {
-                    by.expr = input.shown(std::mem::take(&mut by.expr))?;
+                    by.expr = input.ordered(std::mem::take(&mut by.expr))?;
                 }
                 input.same(|input| Ok(LogicalPlan::Sort(Sort { expr, input, fetch })))
             }
@@ -133,9 +134,14 @@ impl Lowered {
                 Ok(saved.restore(input.aggregated(e)?))
             })
             .collect();
-        let plan = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input.plan), by, functions?)?);
+        let (functions, texts) = (functions?, input.texts);
+        let plan = match <[Expr; 2]>::try_from(by) {
+            Ok(by) if kinds.iter().all(|kind| pair::fits(*kind)) => by_pair(input.plan, by, functions)?,
+            Ok(by) => LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input.plan), by.into(), functions)?),
+            Err(by) => LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input.plan), by, functions)?),
+        };
         kinds.resize(plan.schema().fields().len(), None);
-        Ok(Self { plan, kinds, texts: input.texts })
+        Ok(Self { plan, kinds, texts })
     }
 
     /// An aggregate function: COUNT looks at numbers, everything else at texts.
@@ -212,7 +218,8 @@ impl Lowered {
         Ok(Self { plan: LogicalPlan::Union(Union { inputs, schema: Arc::new(schema) }), kinds: agreed, texts })
     }
 
-    /// Rows come out sorted by PARTITION BY, so it sees texts: ordinals tell who came first, and the numbers of codes which thread did.
+    /// Rows come out sorted by PARTITION BY, so it sees texts, or what sorts as they do: ordinals tell who came first, and the numbers of
+    /// codes which thread did.
     fn window(window: Window) -> Result<Self> {
         let input = Self::below(window.input)?;
         let names = NamePreserver::new_for_projection();
@@ -222,9 +229,9 @@ impl Lowered {
                 Expr::WindowFunction(function) => {
                     let WindowFunction { fun, mut params } = *function;
                     params.args = input.all_shown(params.args)?;
-                    params.partition_by = input.all_shown(params.partition_by)?;
+                    params.partition_by = params.partition_by.into_iter().map(|e| input.ordered(e)).collect::<Result<_>>()?;
                     for by in &mut params.order_by {
-                        by.expr = input.shown(std::mem::take(&mut by.expr))?;
+                        by.expr = input.ordered(std::mem::take(&mut by.expr))?;
                     }
                     params.filter = params.filter.map(|f| input.shown(*f)).transpose()?.map(Box::new);
                     let done = Expr::WindowFunction(Box::new(WindowFunction { fun, params }));
@@ -255,6 +262,14 @@ impl Lowered {
             None => Ok(Transformed::no(e)),
         });
         shown.map(|t| t.data)
+    }
+
+    /// An expression to sort by: a key by its rank.
+    fn ordered(&self, e: Expr) -> Result<Expr> {
+        match (self.kind(column(&e)), &self.texts) {
+            (Some(kind), Some(texts)) if kind.is_key() => Ok(ranked(e, kind, texts)),
+            _ => self.shown(e),
+        }
     }
 
     fn all_shown(&self, expressions: Vec<Expr>) -> Result<Vec<Expr>> {
@@ -303,6 +318,19 @@ impl Lowered {
         let plan = LogicalPlan::Projection(Projection::try_new(columns?, Arc::new(self.plan))?);
         Ok(Self { plan, kinds, texts: self.texts })
     }
+}
+
+/// Groups by two numbers: by the pair of them, which is taken apart above.
+fn by_pair(input: LogicalPlan, [first, second]: [Expr; 2], functions: Vec<Expr>) -> Result<LogicalPlan> {
+    let names = NamePreserver::new_for_projection();
+    let saved = [names.save(&first), names.save(&second)];
+    let by = pair::pair(first.unalias(), second.unalias());
+    let grouped = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), vec![by], functions)?);
+    let mut columns = grouped.schema().iter().map(Expr::from);
+    let both = columns.next().ok_or_else(|| DataFusionError::Internal("groups by a pair have none".to_owned()))?;
+    let parts = pair::parts(&both).into_iter().zip(saved).map(|(part, saved)| saved.restore(part));
+    let columns: Vec<Expr> = parts.chain(columns).collect();
+    Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(grouped))?))
 }
 
 fn column(e: &Expr) -> Option<&Column> {

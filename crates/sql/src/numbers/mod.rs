@@ -7,6 +7,7 @@
 mod distinct;
 mod filter;
 mod lower;
+mod pair;
 mod show;
 mod table;
 
@@ -21,6 +22,9 @@ use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::Expr;
 use std::fmt::Debug;
+
+/// How many bytes a rank has.
+pub const RANK_BYTES: i32 = 16;
 
 /// What a number stands for. Numbers of one kind are equal iff their texts are; those of two kinds have nothing in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,6 +54,11 @@ impl Kind {
         }
     }
 
+    /// Whether its texts have [`Texts::ranks`].
+    fn is_key(self) -> bool {
+        matches!(self, Kind::Patient | Kind::Resource)
+    }
+
     fn literal(self, number: u64) -> Option<Expr> {
         let value = match self {
             Kind::Patient | Kind::Code => ScalarValue::UInt32(Some(u32::try_from(number).ok()?)),
@@ -63,6 +72,9 @@ impl Kind {
 pub trait Texts: Debug + Send + Sync {
     /// The texts of numbers, nulls as nulls.
     fn texts(&self, kind: Kind, numbers: &ArrayRef) -> Result<ArrayRef>;
+
+    /// Of keys, bytes of one length that compare as their texts do, nulls as nulls: for sorting. They are shown to nobody.
+    fn ranks(&self, kind: Kind, numbers: &ArrayRef) -> Result<ArrayRef>;
 
     /// The number of a key's text; `None` if no key has it.
     fn number(&self, kind: Kind, text: &str) -> Option<u64>;

@@ -1,6 +1,6 @@
-//! The function that turns numbers into texts. It is in no registry: nobody can call it.
+//! The functions that turn numbers into texts, or into what sorts as their texts do. They are in no registry: nobody can call them.
 
-use super::{Kind, Texts};
+use super::{Kind, RANK_BYTES, Texts};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
@@ -9,13 +9,29 @@ use std::sync::Arc;
 
 /// `numbers` as texts.
 pub(super) fn shown(numbers: Expr, kind: Kind, texts: &Arc<dyn Texts>) -> Expr {
-    let function = Show { kind, texts: texts.clone(), signature: Signature::any(1, Volatility::Immutable) };
+    call(numbers, kind, As::Text, texts)
+}
+
+/// What sorts as the texts of `numbers` do, which are keys.
+pub(super) fn ranked(numbers: Expr, kind: Kind, texts: &Arc<dyn Texts>) -> Expr {
+    call(numbers, kind, As::Rank, texts)
+}
+
+fn call(numbers: Expr, kind: Kind, shown_as: As, texts: &Arc<dyn Texts>) -> Expr {
+    let function = Show { kind, shown_as, texts: texts.clone(), signature: Signature::any(1, Volatility::Immutable) };
     ScalarUDF::from(function).call(vec![numbers])
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum As {
+    Text,
+    Rank,
 }
 
 #[derive(Debug)]
 struct Show {
     kind: Kind,
+    shown_as: As,
     texts: Arc<dyn Texts>,
     signature: Signature,
 }
@@ -23,7 +39,7 @@ struct Show {
 // All numbers of one kind in a question show in the same way.
 impl PartialEq for Show {
     fn eq(&self, other: &Self) -> bool {
-        self.kind == other.kind
+        (self.kind, self.shown_as) == (other.kind, other.shown_as)
     }
 }
 
@@ -31,15 +47,16 @@ impl Eq for Show {}
 
 impl Hash for Show {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.kind.hash(state);
+        (self.kind, self.shown_as).hash(state);
     }
 }
 
 impl ScalarUDFImpl for Show {
     fn name(&self) -> &str {
-        match self.kind {
-            Kind::Patient | Kind::Resource => "key",
-            Kind::Code => "code",
+        match (self.shown_as, self.kind) {
+            (As::Rank, _) => "rank",
+            (As::Text, Kind::Patient | Kind::Resource) => "key",
+            (As::Text, Kind::Code) => "code",
         }
     }
 
@@ -48,12 +65,18 @@ impl ScalarUDFImpl for Show {
     }
 
     fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(self.kind.text())
+        Ok(match self.shown_as {
+            As::Text => self.kind.text(),
+            As::Rank => DataType::FixedSizeBinary(RANK_BYTES),
+        })
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let columns = ColumnarValue::values_to_arrays(&arguments.args)?;
         let numbers = columns.first().ok_or_else(|| DataFusionError::Internal("no numbers to show".to_owned()))?;
-        Ok(ColumnarValue::Array(self.texts.texts(self.kind, numbers)?))
+        Ok(ColumnarValue::Array(match self.shown_as {
+            As::Text => self.texts.texts(self.kind, numbers)?,
+            As::Rank => self.texts.ranks(self.kind, numbers)?,
+        }))
     }
 }

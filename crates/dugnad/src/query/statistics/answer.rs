@@ -93,7 +93,7 @@ impl Resolved {
         }
         let plan = engine.physical(&logical).await?;
         let schema = plan.schema();
-        let batches = engine.execute(plan).map_err(QueryError::running)?.try_collect().await.map_err(QueryError::running)?;
+        let batches = engine.runner().execute(plan).map_err(QueryError::running)?.try_collect().await.map_err(QueryError::running)?;
         Ok((schema, batches))
     }
 }

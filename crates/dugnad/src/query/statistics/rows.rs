@@ -1,12 +1,11 @@
 //! The rows that a statistic counts, read once an epoch.
 
 use super::published::{Published, Table};
-use crate::query::delivered::Delivered;
-use crate::query::dictionary::Dictionary;
 use crate::query::keys::Keys;
+use crate::query::seat::Ground;
 use crate::query::session::{Planned, Session};
 use crate::query::source::Sources;
-use crate::query::world::{Lens, SqlView, World, whole};
+use crate::query::world::{Blind, Lens, SqlView, World, whole};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Date32Type, Float64Type, TimeUnit, TimestampSecondType, UInt32Type};
@@ -70,14 +69,8 @@ async fn plan(sql: &str, population: &Population) -> Result<Planned, QueryError>
     let world = World {
         grants: tables.into_iter().map(|name| (name.clone(), whole(name))).collect(),
         views: population.views.clone(),
-        sources: population.sources.clone(),
-        lens: Lens {
-            filter: population.filter.clone(),
-            keys: Keys::Ordinals,
-            dictionary: Dictionary::default(),
-            blind: Arc::default(),
-            delivered: Delivered::default(),
-        },
+        ground: Ground::new(population.sources.clone(), population.filter.clone()),
+        lens: Lens::new(Keys::Ordinals, Blind::default()),
         now: population.epoch.start,
         memory: QUESTION_MEMORY,
     };

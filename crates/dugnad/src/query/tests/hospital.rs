@@ -1,10 +1,9 @@
 //! A small hospital's live tables, made by hand.
 
-use crate::query::delivered::Delivered;
-use crate::query::dictionary::Dictionary;
 use crate::query::keys::{Keys, Names};
+use crate::query::seat::Ground;
 use crate::query::source::{Source, Sources};
-use crate::query::world::{Lens, SqlView, World, whole};
+use crate::query::world::{Blind, Lens, SqlView, World, whole};
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Date32Array, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringViewArray,
     TimestampMicrosecondArray, UInt32Array, UInt64Array,
@@ -89,6 +88,10 @@ pub(in crate::query) struct Hospital {
 }
 
 impl Sources for Hospital {
+    fn schema(&self, name: &str) -> Option<Arc<TableSchema>> {
+        Some(self.tables.get(name)?.schema.clone())
+    }
+
     fn table(&self, name: &str) -> Option<Arc<dyn Source>> {
         Some(self.tables.get(name)?.clone())
     }
@@ -281,14 +284,8 @@ impl Hospital {
         World {
             grants: grants.into_iter().map(|g| (g.table.clone(), g)).collect(),
             views: vec![view()],
-            sources: Arc::new(self.clone()),
-            lens: Lens {
-                filter: RowFilter::everything(),
-                keys: Keys::Pseudonyms(Arc::new(Pseudonyms::of_permit(&[3; 32], permit))),
-                dictionary: Dictionary::default(),
-                blind: Arc::default(),
-                delivered: Delivered::default(),
-            },
+            ground: Ground::new(Arc::new(self.clone()), RowFilter::everything()),
+            lens: Lens::new(Keys::Pseudonyms(Arc::new(Pseudonyms::of_permit(&[3; 32], permit))), Blind::default()),
             now: "2026-11-21T19:31:00Z".parse().unwrap(),
             memory: dugnad_sql::limits::QUESTION_MEMORY,
         }
@@ -303,20 +300,15 @@ impl Hospital {
     /// Some tables of some patients.
     pub fn of_patients(&self, permit: &str, tables: &[&str], patients: impl IntoIterator<Item = u32>) -> World {
         let mut world = self.world(permit, tables.iter().map(|t| whole((*t).to_owned())).collect());
-        world.lens.filter.patients = Some(Arc::new(patients.into_iter().collect::<RoaringBitmap>()));
+        world.ground.filter.patients = Some(Arc::new(patients.into_iter().collect::<RoaringBitmap>()));
         world
     }
 
     /// A hospital's own rows, identified.
     pub fn care(&self, holder: HolderId) -> World {
         let mut world = self.everything();
-        world.lens = Lens {
-            filter: RowFilter { holder: Some(holder), ..RowFilter::everything() },
-            keys: Keys::Names(Arc::new(TestNames)),
-            dictionary: Dictionary::default(),
-            blind: Arc::default(),
-            delivered: Delivered::default(),
-        };
+        world.ground.filter = RowFilter { holder: Some(holder), ..RowFilter::everything() };
+        world.lens = Lens::new(Keys::Names(Arc::new(TestNames)), Blind::default());
         world
     }
 }

@@ -3,6 +3,7 @@
 mod attacks;
 mod hospital;
 mod numbers;
+mod plans;
 mod run;
 mod service;
 mod session;

@@ -89,7 +89,7 @@ async fn read_from(log: Arc<dyn Record>, sql: &str, limit: Duration, batches: us
         Ok(planned) => planned,
         Err(error) => return Err(recorded.refusal(error).await),
     };
-    let intended = recorded.intent(&Basis::Commit(Commit(7)), &planned.tables, Some(planned.delivered.clone()))?;
+    let intended = recorded.intent(&Basis::Commit(Commit(7)), &planned.tables, Some(planned.delivered().clone()))?;
     let schema = planned.schema.clone();
     let mut answer = start(&threads, schema, |sender| async move { pump(&planned, &sender).await }, intended, place, deadline)?;
     let mut rows = 0;

@@ -20,20 +20,20 @@ const START: &str = "2026-11-21T19:30:00Z";
 const COUNT: &str = "SELECT COUNT(*) AS n FROM treatment";
 
 /// A centre with two hospitals and three permits.
-struct Centre {
+pub(super) struct Centre {
     _folder: tempfile::TempDir,
-    database: Database,
-    clock: Arc<ManualClock>,
-    log: Arc<Log>,
-    service: QueryService,
+    pub database: Database,
+    pub clock: Arc<ManualClock>,
+    pub log: Arc<Log>,
+    pub service: QueryService,
 }
 
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     START.parse::<Timestamp>().unwrap() + SignedDuration::from_secs(seconds)
 }
 
 impl Centre {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(at(0)));
         let time: Arc<dyn Clock> = clock.clone();
@@ -55,7 +55,7 @@ impl Centre {
         centre
     }
 
-    fn put(&self, holder: &str, resource: &Value) -> Commit {
+    pub fn put(&self, holder: &str, resource: &Value) -> Commit {
         let interaction = Interaction::Update {
             resource_type: resource["resourceType"].as_str().unwrap().to_owned(),
             id: resource["id"].as_str().unwrap().to_owned(),
@@ -68,7 +68,7 @@ impl Centre {
     }
 
     /// A patient who is treated once.
-    fn treat(&self, holder: &str, id: &str) -> Commit {
+    pub fn treat(&self, holder: &str, id: &str) -> Commit {
         self.put(holder, &json!({"resourceType": "Patient", "id": id, "gender": "female", "birthDate": "1961-05-17"}));
         self.put(
             holder,
@@ -80,23 +80,23 @@ impl Centre {
         )
     }
 
-    fn ask(&self, who: Principal, permit: &str, sql: &str, as_of: Option<Commit>) -> Result<Answer, QueryError> {
+    pub fn ask(&self, who: Principal, permit: &str, sql: &str, as_of: Option<Commit>) -> Result<Answer, QueryError> {
         let (permit, sql) = (permit.to_owned(), sql.to_owned());
         block_on(self.service.ask(Question { who, interface: "sql", permit, sql, as_of, min_commit: None }))
     }
 
-    fn rows(&self, who: Principal, permit: &str, sql: &str) -> Vec<Value> {
+    pub fn rows(&self, who: Principal, permit: &str, sql: &str) -> Vec<Value> {
         self.rows_at(who, permit, sql, None)
     }
 
-    fn rows_at(&self, who: Principal, permit: &str, sql: &str, as_of: Option<Commit>) -> Vec<Value> {
+    pub fn rows_at(&self, who: Principal, permit: &str, sql: &str, as_of: Option<Commit>) -> Vec<Value> {
         let answer = self.ask(who, permit, sql, as_of).unwrap_or_else(|e| panic!("{sql}: {e}"));
         let chunks: Vec<_> = block_on(encode(answer, Format::Json).collect());
         let bytes: Vec<u8> = chunks.into_iter().flat_map(|chunk| chunk.unwrap().to_vec()).collect();
         serde_json::from_slice(&bytes).unwrap()
     }
 
-    fn entries(&self) -> Vec<Entry> {
+    pub fn entries(&self) -> Vec<Entry> {
         self.log.entries(0, 1_000).unwrap().into_iter().map(|(_, entry)| entry).collect()
     }
 }
@@ -109,7 +109,7 @@ fn permit(id: &str, basis: &str, user: &str, tables: Value, population: Value, c
     })
 }
 
-fn surveillance() -> Value {
+pub(super) fn surveillance() -> Value {
     let tables = json!([
         {"table": "treatment", "columns": "all"}, {"table": "procedure", "columns": "all"},
         {"table": "patient", "columns": ["patient_key", "birth_date"], "transforms": {"birth_date": "year"}},
@@ -125,25 +125,25 @@ fn statistics() -> Value {
     permit("statistics", "ehds_request", "company", tables, json!("everyone"), "daily")
 }
 
-fn study() -> Value {
+pub(super) fn study() -> Value {
     let tables = json!([{"table": "treatment", "columns": "all"}, {"table": "research_subject", "columns": "all"}]);
     let population = json!({"study_subjects": {"studies": [{"holder": "nord", "id": "trial"}, {"holder": "sor", "id": "trial"}]}});
     permit("study", "trial_protocol", "company", tables, population, "live")
 }
 
-fn principal(user: &str, role: Role, inside_spe: bool) -> Principal {
+pub(super) fn principal(user: &str, role: Role, inside_spe: bool) -> Principal {
     Principal { user: user.to_owned(), role, holder: None, inside_spe }
 }
 
-fn authority() -> Principal {
+pub(super) fn authority() -> Principal {
     principal("authority", Role::Authority, true)
 }
 
-fn company() -> Principal {
+pub(super) fn company() -> Principal {
     principal("company", Role::Company, false)
 }
 
-fn hospital(name: &str) -> Principal {
+pub(super) fn hospital(name: &str) -> Principal {
     Principal { holder: Some(name.to_owned()), ..principal(name, Role::Hospital, false) }
 }
 
