@@ -488,12 +488,17 @@ impl statistics::Data for Shared {
         Ok(Population { epoch: *epoch, sources, views: self.views().to_vec(), filter })
     }
 
-    fn cohort(&self, id: &str, epoch: &Epoch) -> Result<RoaringBitmap, QueryError> {
+    fn cohort(&self, id: &str, epoch: &Epoch) -> Result<statistics::Members, QueryError> {
         let standing = statistics::standing(&self.database, epoch.start)?;
         let absent = || QueryError::Refused(format!("there is no cohort {id} that was registered before {}", epoch.start));
         let cohort = standing.iter().find(|cohort| cohort.id == id).ok_or_else(absent)?;
         let (snapshot, filter) = self.at_epoch(epoch)?;
         let everyone = self.everyone(&snapshot, &filter)?;
-        statistics::check(id, &cohort.expression, &standing, &snapshot, &everyone, self.statistics.method().difference())
+        let difference = self.statistics.method().difference();
+        let persons = statistics::check(id, &cohort.expression, &standing, &snapshot, &everyone, difference)?;
+        let decided = |c: &Cohort| c.decision.as_ref().map(|d| (d.decided.at, c.id.clone()));
+        let earlier = standing.iter().filter(|other| decided(other) < decided(cohort));
+        let before = earlier.map(|other| statistics::members(&other.expression, &snapshot, &everyone)).collect::<Result<_, _>>()?;
+        Ok(statistics::Members { persons, before })
     }
 }

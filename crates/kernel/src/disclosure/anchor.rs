@@ -1,14 +1,15 @@
 //! Anchors: what a cell shows, until enough persons have come and gone.
 //!
 //! A cell shows what was released of it at its *anchor*: an epoch of before. The anchor moves to the present epoch only when the
-//! persons in the cell differ from those at the anchor by at least `difference`. So what is shown never changes because of fewer,
-//! and an unchanged cell shows the same for ever. Of cells that never had `difference` persons there is no anchor: they are
-//! suppressed.
+//! persons in the cell differ from those at the anchor by its *patience*: at least `difference`, and more by a number that is drawn
+//! anew for each anchor and that nobody knows ([`Method::limit`]). So what is shown never changes because of fewer, that it changes
+//! does not say who was the last of them, and an unchanged cell shows the same for ever. Of cells that never had `difference`
+//! persons there is no anchor: they are suppressed.
 //!
 //! The file of a table's anchors is described in `docs/formats/anchors.md`.
 
 use super::cell::{Raw, Released, release};
-use super::keys::{CellId, Seed};
+use super::keys::{CellId, Limit, Seed};
 use super::method::Method;
 use roaring::RoaringBitmap;
 use std::collections::HashMap;
@@ -27,6 +28,8 @@ struct Anchor {
     persons: RoaringBitmap,
     /// How many of those who were in it have been erased since: they differ for ever.
     gone: u32,
+    /// By how many persons a cell must differ from it before it moves.
+    patience: u32,
 }
 
 /// A file of anchors that cannot be read.
@@ -40,22 +43,22 @@ const MAGIC: &[u8; 8] = b"DUGANC01";
 impl Anchors {
     /// What a cell shows at an epoch in which `raw` was counted; moves its anchor if it has to.
     pub(super) fn show(&mut self, cell: CellId, raw: &Raw, seed: &Seed, method: &Method) -> Released {
-        let difference = u64::from(method.difference());
         match self.cells.get(&cell) {
-            None if raw.persons().len() < difference => Released::default(),
-            Some(anchor) if differ(anchor, raw.persons()) < difference => anchor.released,
+            None if raw.persons().len() < u64::from(method.difference()) => Released::default(),
+            Some(anchor) if differ(anchor, raw.persons()) < u64::from(anchor.patience) => anchor.released,
             _ => {
                 let released = release(raw, cell, seed, method);
-                self.cells.insert(cell, Anchor { released, persons: raw.persons().clone(), gone: 0 });
+                let patience = method
+                    .limit(|| seed.limit(cell, Limit::Anchor(raw.persons().len() << 32 | u64::from(raw.persons().max().unwrap_or(0)))));
+                self.cells.insert(cell, Anchor { released, persons: raw.persons().clone(), gone: 0, patience });
                 released
             }
         }
     }
 
     /// What a cell shows in which nobody was counted now.
-    pub(super) fn show_empty(&mut self, cell: CellId, method: &Method) -> Released {
-        let difference = u64::from(method.difference());
-        if self.cells.get(&cell).is_some_and(|anchor| differ(anchor, &RoaringBitmap::new()) >= difference) {
+    pub(super) fn show_empty(&mut self, cell: CellId) -> Released {
+        if self.cells.get(&cell).is_some_and(|anchor| differ(anchor, &RoaringBitmap::new()) >= u64::from(anchor.patience)) {
             self.cells.remove(&cell);
         }
         self.cells.get(&cell).map_or_else(Released::default, |anchor| anchor.released)
@@ -69,6 +72,12 @@ impl Anchors {
     /// Whether no cell has one.
     pub fn is_empty(&self) -> bool {
         self.cells.is_empty()
+    }
+
+    /// Who was in each cell.
+    #[cfg(test)]
+    pub(super) fn persons(&self) -> HashMap<CellId, (Released, RoaringBitmap)> {
+        self.cells.iter().map(|(cell, anchor)| (*cell, (anchor.released, anchor.persons.clone()))).collect()
     }
 
     /// Whether a cell has one.
@@ -104,6 +113,7 @@ impl Anchors {
             bytes.push(u8::from(anchor.released.sum().is_some()));
             bytes.extend(anchor.released.sum().unwrap_or(0.0).to_le_bytes());
             bytes.extend(anchor.gone.to_le_bytes());
+            bytes.extend(anchor.patience.to_le_bytes());
             bytes.extend((anchor.persons.serialized_size() as u32).to_le_bytes());
             anchor.persons.serialize_into(&mut bytes)?;
         }
@@ -129,11 +139,12 @@ impl Anchors {
             let [has_sum] = take(&mut rest)?;
             let sum = f64::from_le_bytes(take(&mut rest)?);
             let gone = u32::from_le_bytes(take(&mut rest)?);
+            let patience = u32::from_le_bytes(take(&mut rest)?);
             let length = u32::from_le_bytes(take(&mut rest)?) as usize;
             let bitmap = rest.split_off(..length).ok_or(DamagedAnchors("a set of persons is cut off"))?;
             let contributors = RoaringBitmap::deserialize_from(bitmap).map_err(|_| DamagedAnchors("a set of persons is none"))?;
             let released = Released::kept(persons, rows, (has_sum == 1).then_some(sum));
-            cells.insert(cell, Anchor { released, persons: contributors, gone });
+            cells.insert(cell, Anchor { released, persons: contributors, gone, patience });
         }
         if rest.is_empty() { Ok(Self { cells }) } else { Err(DamagedAnchors("something follows its end")) }
     }

@@ -7,7 +7,7 @@
 
 use crate::limits::{MAX_PERMIT_BYTES, MIN_COHORT};
 use crate::permit::is_id;
-use crate::permit::procedure::{Actor, ProcedureError, Signed, check_text};
+use crate::permit::procedure::{Actor, CENTRE, ProcedureError, Signed, check_text};
 use crate::population::Formula;
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
@@ -102,7 +102,9 @@ impl Cohort {
 
     /// The decision of another person of the centre.
     pub fn decide(&self, registered: bool, reasons: &str, actor: &Actor, now: Timestamp) -> Result<Self, ProcedureError> {
-        actor.must_be_second(std::iter::once(self.proposed.by.user.as_str()), &self.group)?;
+        // What the centre itself proposes is about no organisation.
+        let group = if self.proposed.by.organisation == CENTRE { "" } else { &self.group };
+        actor.must_be_second(std::iter::once(self.proposed.by.user.as_str()), group)?;
         check_text("reasons", reasons)?;
         if self.decision.is_some() {
             return Err(ProcedureError::State("it has been decided on already".to_owned()));
@@ -135,7 +137,7 @@ pub fn check_distances<'a>(
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::permit::procedure::{By, CENTRE};
+    use crate::permit::procedure::By;
 
     fn actor(user: &str, organisation: &str) -> Actor {
         let by = By { user: user.into(), organisation: organisation.into() };
@@ -155,6 +157,11 @@ mod tests {
         assert!(proposed().decide(true, "fine", &actor("bo", "pharma"), decided).is_err(), "not the centre");
         let cohort = proposed().decide(true, "fine", &actor("bo", CENTRE), decided).unwrap();
         assert!(!cohort.stands(decided) && cohort.stands(at("2026-11-22T00:00:00Z")));
+        let own = Cohort::propose("c2", "T", proposed().expression, "J", &actor("anne", CENTRE), decided).unwrap();
+        assert!(
+            own.decide(true, "fine", &actor("bo", CENTRE), decided).is_ok()
+                && own.decide(true, "fine", &actor("anne", CENTRE), decided).is_err()
+        );
         assert!(cohort.decide(false, "no", &actor("bo", CENTRE), decided).is_err(), "once");
         let refused = proposed().decide(false, "too special", &actor("bo", CENTRE), decided).unwrap();
         assert!(!refused.stands(at("2026-11-22T00:00:00Z")) && !proposed().stands(at("2026-11-22T00:00:00Z")));

@@ -81,6 +81,29 @@ impl Seed {
     }
 }
 
+/// Which of the limits of a cell is drawn: they have nothing to do with its noise, nor with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// How far it must be from the cell one step coarser in a dimension of the shape, by the id of that cell's level.
+    Coarser(u128),
+    /// By how many persons it must differ from its anchor before that moves.
+    Anchor(u64),
+}
+
+impl Seed {
+    /// A number from 0 up to but not including 1, for a limit of a cell.
+    pub(super) fn limit(&self, cell: CellId, limit: Limit) -> f64 {
+        let (kind, of) = match limit {
+            Limit::Coarser(of) => (1, of),
+            Limit::Anchor(of) => (2, u128::from(of)),
+        };
+        let mut what = [kind; 33];
+        what[..16].copy_from_slice(&cell.0.to_be_bytes());
+        what[16..32].copy_from_slice(&of.to_be_bytes());
+        Draws(derived(&self.cells, &what)).noise()
+    }
+}
+
 impl Draws {
     /// A number from 0 up to but not including 1: the place of the cell's noise among all possible.
     pub fn noise(&self) -> f64 {

@@ -58,7 +58,7 @@ pub fn carried() -> Vec<HierarchyDocument> {
         atc(""),
         atc("_before"),
         follow_up(),
-        flat("outcome", "What follow-up ended with", "This database", &[("event", "Death"), ("censored", "Alive at the epoch")]),
+        exit(),
         tsv(
             "procedure",
             &[("procedure_chapter", "Chapter of NCSP"), ("procedure_group", "Group of NCSP")],
@@ -134,6 +134,29 @@ fn follow_up() -> HierarchyDocument {
             level("follow_up_quarter", "Quarter since the beginning, in months"),
             level("follow_up_month", "Month since the beginning"),
         ],
+        codes,
+    }
+}
+
+/// What follow-up ended with, and then when: so that events and censored of a step are no parts of a cell that can be asked for.
+fn exit() -> HierarchyDocument {
+    let steps = follow_up();
+    let mut codes = Vec::new();
+    for (outcome, label) in [("event", "Death"), ("censored", "Alive at the epoch")] {
+        codes.push(code("outcome", outcome, None, label));
+        let of = |name: &str| format!("{outcome} {name}");
+        let step = |step: &CodeDocument| {
+            let parent = step.parent.as_deref().map_or_else(|| outcome.to_owned(), of);
+            code(&format!("exit_{}", step.level), of(&step.code), Some(parent), format!("{label}: {}", step.label))
+        };
+        codes.extend(steps.codes.iter().map(step));
+    }
+    let levels = steps.levels.iter().map(|l| level(&format!("exit_{}", l.name), &format!("Outcome, and {}", l.title.to_lowercase())));
+    HierarchyDocument {
+        name: "exit".to_owned(),
+        title: "What follow-up ended with, and when".to_owned(),
+        source: "This database".to_owned(),
+        levels: std::iter::once(level("outcome", "What follow-up ended with")).chain(levels).collect(),
         codes,
     }
 }
@@ -288,6 +311,7 @@ mod tests {
         let provider = provider(["OUS Radiumhospitalet", "Et nytt sykehus"]);
         assert_eq!(on(&provider, |h| h.node("OUS Radiumhospitalet")), ["03", "OUS Radiumhospitalet"]);
         assert_eq!(on(&named("tumour_stage"), |h| h.node("c1A")), ["I", "IA"]);
+        assert_eq!(on(&named("exit"), |h| h.node("event 13")), ["event", "event 12-23", "event 12-14", "event 13"]);
         assert_eq!(on(&named("follow_up"), |h| h.node_of_number(13.0)), ["12-23", "12-14", "13"]);
         assert_eq!(on(&provider, |h| h.node("Et nytt sykehus")), [UNPLACED, "Et nytt sykehus"]);
     }

@@ -134,6 +134,21 @@ impl Method {
         }
     }
 
+    /// A limit that nobody knows: at least [`Method::difference`], and more by as much as the largest noise and a noise of `draw`
+    /// (from 0 up to but not including 1). That one person passes it tells no more than one cell's noise lets through. With
+    /// rounding there is no noise, and it is the difference.
+    pub(super) fn limit(&self, draw: impl FnOnce() -> f64) -> u32 {
+        match &self.noise {
+            Noise::Table(table) => self.difference().saturating_add_signed((table.bound() as i64 + table.noise(u64::MAX, draw())) as i32),
+            Noise::Multiple(_) => self.difference(),
+        }
+    }
+
+    /// The largest that [`Method::limit`] can be.
+    pub(super) fn most_limit(&self) -> u32 {
+        self.difference().saturating_add(self.perturbation().map_or(0, |table| 2 * table.bound() as u32))
+    }
+
     /// The least number that is ever shown. Under noise, a cell shows when its *noisy* count is the threshold and the largest
     /// noise at least: so no cell below the threshold can, and that a cell shows tells no more than its value would.
     pub fn least_shown(&self) -> u64 {

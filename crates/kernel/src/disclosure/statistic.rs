@@ -84,10 +84,11 @@ pub struct Value {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Survival {
-    /// The dimension of time since the beginning.
+    /// The dimension of time since the beginning: curves are grouped by its levels, and nothing else is.
     pub time: String,
-    /// The dimension that says how it ended: its codes are `event` and `censored`.
-    pub outcome: String,
+    /// The dimension that says what it ended with and then when: its first level has `event` and `censored`, and each code of a level
+    /// of time stands, after one of these and a space, on the next level.
+    pub exit: String,
 }
 
 /// Why a statistic cannot be used.
@@ -119,7 +120,7 @@ impl Statistic {
             return failed(format!("`needs` is `{needs}`; write table.column"));
         }
         let named =
-            statistic.survival.iter().flat_map(|s| [&s.time, &s.outcome]).chain(statistic.value.iter().filter_map(|v| v.of_one.as_ref()));
+            statistic.survival.iter().flat_map(|s| [&s.time, &s.exit]).chain(statistic.value.iter().filter_map(|v| v.of_one.as_ref()));
         if let Some(absent) = named.into_iter().find(|name| statistic.dimension(name).is_none()) {
             return failed(format!("it has no dimension {absent}"));
         }

@@ -4,12 +4,12 @@ use super::anchor::Anchors;
 use super::cell::Released;
 use super::count::{Counted, Shape, ShapeError};
 use super::facts::Facts;
-use super::keys::{CellId, Seed};
+use super::keys::{CellId, Limit, Seed};
 use super::ledger::{Exhausted, Ledger};
 use super::method::Method;
-use super::protect::protect;
+use super::protect::{Rules, protect};
 use roaring::RoaringBitmap;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Which cells of which table are released, and how.
 pub struct Asked<'a> {
@@ -21,6 +21,8 @@ pub struct Asked<'a> {
     pub shape: &'a Shape,
     /// The id of the registered cohort that alone counts, with its persons at the epoch.
     pub cohort: Option<(&'a str, &'a RoaringBitmap)>,
+    /// The persons of all cohorts that were registered before it: its cells are kept away from theirs.
+    pub before: &'a [&'a RoaringBitmap],
     /// What noise follows from.
     pub seed: &'a Seed,
     /// The database's method.
@@ -38,17 +40,30 @@ impl Asked<'_> {
     /// Counts and releases every cell. `anchors` are those of this table, shape and cohort.
     pub fn release(&self, anchors: &mut Anchors) -> Result<ReleasedTable, ShapeError> {
         let counted = Counted::of(self.facts, self.shape, self.cohort.map(|(_, members)| members))?;
-        let raw = protect(self.facts, self.shape, &counted, self.method);
         let ids = self.ids();
-        let id = |cell: u32| {
-            let category = |(at, ids): (usize, &Vec<u128>)| ids[counted.layout.category(cell, at) as usize];
-            ids.1.iter().enumerate().map(category).fold(ids.0, CellId::and)
+        let category = |cell: u32, at: usize| ids.1[at][counted.layout.category(cell, at) as usize];
+        let id = |cell: u32| (0..ids.1.len()).map(|at| category(cell, at)).fold(ids.0, CellId::and);
+        let apart = |cell: u32, at: usize| {
+            // Which step it is: the category that is left out says it, in whatever order dimensions are asked for.
+            let step = ids.1.get(at).map_or(0, |_| category(cell, at));
+            self.method.limit(|| self.seed.limit(id(cell), Limit::Coarser(step)))
         };
+        let near = self.near_cohorts(&counted, &apart)?;
+        let rules = Rules {
+            threshold: self.method.threshold(),
+            difference: self.method.difference(),
+            most: self.method.most_limit(),
+            apart: &apart,
+        };
+        let protected = protect(self.facts, self.shape, &counted, &near, &rules);
         let mut cells = HashMap::new();
         let mut kept = 0;
-        for (cell, raw) in counted.cells.iter().zip(&raw) {
+        for (nth, cell) in counted.cells.iter().enumerate() {
             let id = id(*cell);
-            let released = anchors.show(id, raw, self.seed, self.method);
+            if protected.persons(&counted, nth) < self.method.difference() as usize && !anchors.has(id) {
+                continue; // it has never been seen, and is not now
+            }
+            let released = anchors.show(id, &protected.raw(&counted, nth), self.seed, self.method);
             kept += usize::from(anchors.has(id));
             if released.persons().is_some() {
                 cells.insert(*cell, released);
@@ -61,13 +76,30 @@ impl Asked<'_> {
                 if with.next_if_eq(&cell).is_some() {
                     continue;
                 }
-                let released = anchors.show_empty(id(cell), self.method);
+                let released = anchors.show_empty(id(cell));
                 if released.persons().is_some() {
                     cells.insert(cell, released);
                 }
             }
         }
         Ok(ReleasedTable { sizes: counted.layout.sizes, cells })
+    }
+
+    /// The cells of a cohort that are too like the same cell of everyone, or of a cohort that was registered before: the cell
+    /// without the cohort is one step coarser, and of two cohorts' cells the difference would show who is in the one only.
+    fn near_cohorts(&self, counted: &Counted, apart: &dyn Fn(u32, usize) -> u32) -> Result<HashSet<u32>, ShapeError> {
+        let Some((_, members)) = self.cohort else { return Ok(HashSet::new()) };
+        let all = Counted::of(self.facts, self.shape, None)?;
+        let mut near = HashSet::new();
+        for (nth, cell) in all.cells.iter().enumerate().filter(|(_, cell)| counted.cells.binary_search(cell).is_ok()) {
+            let persons: RoaringBitmap = all.contributors(nth).iter().map(|c| c.person).collect();
+            let (here, limit) = (&persons & members, apart(*cell, self.shape.levels.len()));
+            let away = |other: &RoaringBitmap| here.symmetric_difference_len(other) >= u64::from(limit);
+            if !(away(&persons) && self.before.iter().all(|other| away(&(&persons & *other)))) {
+                near.insert(*cell);
+            }
+        }
+        Ok(near)
     }
 
     /// The ids of some cells, each a category of each dimension of the shape: what the ledger notes.

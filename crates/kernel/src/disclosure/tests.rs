@@ -1,12 +1,13 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::count::Counted;
-use super::protect::protect;
+use super::keys::{CellId, Limit};
+use super::protect::{Rules, protect};
 use super::*;
 use crate::ids::{PatientOrdinal, ResourceOrdinal};
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A hierarchy of two levels: `groups` groups of `each` codes.
@@ -55,7 +56,7 @@ fn small() -> Method {
 
 fn ask(facts: &Facts, shape: &Shape, anchors: &mut Anchors) -> ReleasedTable {
     let (seed, method) = (Seed::of(&[7; 32]), small());
-    Asked { table: "t", facts, shape, cohort: None, seed: &seed, method: &method }.release(anchors).unwrap()
+    Asked { table: "t", facts, shape, cohort: None, before: &[], seed: &seed, method: &method }.release(anchors).unwrap()
 }
 
 /// Every cell of a table of two dimensions.
@@ -67,6 +68,14 @@ fn rows() -> impl Strategy<Value = Rows> {
     // Some codes are rare, and some are of no list.
     let code = prop_oneof![8 => 0..2_usize, 3 => 0..6_usize, 1 => Just(99_usize)];
     prop::collection::vec((0..120_u32, code.clone(), code), 0..400)
+}
+
+/// The cells by the rules, with limits that are known: each is the difference.
+fn protected(facts: &Facts, shape: &Shape, counted: &Counted, method: &Method) -> Vec<Raw> {
+    let apart = |_: u32, _: usize| method.difference();
+    let rules = Rules { threshold: method.threshold(), difference: method.difference(), most: method.difference(), apart: &apart };
+    let protected = protect(facts, shape, counted, &HashSet::new(), &rules);
+    (0..counted.cells.len()).map(|nth| protected.raw(counted, nth)).collect()
 }
 
 proptest! {
@@ -104,28 +113,23 @@ proptest! {
         let dimensions = dimensions();
         let mut present: Rows = Vec::new();
         let mut anchors = Anchors::default();
-        let mut shown: Vec<(Option<u64>, BTreeSet<u32>)> = vec![(None, BTreeSet::new()); 49];
+        let mut shown = vec![Released::default(); 49];
         for (n, step) in steps.into_iter().enumerate() {
             let towards = &epochs[n * epochs.len() / 12];
             present.drain(..step.min(present.len() / 2));
             present.extend(towards.iter().skip(n * 7).take(step));
-            let facts = facts(&present, &dimensions);
-            let counted = Counted::of(&facts, &shape(&[(0, 1), (1, 1)]), None).unwrap();
-            let raw = protect(&facts, &shape(&[(0, 1), (1, 1)]), &counted, &small());
-            let table = ask(&facts, &shape(&[(0, 1), (1, 1)]), &mut anchors);
-            for (number, (before, at_anchor)) in shown.iter_mut().enumerate() {
-                let now = table.cell(&[number / 7, number % 7]).persons();
-                let nth = counted.cells.iter().position(|cell| *cell as usize == number);
-                let persons: BTreeSet<u32> = nth.map(|nth| raw[nth].persons().iter().collect()).unwrap_or_default();
-                let differ = persons.symmetric_difference(at_anchor).count();
-                if now != *before {
-                    prop_assert!(differ >= 4, "cell {} moved from {:?} to {:?} by {} persons", number, before, now, differ);
-                }
-                if differ >= 4 {
-                    *at_anchor = persons;
-                }
-                *before = now;
+            let before = anchors.persons();
+            let now = all(&ask(&facts(&present, &dimensions), &shape(&[(0, 1), (1, 1)]), &mut anchors), (7, 7));
+            let after = anchors.persons();
+            let nobody = (Released::default(), RoaringBitmap::new());
+            let mut moved = 0;
+            for cell in before.keys().chain(after.keys()).collect::<HashSet<_>>() {
+                let (was, is) = (before.get(cell).unwrap_or(&nobody), after.get(cell).unwrap_or(&nobody));
+                moved += usize::from(was.0 != is.0);
+                prop_assert!(was == is || was.1.symmetric_difference_len(&is.1) >= 4, "{:?} became {:?}", was, is);
             }
+            prop_assert_eq!(shown.iter().zip(&now).filter(|(was, is)| was != is).count(), moved, "what is shown is what anchors say");
+            shown = now;
         }
     }
 
@@ -136,7 +140,7 @@ proptest! {
         for levels in [vec![(0, 0), (1, 1)], vec![(0, 1), (1, 1)], vec![(0, 1)], vec![(1, 0)]] {
             let shape = shape(&levels);
             let counted = Counted::of(&facts, &shape, None).unwrap();
-            let raw = protect(&facts, &shape, &counted, &method);
+            let raw = protected(&facts, &shape, &counted, &method);
             let persons = |nth: usize| counted.contributors(nth).iter().map(|c| c.person).collect::<HashSet<u32>>();
             for (at, (_, level)) in levels.iter().enumerate() {
                 // The parts of each coarser cell, by what they have in common.
@@ -164,7 +168,7 @@ proptest! {
         let of = |levels: &[(usize, usize)]| {
             let shape = shape(levels);
             let counted = Counted::of(&facts, &shape, None).unwrap();
-            let raw = protect(&facts, &shape, &counted, &small());
+            let raw = protected(&facts, &shape, &counted, &small());
             (counted.cells.clone(), counted.layout.clone(), (0..counted.cells.len()).map(|n| counted.contributors(n).len()).collect::<Vec<_>>(), raw)
         };
         let (cells, layout, counts, raw) = of(&[(0, 1), (1, 0)]);
@@ -221,10 +225,41 @@ fn a_cohort_alone_counts() {
     let (facts, seed, method) = (facts(&rows, &dimensions()), Seed::of(&[7; 32]), small());
     let members: RoaringBitmap = (50..150).collect();
     let shape = shape(&[(0, 0)]);
-    let of = |cohort| Asked { table: "t", facts: &facts, shape: &shape, cohort, seed: &seed, method: &method };
+    let of = |cohort| Asked { table: "t", facts: &facts, shape: &shape, cohort, before: &[], seed: &seed, method: &method };
     let all = of(None).release(&mut Anchors::default()).unwrap().cell(&[0]).persons().unwrap();
     let some = of(Some(("c", &members))).release(&mut Anchors::default()).unwrap().cell(&[0]).persons().unwrap();
     assert!((98..=102).contains(&all) && (48..=52).contains(&some), "{all} {some}");
+}
+
+#[test]
+fn a_cell_of_a_cohort_is_away_from_everyone_and_from_earlier_cohorts() {
+    let rows: Rows = (0..300).map(|p| (p, if p < 200 { 0 } else { 4 }, 0)).collect();
+    let (facts, seed, method) = (facts(&rows, &dimensions()), Seed::of(&[7; 32]), small());
+    let (one, other): (RoaringBitmap, RoaringBitmap) = ((0..150).collect(), (3..280).collect());
+    let far: RoaringBitmap = (100..270).collect();
+    let shape = shape(&[(0, 0)]);
+    let of = |cohort, before: &[&RoaringBitmap]| {
+        let asked = Asked { table: "t", facts: &facts, shape: &shape, cohort: Some(("c", cohort)), before, seed: &seed, method: &method };
+        let table = asked.release(&mut Anchors::default()).unwrap();
+        [0, 1].map(|code| table.cell(&[code]).persons().is_some())
+    };
+    assert_eq!(of(&one, &[]), [true, false]);
+    assert_eq!(of(&other, &[]), [false, true], "three of the first code are not in it");
+    assert_eq!(of(&far, &[]), [true, true]);
+    assert_eq!(of(&far, &[&one, &other]), [true, true]);
+    assert_eq!(of(&far, &[&(98..290).collect()]), [false, true], "two persons more, or less");
+}
+
+#[test]
+fn limits_are_the_difference_at_least_and_each_cells_own() {
+    let (seed, method) = (Seed::of(&[7; 32]), Method::default());
+    let of = |n: u64| method.limit(|| seed.limit(CellId(u128::from(n)), Limit::Anchor(n)));
+    let all: Vec<u32> = (0..4_000).map(of).collect();
+    assert!(all.iter().all(|limit| (10..=method.most_limit()).contains(limit)));
+    let mean = f64::from(all.iter().sum::<u32>()) / 4_000.0;
+    assert!((mean - 25.0).abs() < 0.5, "{mean}");
+    let step = |of| seed.limit(CellId(1), of);
+    assert!(step(Limit::Anchor(1)) != step(Limit::Coarser(1)) && step(Limit::Coarser(1)) != step(Limit::Coarser(2)));
 }
 
 #[test]
@@ -261,7 +296,7 @@ fn rounding_is_the_other_method() {
     let rows: Rows = (0..63).map(|p| (p, 0, 0)).chain((100..112).map(|p| (p, 4, 0))).chain((200..207).map(|p| (p, 99, 0))).collect();
     let (facts, seed) = (facts(&rows, &dimensions()), Seed::of(&[7; 32]));
     let shape = shape(&[(0, 0)]);
-    let table = Asked { table: "t", facts: &facts, shape: &shape, cohort: None, seed: &seed, method: &method }
+    let table = Asked { table: "t", facts: &facts, shape: &shape, cohort: None, before: &[], seed: &seed, method: &method }
         .release(&mut Anchors::default())
         .unwrap();
     // Those without a code are fewer than 8: they are redacted, and counted with the first shown group.

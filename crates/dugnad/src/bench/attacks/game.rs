@@ -72,22 +72,42 @@ fn form_of(text: &str) -> String {
 /// The best that can be made of a number: the bound, and the side of it, that was right most often in the other half.
 pub(super) fn by_number(seen: &[Seen<f64>]) -> Score {
     halves(seen, |learn, guess| {
-        let mut sorted: Vec<(f64, bool)> = learn.iter().map(|trial| (trial.what, trial.bit)).collect();
-        sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
-        // Above the bound the bit is taken to be set; `ahead` counts how much better than the other way round that is.
-        let set = sorted.iter().filter(|(_, bit)| *bit).count() as i64;
-        let (mut right, mut best) = (set, (set, f64::NEG_INFINITY, true));
-        let all = sorted.len() as i64;
-        for (bound, bit) in &sorted {
+        let bound = Bound::learned(learn.iter().map(|trial| (trial.what, trial.bit)).collect());
+        guess.iter().filter(|trial| bound.guess(trial.what) == trial.bit).count()
+    })
+}
+
+/// A bound of a number, on one side of which the bit is taken to be set.
+pub(super) struct Bound {
+    at: f64,
+    above: bool,
+}
+
+impl Bound {
+    /// The one that is right most often.
+    pub(super) fn learned(mut known: Vec<(f64, bool)>) -> Self {
+        known.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let set = known.iter().filter(|(_, bit)| *bit).count() as i64;
+        let (mut right, all) = (set, known.len() as i64);
+        let (mut best, mut most) = (Self { at: f64::NEG_INFINITY, above: true }, set);
+        for (nth, (at, bit)) in known.iter().enumerate() {
             right += if *bit { -1 } else { 1 };
+            if known.get(nth + 1).is_some_and(|next| next.0 <= *at) {
+                continue; // equal numbers lie on the same side
+            }
             for (count, above) in [(right, true), (all - right, false)] {
-                if count > best.0 {
-                    best = (count, *bound, above);
+                if count > most {
+                    (best, most) = (Self { at: *at, above }, count);
                 }
             }
         }
-        guess.iter().filter(|trial| ((trial.what > best.1) == best.2) == trial.bit).count()
-    })
+        best
+    }
+
+    /// Whether the bit is taken to be set.
+    pub(super) fn guess(&self, number: f64) -> bool {
+        (number > self.at) == self.above
+    }
 }
 
 /// Guesses that need no learning.
@@ -96,7 +116,7 @@ pub(super) fn by_guess(seen: &[Seen<bool>]) -> Score {
 }
 
 /// Every second trial is one half, so that whatever drifts with time is in both.
-fn halves<T>(seen: &[Seen<T>], right: impl Fn(&[&Seen<T>], &[&Seen<T>]) -> usize) -> Score {
+pub(super) fn halves<T>(seen: &[Seen<T>], right: impl Fn(&[&Seen<T>], &[&Seen<T>]) -> usize) -> Score {
     let half = |odd: usize| seen.iter().skip(odd).step_by(2).collect::<Vec<_>>();
     let (first, second) = (half(0), half(1));
     Score { right: right(&first, &second) + right(&second, &first), trials: seen.len() }

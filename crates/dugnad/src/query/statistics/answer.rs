@@ -168,41 +168,35 @@ impl Shown<'_> {
         quantile(&bands.collect::<Vec<_>>(), p)
     }
 
-    /// The step of the curve of survival that each row is.
+    /// The step of the curve of survival that each row is. Who is followed longer than the grid is censored after it, and counts in none
+    /// of its steps.
     fn steps(&self) -> HashMap<Vec<usize>, Step> {
         let resolved = self.resolved;
-        let (Some((steps, all)), Some(statistic)) = (&resolved.survival, &resolved.table.statistic.survival) else { return HashMap::new() };
-        let of = |name: &str| resolved.table.statistic.dimension(name);
-        let (Some(time), Some(outcome)) = (of(&statistic.time), of(&statistic.outcome)) else { return HashMap::new() };
-        let Some(at) = resolved.levels.iter().position(|(d, _)| *d == time) else { return HashMap::new() };
-        let outcomes = &resolved.table.hierarchies[outcome].levels()[0];
-        let (Some(event), Some(censored)) = (outcomes.position("event"), outcomes.position("censored")) else { return HashMap::new() };
-        let (dimension, level) = resolved.levels[at];
-        let grid = &resolved.table.hierarchies[dimension].levels()[level];
-        let mut curves: BTreeMap<Vec<usize>, ()> = BTreeMap::new();
+        let Some((steps, all)) = &resolved.survival else { return HashMap::new() };
+        // A curve has all its steps, also those that the question does not ask for.
+        let mut curves: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
         for row in &resolved.rows {
-            let mut curve = row.clone();
-            curve.remove(at);
-            curves.insert(curve, ());
+            if let Some((_, curve, _)) = resolved.exits(row) {
+                curves.entry(curve).or_insert_with(|| row.clone());
+            }
         }
         let mut found = HashMap::new();
-        for curve in curves.into_keys() {
-            let row_at = |category: usize| {
-                let mut row = curve.clone();
-                row.insert(at, category);
-                row
-            };
-            let cell = |category: usize, outcome: usize| {
-                let cell: Vec<usize> = row_at(category).into_iter().chain([outcome]).collect();
-                self.cell(steps, &cell)
-            };
-            let months = |category: usize| band(&grid.categories()[category].code).and_then(|(_, to)| to).map_or(0, |to| to as u32 - 1);
-            let whole: Vec<_> = (0..grid.unknown()).map(|c| (months(c), cell(c, event), cell(c, censored))).collect();
-            // Who is followed longer than the grid is censored after it, and counts in none of its steps.
+        for (curve, row) in curves {
             let Some(begin) = self.cell(all, &curve).persons() else { continue };
-            for (category, step) in survival(begin, &whole).into_iter().enumerate() {
-                found.insert(row_at(category), step);
+            let Some((at, ..)) = resolved.exits(&row) else { continue };
+            let (dimension, level) = resolved.levels[at];
+            let grid = &resolved.table.hierarchies[dimension].levels()[level];
+            let mut rows = Vec::new();
+            let mut cells = Vec::new();
+            for (category, code) in grid.categories().iter().enumerate().take(grid.unknown()) {
+                let mut step = row.clone();
+                step[at] = category;
+                let Some((_, _, [event, censored])) = resolved.exits(&step) else { continue };
+                let month = band(&code.code).and_then(|(_, to)| to).map_or(0, |to| to as u32 - 1);
+                cells.push((month, self.cell(steps, &event), self.cell(steps, &censored)));
+                rows.push(step);
             }
+            found.extend(rows.into_iter().zip(survival(begin, &cells)));
         }
         found
     }

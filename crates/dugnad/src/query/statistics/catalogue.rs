@@ -18,6 +18,8 @@ pub struct Catalogue {
     pub least_shown: u64,
     /// How many different cells of two dimensions or more a group of organisations is shown in an epoch.
     pub cells_per_epoch: usize,
+    /// Of how many different tables of two dimensions or more.
+    pub tables_per_epoch: usize,
     /// The form of SQL that is admitted.
     pub sql: &'static str,
     /// What is shown of a cell.
@@ -106,6 +108,7 @@ impl Statistics {
             method: *self.method().document(),
             least_shown: self.method().least_shown(),
             cells_per_epoch: self.settings.cells_per_epoch,
+            tables_per_epoch: self.settings.tables_per_epoch,
             sql: ADMITTED,
             measures: Measure::ALL.iter().map(|(_, name, title)| (*name, *title)).collect(),
             tables: published.tables().filter_map(table).collect(),

@@ -18,6 +18,12 @@ pub(in crate::query) fn all(database: &Database) -> Result<Vec<Cohort>, QueryErr
     documents.iter().map(|d| Cohort::parse(d.json.as_str()).map_err(|e| QueryError::Internal(e.to_string()))).collect()
 }
 
+/// The persons of a cohort, and those of the cohorts that were registered before it.
+pub(in crate::query) struct Members {
+    pub persons: RoaringBitmap,
+    pub before: Vec<RoaringBitmap>,
+}
+
 /// The persons of a snapshot that an expression holds for.
 pub(in crate::query) fn members(expression: &Formula, snapshot: &Snapshot, everyone: &RoaringBitmap) -> Result<RoaringBitmap, QueryError> {
     let found = expression.members(snapshot, &mut HashMap::new()).map_err(|e| QueryError::Refused(e.to_string()))?;

@@ -18,9 +18,9 @@ use answer::Shown;
 pub use answer::{CellRow, cell_rows};
 pub use catalogue::{Catalogue, CatalogueDimension, CatalogueLevel, CatalogueTable};
 pub use cohorts::COHORT;
-pub(super) use cohorts::{all, check, standing};
+pub(super) use cohorts::{Members, all, check, members, standing};
 use datafusion::arrow::array::RecordBatch;
-use dugnad_kernel::disclosure::{Asked, Epoch, Facts, Method, ReleasedTable, Seed, Shape};
+use dugnad_kernel::disclosure::{Asked, Epoch, Exhausted, Facts, Method, ReleasedTable, Seed, Shape};
 use dugnad_kernel::ids::PatientOrdinal;
 use dugnad_kernel::live::schema::ZONE;
 use dugnad_sql::{Engine, QueryError};
@@ -80,7 +80,7 @@ pub(super) trait Data: Send + Sync {
     fn population(&self, epoch: &Epoch) -> Result<Population, QueryError>;
 
     /// The persons of a registered cohort in an epoch.
-    fn cohort(&self, id: &str, epoch: &Epoch) -> Result<RoaringBitmap, QueryError>;
+    fn cohort(&self, id: &str, epoch: &Epoch) -> Result<Members, QueryError>;
 }
 
 fn failed(error: &io::Error) -> QueryError {
@@ -132,11 +132,13 @@ impl Statistics {
         part.shape.check(&facts).map_err(|e| QueryError::Refused(e.to_string()))?;
         let id = resolved.request.cohort.as_deref();
         let members = id.map(|id| data.cohort(id, &part.epoch)).transpose()?;
+        let before: Vec<&RoaringBitmap> = members.iter().flat_map(|members| &members.before).collect();
         let asked = Asked {
             table: name,
             facts: &facts,
             shape: &part.shape,
-            cohort: id.zip(members.as_ref()),
+            cohort: id.zip(members.as_ref().map(|members| &members.persons)),
+            before: &before,
             seed: &self.seed,
             method: &self.method,
         };
@@ -166,9 +168,9 @@ impl Statistics {
         let cells = resolved.cells_of(part);
         let ledger = state.store.ledger(&part.epoch).map_err(|e| failed(&e))?;
         let mut after = ledger.clone();
-        let entries = asked
-            .spend(&mut after, group, cells.into_iter(), self.settings.cells_per_epoch)
-            .map_err(|e| QueryError::Refused(e.to_string()))?;
+        let refused = |e: Exhausted| QueryError::Refused(e.to_string());
+        let mut entries = after.spend_table(group, &file_of(resolved, part), self.settings.tables_per_epoch).map_err(refused)?;
+        entries.extend(asked.spend(&mut after, group, cells.into_iter(), self.settings.cells_per_epoch).map_err(refused)?);
         state.store.spent(&part.epoch, &entries).map_err(|e| failed(&e))?;
         *state.store.ledger(&part.epoch).map_err(|e| failed(&e))? = after;
         Ok(())
@@ -197,6 +199,14 @@ impl State {
 impl Resolved {
     /// The cells that a part shows: those of the rows, with every category of the levels that it has besides.
     fn cells_of(&self, part: &Part) -> Vec<Vec<usize>> {
+        if self.survival.as_ref().is_some_and(|(steps, _)| std::ptr::eq(steps, part)) {
+            return self
+                .rows
+                .iter()
+                .filter_map(|row| self.exits(row))
+                .flat_map(|(_, _, exits)| exits.map(|cell| part.cell(&cell)))
+                .collect();
+        }
         let more = part.place.len().saturating_sub(self.levels.len());
         if part.place.len() < self.levels.len() {
             // Those at the beginning of a curve: without its time.

@@ -153,28 +153,52 @@ impl Resolved {
             let levels: Vec<_> = self.levels.iter().copied().chain([level]).collect();
             self.quantiles.push(releases.part(&levels, None, false));
         }
-        if self.request.measures.iter().any(|m| m.of_survival()) {
-            let survival = statistic.survival.as_ref().ok_or_else(|| refused(&format!("statistics.{} has no survival", statistic.name)))?;
-            let (time, outcome) = (statistic.dimension(&survival.time), statistic.dimension(&survival.outcome));
-            let (Some(time), Some(outcome)) = (time, outcome) else {
-                return Err(QueryError::Internal("a survival without time".to_owned()));
-            };
-            let grouped = self.request.group.iter().any(|name| self.table.level(name).is_some_and(|(d, _)| d == time));
-            if !grouped || within(outcome) {
+        if let Some(survival) = &statistic.survival {
+            let (time, exit) = (statistic.dimension(&survival.time), statistic.dimension(&survival.exit));
+            let (Some(time), Some(exit)) = (time, exit) else { return Err(QueryError::Internal("a survival without time".to_owned())) };
+            let curve = self.request.measures.iter().any(|m| m.of_survival());
+            let grouped = self.request.group.iter().filter_map(|name| self.table.level(name)).find(|(d, _)| *d == time);
+            let others = self.request.measures.iter().any(|m| !m.of_survival()) || !self.request.quantiles.is_empty();
+            // What ended in a step, whatever with, is no cell: events and censored would be its parts.
+            let of_time = within(time) || self.quantiles.iter().any(|part| part.shape.levels.iter().any(|(d, _)| *d == time));
+            if curve != grouped.is_some() || (of_time && others) || (curve && within(exit)) {
                 let levels: Vec<&str> = self.table.hierarchies[time].levels().iter().map(|l| l.name()).collect();
-                return Err(refused(&format!("a curve of survival is grouped by one of {}, and not by its outcome", levels.join(", "))));
+                return Err(refused(&format!(
+                    "at_risk, events, censored and survival are grouped by one of {}, and nothing else is",
+                    levels.join(", ")
+                )));
             }
-            let steps: Vec<_> = self.levels.iter().copied().chain([(outcome, 0)]).collect();
-            let all: Vec<_> = self.levels.iter().copied().filter(|(d, _)| *d != time).collect();
-            self.survival = Some((releases.part(&steps, Some(time), false), releases.part(&all, None, false)));
+            if let Some((_, step)) = grouped {
+                let all: Vec<_> = self.levels.iter().copied().filter(|(d, _)| *d != time).collect();
+                let steps: Vec<_> = all.iter().copied().chain([(exit, step + 1)]).collect();
+                self.survival = Some((releases.part(&steps, Some(exit), false), releases.part(&all, None, false)));
+            }
+        } else if self.request.measures.iter().any(|m| m.of_survival()) {
+            return Err(refused(&format!("statistics.{} has no survival", statistic.name)));
         }
         Ok(())
     }
 
     /// All cells that are counted for it.
     pub fn parts(&self) -> impl Iterator<Item = &Part> {
+        let base = self.request.measures.iter().any(|m| matches!(m, Measure::Persons | Measure::Count | Measure::Rate));
         let of_survival = self.survival.iter().flat_map(|(steps, all)| [steps, all]);
-        std::iter::once(&self.base).chain(&self.valued).chain(&self.starts).chain(&self.quantiles).chain(of_survival)
+        let base = base.then_some(&self.base);
+        base.into_iter().chain(&self.valued).chain(&self.starts).chain(&self.quantiles).chain(of_survival)
+    }
+
+    /// For a row of a curve of survival: the place of its step among the levels, and the curve, with its events and its censored.
+    pub fn exits(&self, row: &[usize]) -> Option<(usize, Vec<usize>, [Vec<usize>; 2])> {
+        let survival = self.table.statistic.survival.as_ref()?;
+        let (time, exit) = (self.table.statistic.dimension(&survival.time)?, self.table.statistic.dimension(&survival.exit)?);
+        let at = self.levels.iter().position(|(d, _)| *d == time)?;
+        let level = self.table.hierarchies[exit].levels().get(self.levels[at].1 + 1)?;
+        let step = self.code(row, at);
+        let mut curve = row.to_vec();
+        curve.remove(at);
+        let cell = |outcome: &str| Some(curve.iter().copied().chain([level.position(&format!("{outcome} {step}"))?]).collect());
+        let exits = [cell("event")?, cell("censored")?];
+        Some((at, curve, exits))
     }
 
     /// The epochs that it is answered from, as the answer cites them.

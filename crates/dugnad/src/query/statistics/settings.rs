@@ -1,6 +1,6 @@
 //! How a database's statistics are made: chosen once, and kept with the database.
 
-use crate::limits::CELLS_PER_EPOCH;
+use crate::limits::{CELLS_PER_EPOCH, TABLES_PER_EPOCH};
 use dugnad_kernel::disclosure::{Calendars, MethodDocument};
 use serde::{Deserialize, Serialize};
 use std::io::{self, ErrorKind};
@@ -16,11 +16,18 @@ pub struct StatisticsSettings {
     pub epochs: Calendars,
     /// How many different cells of two dimensions or more a group of organisations is shown in an epoch.
     pub cells_per_epoch: usize,
+    /// Of how many different tables of two dimensions or more.
+    pub tables_per_epoch: usize,
 }
 
 impl Default for StatisticsSettings {
     fn default() -> Self {
-        Self { method: MethodDocument::default(), epochs: Calendars::default(), cells_per_epoch: CELLS_PER_EPOCH }
+        Self {
+            method: MethodDocument::default(),
+            epochs: Calendars::default(),
+            cells_per_epoch: CELLS_PER_EPOCH,
+            tables_per_epoch: TABLES_PER_EPOCH,
+        }
     }
 }
 

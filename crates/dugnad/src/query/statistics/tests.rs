@@ -49,8 +49,6 @@ fn whatever_is_not_in_the_form_is_refused() {
         "SELECT kind, persons FROM statistics.treatments WHERE persons > 3 GROUP BY kind",
         "SELECT kind, persons FROM statistics.treatments WHERE kind IN (SELECT 'surgery') GROUP BY kind",
         "SELECT kind, persons FROM statistics.treatments GROUP BY kind QUALIFY true",
-        "SELECT kind, persons FROM statistics.treatments GROUP BY kind ORDER BY persons NULLS FIRST",
-        "SELECT kind, persons FROM statistics.treatments GROUP BY kind ORDER BY ALL",
         "SELECT kind, persons FROM statistics.treatments GROUP BY kind LIMIT 1 OFFSET 1",
         "SELECT kind, persons FROM statistics.treatments GROUP BY kind FETCH FIRST 1 ROW ONLY",
         "SELECT kind, persons FROM statistics.treatments TABLESAMPLE BERNOULLI (50) GROUP BY kind",

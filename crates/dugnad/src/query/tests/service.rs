@@ -42,7 +42,8 @@ impl Centre {
         let log = Arc::new(log);
         // Little noise, and small differences: the hospitals are small.
         let method = MethodDocument::CellKey { threshold: 3, difference: 3, bound: 1, variance: 0.5 };
-        let settings = StatisticsSettings { method, epochs: Calendars::all(Period::Seconds(60)), cells_per_epoch: 100 };
+        let settings =
+            StatisticsSettings { method, epochs: Calendars::all(Period::Seconds(60)), cells_per_epoch: 100, tables_per_epoch: 10 };
         let kept = folder.path().join("statistics");
         let service = QueryService::with(database.clone(), log.clone(), [7; 32], time, &kept, Some(settings)).unwrap();
         let centre = Self { _folder: folder, database, clock, log, service };
@@ -105,7 +106,7 @@ fn permit(id: &str, basis: &str, user: &str, tables: Value, population: Value, c
     json!({
         "id": id, "basis": basis, "applicant": "somebody", "users": [user], "purpose": "to test", "tables": tables,
         "population": population, "cadence": cadence, "cadence_reason": "because", "delivery": "remote", "valid_from": at(0),
-        "valid_until": at(86_400), "decision": {"by": "centre", "at": at(0), "reasons": "a test"}, "status": "active",
+        "valid_until": at(86_400), "decision": {"by": "centre", "at": at(-120), "reasons": "a test"}, "status": "active",
     })
 }
 

@@ -56,6 +56,20 @@ fn view() -> Value {
     view
 }
 
+pub fn cohort() -> Value {
+    json!({"title": "Measured", "expression": {"rows": {"table": "observation"}}, "justification": "a test"})
+}
+
+fn dimension() -> Value {
+    json!({"name": "site", "title": "Site", "source": "a test", "levels": [{"name": "site", "title": "Site"}],
+           "codes": [{"level": "site", "code": "breast", "label": "Breast"}]})
+}
+
+fn statistic() -> Value {
+    json!({"name": "registered", "title": "Registered", "table": "patient", "sql": "SELECT patient_key AS person, gender FROM patient",
+           "dimensions": [{"dimension": "sex", "column": "gender", "needs": "patient.gender"}]})
+}
+
 /// The calls of a route. Panics if it is not known here: then say how it is called.
 pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) -> Vec<Call> {
     let one = |at: &str, body: Value| vec![Call::new(method, at, body)];
@@ -75,6 +89,8 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
         (
             "GET",
             "/applications"
+            | "/cohorts"
+            | "/statistics"
             | "/audit/checkpoint"
             | "/audit/checkpoint/cosigned"
             | "/audit/key"
@@ -124,6 +140,8 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
         ("GET", "/fhir/{type}/{id}/{of}") => read("/fhir/Patient/p1/Observation"),
         ("GET", "/fhir/{type}/{id}/_history") => read("/fhir/Observation/bp-p1/_history"),
         ("GET", "/fhir/{type}/{id}/_history/{version}") => read("/fhir/Observation/bp-p1/_history/1"),
+        ("GET", "/dimensions/{name}") => read("/dimensions/sex"),
+        ("GET", "/statistics/{table}") => read(&format!("/statistics/patients?permit={permit}&by=sex")),
         ("GET", "/opt-outs/{holder}/{patient}") => vec![
             Call::new(method, "/opt-outs/Nord/p1", Value::Null).noted("(p1)"),
             Call::new(method, "/opt-outs/Nord/p2", Value::Null).noted("(p2)"),
@@ -147,6 +165,7 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
             one(&application(&format!("/{}", path.rsplit('/').next().unwrap())), Value::Null)
         }
         ("POST", "/audit/checkpoint") => one(path, json!("no checkpoint")),
+        ("POST", "/cohorts/{id}/decision") => one("/cohorts/proposed/decision", json!({"registered": false, "reasons": "R"})),
         ("POST", "/erasures") => one(path, json!({"holder": "Nord", "patient": "p3", "reason": "a test"})),
         ("POST", "/fhir") => {
             let request = json!({"method": "POST", "url": "Observation"});
@@ -215,6 +234,9 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
 
         ("PUT", "/applications/{id}") => one(&application(""), crate::people::content()),
         ("PUT", "/applications/{id}/persons") => one(&application("/persons"), json!({"persons": [{"holder": "Nord", "patient": "p1"}]})),
+        ("PUT", "/cohorts/{id}") => one("/cohorts/another", cohort()),
+        ("PUT", "/dimensions/{name}") => one("/dimensions/site", dimension()),
+        ("PUT", "/statistics/{table}") => one("/statistics/registered", statistic()),
         ("PUT", "/fhir/AuditEvent") => one(
             "/fhir/AuditEvent?_id=none",
             json!({"resourceType": "AuditEvent", "type": {"code": "rest"},

@@ -212,6 +212,7 @@ impl Scene {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
         self.by(DECIDER, "PUT", "/fhir/Library/counted", &calls::library("counted")).await.expect(201);
+        self.by(ASSESSOR, "PUT", "/cohorts/proposed", &calls::cohort()).await.expect(200);
         for (id, users) in [("pharma", vec!["applicant", "colleague"]), ("other", vec!["ehds_permit"])] {
             let organisation = json!({"id": id, "name": id, "public_body": false, "users": users, "verified": "a register"});
             self.by(DECIDER, "PUT", &format!("/organisations/{id}"), &organisation).await.expect(200);
