@@ -259,7 +259,7 @@ pub const CELLS_PER_EPOCH: usize = 10_000;
 
 /// Of how many different tables those may be (levels, cohort, way of counting), unless the database has another budget: each more is
 /// another look at the same persons. `dugnad bench attacks` shows what an attacker makes of them.
-pub const TABLES_PER_EPOCH: usize = 12;
+pub const TABLES_PER_EPOCH: usize = 4;
 
 /// How many rows a statistics answer may have: a table of all ICD-10 categories by county has 35,000.
 pub const MAX_STATISTICS_ROWS: usize = 200_000;

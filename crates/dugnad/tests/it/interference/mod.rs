@@ -118,8 +118,9 @@ async fn as_if_new(world: &World, case: &Case, questions: &[String], seed: u64) 
     let new: Vec<String> = questions.iter().map(|sql| format!("{sql} ")).collect();
     let (again, new) = (answers(world, case, questions).await, answers(world, case, &new).await);
     for ((question, again), new) in questions.iter().zip(&again).zip(&new) {
+        let plans = |answered: &Answered| lines(answered).iter().map(|line| without_order(line)).collect::<Vec<_>>();
         assert!(
-            again == new,
+            again == new || (question.starts_with("EXPLAIN") && plans(again) == plans(new)),
             "a kept plan, DUGNAD_FUZZ_SEED={seed}\npermit: {}\nquestion: {question}\nkept: {}\nnew: {}",
             case.permit,
             lines(again).join("\n"),
@@ -137,6 +138,9 @@ async fn held(world: &World, case: &Case, seed: u64, random: &mut StdRng) -> (Ve
     let after = answers(world, case, &questions).await;
     for ((question, before), after) in questions.iter().zip(&before).zip(&after) {
         let (mut a, mut b) = (lines(before), lines(after));
+        if question.starts_with("EXPLAIN") {
+            a.iter_mut().chain(&mut b).for_each(|line| *line = without_order(line));
+        }
         if case.order_may_change {
             a.sort_unstable();
             b.sort_unstable();
@@ -151,6 +155,14 @@ async fn held(world: &World, case: &Case, seed: u64, random: &mut StdRng) -> (Ve
     }
     let good = before.iter().filter(|(_, refused)| refused.is_none()).count();
     (questions, good)
+}
+
+/// A line of a plan without the order of its expressions and where they stand: DataFusion takes the keys of a join out of a set that is
+/// hashed with another seed each time, so that their order is another one from one EXPLAIN to the next, whatever the data.
+fn without_order(line: &str) -> String {
+    let mut parts: Vec<&str> = line.split([',', '[', ']', '(', ')', ' ']).map(|part| part.split('@').next().unwrap_or_default()).collect();
+    parts.sort_unstable();
+    parts.join(" ")
 }
 
 type Answered = (Vec<u8>, Option<String>);
