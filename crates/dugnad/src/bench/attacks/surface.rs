@@ -108,12 +108,13 @@ fn having(surface: &Surface, defence: Defence) -> Result<Score, CliError> {
 }
 
 fn order(surface: &Surface, defence: Defence) -> Result<Score, CliError> {
+    // Of two that are equal, the code of nobody comes first.
     surface.asked(
         defence,
         "SELECT trial_code FROM statistics.trials WHERE trial_code IN ('CODE', 'nobody') GROUP BY trial_code ORDER BY persons DESC, \
-         length(trial_code) DESC LIMIT 1",
-        "SELECT c.code FROM (SELECT 'CODE' AS code UNION ALL SELECT 'nobody') c ORDER BY (SELECT COUNT(*) FROM condition t WHERE t.code = c.code) DESC, \
-         length(c.code) DESC LIMIT 1",
+         CASE WHEN trial_code = 'nobody' THEN 0 ELSE 1 END LIMIT 1",
+        "SELECT c.code FROM (SELECT 'nobody' AS code, 0 AS n UNION ALL SELECT 'CODE', COUNT(*) FROM condition WHERE code = 'CODE') c \
+         ORDER BY c.n DESC, CASE WHEN c.code = 'nobody' THEN 0 ELSE 1 END LIMIT 1",
     )
 }
 
