@@ -207,7 +207,7 @@ impl Code {
     }
 
     /// As a condition: of no item unknown, of one boolean that, of one other item true (FHIRPath N1, section 5.1).
-    fn truth(&self, scope: &Scope<'_, '_>, at: usize) -> Result<Option<bool>> {
+    pub(super) fn truth(&self, scope: &Scope<'_, '_>, at: usize) -> Result<Option<bool>> {
         match self {
             Code::EqualText { from, text } => operators::equal_text(from, text, scope),
             _ => Ok(self.single(scope, at)?.map(|item| item.as_boolean().unwrap_or(true))),
