@@ -173,7 +173,9 @@ async fn searches_by_value_sets_and_hierarchies() {
     }
     refused(hospital.get("/fhir/Condition?code:below=C50").await, 400, "value");
     // Another hospital has other definitions.
-    refused(server.hospital("Nord").get("/fhir/Condition?code:in=urn:surgical").await, 400, "not-supported");
+    let other = server.hospital("Nord");
+    other.put("/fhir/Condition/o", &condition("o", "urn:wards", "ortho")).await.expect(201);
+    refused(other.get("/fhir/Condition?code:in=urn:surgical").await, 400, "not-supported");
     let conditional = [("If-None-Exist", "code:in=urn:surgical")];
     hospital.post("/fhir/Condition", &conditional, &json!({"resourceType": "Condition", "subject": {"display": "x"}})).await.expect(400);
 }

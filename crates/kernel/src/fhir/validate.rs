@@ -221,8 +221,9 @@ impl<'v> Validator<'v> {
 
     fn value(&mut self, definition: &'static TypeDefinition, property: &Property, value: &Value<'v>, at: &Place<'_>) {
         // (What is one of the codes has the form of a code.)
-        if let (Some(Binding { strength: Strength::Required, .. }), Value::String(code)) = (property.binding, value)
-            && property.binding.is_some_and(|binding| matches!(binding.rule(), Rule::Codes(_)) && binding.rule().accepts(code))
+        if let (Some(binding @ Binding { strength: Strength::Required, .. }), Value::String(code)) = (property.binding, value)
+            && let rule @ Rule::Codes(_) = binding.rule()
+            && rule.accepts(code)
         {
             return;
         }

@@ -33,7 +33,9 @@ impl<'v> Validator<'v> {
         }
         let codings = value.get("coding").unwrap_or(Value::Null).items();
         let passes = codings.iter().any(|coding| coding_passes(rule, *coding));
-        let alone = codings.is_empty() && (binding.strength == Strength::Extensible || value.get("extension").is_some());
+        // Of the maximum of a preferred binding (languages), text alone is not outside.
+        let listed = binding.strength == Strength::Required && matches!(rule, Rule::Codes(_));
+        let alone = codings.is_empty() && (!listed || value.get("extension").is_some());
         if !passes && !alone {
             let code = codings.iter().find_map(|coding| coding.str("code")).unwrap_or_default();
             self.outside(binding, rule, code, found(rule, codings), at);

@@ -84,6 +84,11 @@ fn concepts_of_required_bindings() {
     says(r#"{"text":"active"}"#, "found no coding");
     let why = r#"{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","valueCode":"unknown"}]}"#;
     assert_eq!(issues(&condition(why)), []);
+    assert_valid(
+        r#""communication":[{"language":{"text":"norsk"}},{"language":{"coding":[{"system":"urn:ietf:bcp:47","code":"nb-NO"}]}}]"#,
+    );
+    let wrong = r#""communication":[{"language":{"coding":[{"system":"urn:ietf:bcp:47","code":"norsk!"}]}}]"#;
+    assert_patient(wrong, CodeInvalid, "Patient.communication[0].language", "all-languages");
 }
 
 #[test]
