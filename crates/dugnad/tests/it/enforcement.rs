@@ -88,6 +88,7 @@ async fn an_opt_out_holds_from_the_next_question() {
         "resourceType": "Consent", "id": "own", "status": "active", "patient": {"reference": "Patient/b"},
         "scope": {"coding": [{"code": "patient-privacy"}]},
         "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "OPTOUT"}]}],
+        "policyRule": {"text": "a law"},
     });
     hospital.put("/fhir/Consent/own", &consent).await.expect(201);
     assert_eq!(ask("after", None).await, 1, "granted before the second one");
