@@ -128,6 +128,9 @@ fn observation() -> impl Strategy<Value = Value> {
     (1..=6_i16, codes, subject, when, prop::option::of(quantity()), tag, component).prop_map(
         |(n, codes, subject, when, quantity, tag, component)| {
             let json = json!({"resourceType": "Observation", "id": format!("o{n}"), "status": "final", "code": {"coding": codes}});
+            // obs-7: with a component of the same code there is no value.
+            let same = |part: &Value| json["code"]["coding"].as_array().is_some_and(|own| own.contains(&part["code"]["coding"][0]));
+            let quantity = quantity.filter(|_| !component.as_array().is_some_and(|parts| parts.iter().any(same)));
             let json = with(with(with(json, "subject", subject), "valueQuantity", quantity), "meta", tag);
             let json = with(json, "component", Some(component).filter(|c| c.as_array().is_some_and(|a| !a.is_empty())));
             match when {
