@@ -257,9 +257,9 @@ pub const MAX_MANIFEST_BYTES: u64 = 256 << 20;
 /// budget: every county by sex, age band and kind of treatment is some 4,000.
 pub const CELLS_PER_EPOCH: usize = 10_000;
 
-/// Of how many different tables those may be (levels, cohort, way of counting), unless the database has another budget: each more is
+/// Of how many different tables those may be (levels, cohort, way of counting) in an epoch of the longest calendar, unless the database has another budget: each more is
 /// another look at the same persons. `dugnad bench attacks` shows what an attacker makes of them.
-pub const TABLES_PER_EPOCH: usize = 4;
+pub const TABLES_PER_EPOCH: usize = 3;
 
 /// How many rows a statistics answer may have: a table of all ICD-10 categories by county has 35,000.
 pub const MAX_STATISTICS_ROWS: usize = 200_000;
