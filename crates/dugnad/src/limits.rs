@@ -22,6 +22,9 @@ pub const MAX_HEADERS: usize = 100;
 /// have three times their length when they are encoded; it stays below [`MAX_HEAD_BYTES`].
 pub const MAX_URI_BYTES: usize = 3 * MAX_SEARCH_BYTES + (4 << 10);
 
+/// How large the body of a terminology operation may be, in bytes: a ValueSet that comes along with some ten thousand codes.
+pub const MAX_TERMINOLOGY_BYTES: usize = 4 << 20;
+
 /// How long the parameters of a search may be, in bytes, decoded, those of its address and its form together: some 400 UUIDs.
 pub const MAX_SEARCH_BYTES: usize = 16 << 10;
 

@@ -16,6 +16,7 @@ mod references;
 mod search;
 mod stamp;
 mod tables;
+mod terminology;
 mod views;
 mod write;
 

@@ -5,6 +5,7 @@
 //! resources are a patient's, [`include`] what comes along with matches.
 
 pub mod compartment;
+mod concepts;
 pub mod conditions;
 pub mod execute;
 pub mod fold;

@@ -5,7 +5,6 @@ mod export;
 mod inline;
 mod library;
 mod materialize;
-mod parameters;
 mod published;
 mod routes;
 mod run;

@@ -139,7 +139,7 @@ fn methods_that_are_not_supported_are_named() {
         let issue = one(&request(method, "Patient/p"), PATIENT).unwrap_err();
         assert!(issue.code == IssueType::NotSupported && issue.diagnostics.starts_with(method), "{issue:?}");
     }
-    refused(&request("post", "Patient"), PATIENT, IssueType::Value, "request.method");
+    refused(&request("post", "Patient"), PATIENT, IssueType::CodeInvalid, "request.method");
 }
 
 #[test]
