@@ -1,7 +1,7 @@
 //! The CapabilityStatement: what of FHIR R4 is spoken here, made from the routes that exist.
 
 use super::routes::Route;
-use dugnad_kernel::fhir::definitions::resource_types;
+use dugnad_kernel::fhir::definitions::{is_resource_type, resource_types};
 use dugnad_kernel::search::parameters::{self, Kind, Parameter};
 use serde_json::{Value, json};
 use std::sync::OnceLock;
@@ -34,20 +34,20 @@ fn build(routes: &[Route]) -> Value {
                 "readHistory": has("vread"),
                 "updateCreate": has("update"),
                 "conditionalCreate": has("create"),
-                "conditionalRead": "not-match",
+                "conditionalRead": "full-support",
                 "conditionalUpdate": has("conditional-update"),
                 "conditionalDelete": if has("conditional-delete") { "single" } else { "not-supported" },
             });
             if has("search-type") {
                 add_search(name, &referring, &mut resource);
             }
+            let operations = operations(routes, &|of| of == Some(name));
+            if !operations.is_empty() {
+                resource["operation"] = operations.into();
+            }
             resource
         })
         .collect();
-    let mut operations: Vec<(&str, &str)> = routes.iter().filter_map(|r| r.doc.operation).collect();
-    operations.sort_unstable();
-    operations.dedup();
-    let operations: Vec<Value> = operations.into_iter().map(|(name, definition)| json!({"name": name, "definition": definition})).collect();
     let system = ["transaction", "batch", "search-system", "history-system"];
     json!({
         "resourceType": "CapabilityStatement",
@@ -56,6 +56,7 @@ fn build(routes: &[Route]) -> Value {
         "kind": "instance",
         "fhirVersion": "4.0.1",
         "format": ["json", "application/fhir+json"],
+        "patchFormat": if any("patch") { json!(["application/json-patch+json", "application/fhir+json"]) } else { Value::Null },
         "software": {"name": "Dugnad", "version": env!("CARGO_PKG_VERSION")},
         "implementation": {"description": "A live FHIR database of a national centre for clinical studies"},
         "rest": [{
@@ -66,10 +67,18 @@ fn build(routes: &[Route]) -> Value {
                 "cors": false,
             },
             "resource": resources,
-            "operation": operations,
+            "operation": operations(routes, &|of| of.is_none_or(|name| !is_resource_type(name))),
             "interaction": system.iter().filter(|code| any(code)).map(|code| json!({"code": code})).collect::<Vec<_>>(),
         }],
     })
+}
+
+/// The operations of routes below resource types as `whose` says, each once.
+fn operations(routes: &[Route], whose: &dyn Fn(Option<&str>) -> bool) -> Vec<Value> {
+    let mut found: Vec<(&str, &str)> = routes.iter().filter(|r| whose(resource_type(r))).filter_map(|r| r.doc.operation).collect();
+    found.sort_unstable();
+    found.dedup();
+    found.into_iter().map(|(name, definition)| json!({"name": name, "definition": definition})).collect()
 }
 
 /// What of search there is for a type: its parameters, and what can come along.
@@ -100,11 +109,13 @@ mod tests {
         assert_eq!(resources.len(), resource_types().count());
         for resource in resources {
             let codes: Vec<&str> = resource["interaction"].as_array().into_iter().flatten().filter_map(|i| i["code"].as_str()).collect();
-            let there = ["read", "vread", "update", "delete", "history-instance", "create", "search-type"];
+            let there = ["read", "vread", "update", "patch", "delete", "history-instance", "history-type", "create", "search-type"];
             assert_eq!(codes, there, "{}", resource["type"]);
         }
+        let of_patient = resources.iter().find(|r| r["type"] == "Patient").map(|r| r["operation"].to_string()).unwrap_or_default();
+        assert!(of_patient.contains("Patient-everything"), "{of_patient}");
         let systemic = &statement["rest"][0]["interaction"];
-        assert_eq!(*systemic, json!([{"code": "transaction"}, {"code": "batch"}, {"code": "search-system"}]));
+        assert_eq!(*systemic, json!([{"code": "transaction"}, {"code": "batch"}, {"code": "search-system"}, {"code": "history-system"}]));
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod criteria;
 pub mod definitions;
 pub mod issue;
 pub mod json;
+pub mod patch;
 mod path;
 pub mod primitive;
 pub mod reference;

@@ -12,7 +12,7 @@ mod run;
 mod stored;
 mod supplied;
 
-pub use export::{Jobs, sweep};
+pub use parameters::Parameters;
 pub use routes::add;
 
 use super::{ApiError, App};
