@@ -73,7 +73,10 @@ async fn fill(budget: &BodyBudget, body: Body, limit: usize, held: &mut HeldBody
             Ok(None) => return Ok(()),
             // The connection ended early, or its chunks are malformed.
             Ok(Some(Err(_))) => {
-                return Err(ApiError::bad_request(IssueType::Structure, "the body ended before it was complete; send it again, whole"));
+                return Err(ApiError::bad_request(
+                    IssueType::Structure,
+                    "the body ended before it was complete, or is not gzip as its Content-Encoding says; send it again, whole",
+                ));
             }
             Ok(Some(Ok(chunk))) => chunk,
         };

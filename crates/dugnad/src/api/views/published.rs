@@ -100,9 +100,31 @@ pub async fn all(State(app): State<App>, Caller(who): Caller, headers: HeaderMap
     .await
 }
 
+/// A hospital's history of its own.
+pub async fn history(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery) -> Answer {
+    fhir::history_of_type(state, hospital, Path(LIBRARY.to_owned()), headers, query).await
+}
+
 /// A hospital's update of its own by criteria.
 pub async fn update_matching(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery, body: Body) -> Answer {
     fhir::update_matching(state, hospital, Path(LIBRARY.to_owned()), headers, query, body).await
+}
+
+/// A hospital's patch of its own by criteria.
+pub async fn patch_matching(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery, body: Body) -> Answer {
+    fhir::patch_matching(state, hospital, Path(LIBRARY.to_owned()), headers, query, body).await
+}
+
+/// A hospital's patch of its own.
+pub async fn patch(
+    state: State<App>,
+    hospital: Hospital,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    query: RawQuery,
+    body: Body,
+) -> Answer {
+    fhir::patch(state, hospital, Path((LIBRARY.to_owned(), id)), headers, query, body).await
 }
 
 /// A hospital's deletion of its own by criteria.
