@@ -141,3 +141,28 @@ async fn in_pages_of_one_commit() {
     let done = hospital.post("/fhir", &[], &batch).await.expect(200).json();
     assert_eq!(names(&done["entry"][0]["resource"]).len(), ALL.len() + pages);
 }
+
+/// The centre's door to the erasure, for whoever speaks FHIR.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_centre_purges() {
+    let server = Server::open();
+    let hospital = server.hospital("Haukeland");
+    treated(&hospital).await;
+    let centre = Hospital { server: &server, token: server.token(dugnad::access::Role::Centre, "centre", None) };
+    let asked = |holder: &str| {
+        let parameter = [("holder", holder), ("reason", "a test")].map(|(name, text)| json!({"name": name, "valueString": text}));
+        json!({"resourceType": "Parameters", "parameter": parameter})
+    };
+    hospital.post("/fhir/Patient/p/$purge", &[], &asked("Haukeland")).await.expect(403);
+    centre.post("/fhir/Patient/p/$purge", &[], &json!({"resourceType": "Parameters"})).await.expect(400);
+    centre.post("/fhir/Patient/p/$purge", &[], &asked("Nowhere")).await.expect(404);
+    centre.post("/fhir/Patient/none/$purge", &[], &asked("Haukeland")).await.expect(404);
+    let purged = centre.post("/fhir/Patient/p/$purge", &[], &asked("Haukeland")).await.expect(200);
+    assert!(purged.header("dugnad-commit").is_some() && purged.json()["resourceType"] == "OperationOutcome");
+    hospital.get("/fhir/Patient/p/$everything").await.expect(404);
+    hospital.get("/fhir/Observation/o1").await.expect(404);
+    hospital.get("/fhir/Observation/of-q").await.expect(200);
+    let history = hospital.get("/fhir/_history").await.expect(200).json();
+    let urls: Vec<&str> = history["entry"].as_array().unwrap().iter().map(|e| e["request"]["url"].as_str().unwrap()).collect();
+    assert!(!urls.contains(&"Patient/p") && !urls.contains(&"Observation/o1") && urls.contains(&"Observation/of-q"), "{urls:?}");
+}

@@ -38,6 +38,6 @@ pub async fn fetch(State(app): State<App>, hospital: Hospital, Path((id, name)):
     let still = move || if kept.exports().folder(&of).is_some() { Ok(()) } else { Err(absent()) };
     let mut response = Response::new(Body::from_stream(chunks(file?, folder, still)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON));
-    response.headers_mut().insert(DUGNAD_COMMIT, value(&job.snapshot.commit().to_string()));
+    response.headers_mut().insert(DUGNAD_COMMIT, value(&job.commit.to_string()));
     Ok(response)
 }

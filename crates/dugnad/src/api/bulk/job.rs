@@ -12,13 +12,14 @@ use bytes::Bytes;
 use dugnad_kernel::audit::{Act, Entry};
 use dugnad_kernel::database::Page;
 use dugnad_kernel::fhir::json;
-use dugnad_kernel::ids::HolderId;
+use dugnad_kernel::ids::{Commit, HolderId};
 use dugnad_kernel::limits::{MAX_SEARCH_JOINED, MAX_SEARCH_PAGE, SEARCH_TIME};
 use dugnad_kernel::live::Snapshot;
 use dugnad_kernel::search::compartment;
 use dugnad_kernel::search::execute::{Cursor, Hit};
 use dugnad_kernel::search::parse::Environment;
 use dugnad_kernel::search::query::{Resources, Search};
+use jiff::Timestamp;
 use roaring::RoaringBitmap;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,8 +53,12 @@ pub struct Job {
     pub label: Label,
     /// Whose resources they are; none have any where the hospital has never written.
     holder: Option<HolderId>,
-    /// As of when.
-    pub snapshot: Snapshot,
+    /// As of which commit.
+    pub commit: Commit,
+    /// When that was made.
+    pub time: Timestamp,
+    /// All tables at that commit, until they are read: a job that is kept for its files keeps no tables.
+    snapshot: Mutex<Option<Snapshot>>,
     pub types: Vec<OfType>,
     /// Only what is about a patient.
     of_patients: bool,
@@ -85,7 +90,8 @@ impl Job {
         let of_patients = asked.level == Level::Patients;
         let label = Label::new(hospital.who, app.now());
         let progress = Mutex::new(Progress::Running { done: 0 });
-        Ok(Self { label, holder, snapshot, types, of_patients, base, request, summary, progress })
+        let (commit, time, snapshot) = (snapshot.commit(), snapshot.time(), Mutex::new(Some(snapshot)));
+        Ok(Self { label, holder, commit, time, snapshot, types, of_patients, base, request, summary, progress })
     }
 
     pub fn progress(&self) -> Progress {
@@ -105,7 +111,7 @@ impl Job {
     pub fn describe(&self, entry: &mut Entry, act: &str) {
         entry.interface = Some("export".to_owned());
         entry.request = Some(format!("{}{act}", self.summary));
-        entry.commit = Some(self.snapshot.commit().0);
+        entry.commit = Some(self.commit.0);
     }
 }
 
@@ -161,6 +167,8 @@ pub async fn run(app: App, job: Arc<Job>, folder: Arc<Folder>) {
 }
 
 async fn write(app: &App, job: &Arc<Job>, folder: &Arc<Folder>) -> Result<Vec<Output>, ApiError> {
+    let snapshot = job.snapshot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let snapshot = snapshot.ok_or_else(|| ApiError::internal("an export was run twice"))?;
     let mut outputs = Vec::new();
     for (done, of) in job.types.iter().enumerate() {
         let mut files = Files { folder, resource_type: of.resource_type, open: None, done: Vec::new() };
@@ -168,7 +176,7 @@ async fn write(app: &App, job: &Arc<Job>, folder: &Arc<Folder>) -> Result<Vec<Ou
         for search in &of.searches {
             let mut after = None;
             loop {
-                let (hits, next) = page(app, job, search, after).await?;
+                let (hits, next) = page(app, job, &snapshot, search, after).await?;
                 let new = hits.into_iter().filter(|hit| of.searches.len() == 1 || seen.insert(hit.resource)).collect();
                 if seen.len() > MAX_SEARCH_JOINED {
                     return Err(too_many());
@@ -192,12 +200,18 @@ fn too_many() -> ApiError {
 }
 
 /// The next matches of a search.
-async fn page(app: &App, job: &Arc<Job>, search: &Search, after: Option<Cursor>) -> Result<(Vec<Hit>, Option<Cursor>), ApiError> {
+async fn page(
+    app: &App,
+    job: &Job,
+    snapshot: &Snapshot,
+    search: &Search,
+    after: Option<Cursor>,
+) -> Result<(Vec<Hit>, Option<Cursor>), ApiError> {
     let Some(holder) = job.holder else { return Ok((Vec::new(), None)) };
-    let (place, job, search) = (app.enter_reads().await?, Arc::clone(job), search.clone());
+    let (place, snapshot, search) = (app.enter_reads().await?, snapshot.clone(), search.clone());
     app.on_thread(place, move |app| {
         let page = Page { after, count: MAX_SEARCH_PAGE, ..Page::default() };
-        let found = app.database().search_in(&job.snapshot, holder, &search, page, Some(Instant::now() + SEARCH_TIME))?;
+        let found = app.database().search_in(&snapshot, holder, &search, page, Some(Instant::now() + SEARCH_TIME))?;
         Ok((found.hits, found.next))
     })
     .await

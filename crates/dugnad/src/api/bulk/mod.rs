@@ -168,7 +168,7 @@ async fn start(
     let outcome = operation_outcome(&[answer::information("the export has begun; Content-Location says where to ask how far it is")]);
     let mut response = answer::fhir(StatusCode::ACCEPTED, outcome.to_string().into_bytes());
     response.headers_mut().insert(header::CONTENT_LOCATION, value(&job.address()));
-    response.headers_mut().insert(DUGNAD_COMMIT, value(&job.snapshot.commit().to_string()));
+    response.headers_mut().insert(DUGNAD_COMMIT, value(&job.commit.to_string()));
     Ok(response)
 }
 
@@ -187,7 +187,7 @@ async fn status(State(app): State<App>, hospital: Hospital, Path(id): Path<Strin
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             headers.insert(header::EXPIRES, value(&http_date(job.label.expires())));
-            headers.insert(DUGNAD_COMMIT, value(&job.snapshot.commit().to_string()));
+            headers.insert(DUGNAD_COMMIT, value(&job.commit.to_string()));
             Ok(response)
         }
     }
@@ -197,7 +197,7 @@ fn manifest(job: &Job, outputs: &[Output]) -> Value {
     let output =
         |output: &Output| json!({"type": output.resource_type, "url": format!("{}/{}", job.address(), output.name), "count": output.count});
     json!({
-        "transactionTime": job.snapshot.time().to_string(),
+        "transactionTime": job.time.to_string(),
         "request": job.request,
         "requiresAccessToken": true,
         "output": outputs.iter().map(output).collect::<Vec<_>>(),

@@ -152,6 +152,10 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
         ("GET" | "POST", "/fhir/Patient/{id}/$everything") => {
             one("/fhir/Patient/p1/$everything", if method == "GET" { Value::Null } else { json!({"resourceType": "Parameters"}) })
         }
+        ("POST", "/fhir/Patient/{id}/$purge") => {
+            let parameter = [("holder", "Nord"), ("reason", "a test")].map(|(name, text)| json!({"name": name, "valueString": text}));
+            one("/fhir/Patient/none/$purge", json!({"resourceType": "Parameters", "parameter": parameter}))
+        }
         ("GET" | "POST", "/fhir/$export" | "/fhir/Patient/$export") => read(path),
         ("GET" | "POST", "/fhir/Group/{id}/$export") => read("/fhir/Group/none/$export"),
         ("GET" | "DELETE", "/fhir/$export/{id}") => read(&format!("/fhir/$export/{}", scene.bulk)),
