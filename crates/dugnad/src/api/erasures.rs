@@ -2,8 +2,8 @@
 
 use super::auth::Centre;
 use super::headers::{self, DUGNAD_COMMIT, value};
+use super::parameters::Parameters;
 use super::routes::{Caller, Doc, Routes};
-use super::views::Parameters;
 use super::work::Access;
 use super::{ApiError, App, answer, body, releases};
 use crate::access::Principal;
