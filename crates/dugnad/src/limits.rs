@@ -1,6 +1,7 @@
 //! Every bound of the server and the command line in one place, each with its reason. (The kernel's are in
 //! `dugnad_kernel::limits`, those of SQL's text in `dugnad_sql::limits`.)
 
+use dugnad_kernel::limits::MAX_BODY_BYTES;
 use std::time::Duration;
 
 // ---- HTTP: what a stranger can make the server hold ----
@@ -44,11 +45,22 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(150);
 /// fifteen times as much while it is parsed (measured), so strangers with a token can claim about 1 GB and not more.
 pub const MAX_BODY_BYTES_HELD: usize = 64 << 20;
 
+/// The largest content of a Binary that is sent as it is, in bytes: in base64, in its resource, it is a third larger, and that is the
+/// body of a write.
+pub const MAX_CONTENT_BYTES: usize = (MAX_BODY_BYTES - (64 << 10)) / 4 * 3;
+
+/// An answer of FHIR is packed with gzip, for those who ask, if it is longer than this, in bytes: below, it is one packet anyway.
+pub const MIN_GZIP_BYTES: u64 = 1_024;
+
 /// The largest answer to a batch or a history, in bytes: it is put together in memory.
 pub const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// How many matches a page of a search has if the client does not say.
 pub const DEFAULT_SEARCH_COUNT: usize = 50;
+
+/// How many resources of a compartment a page of `Patient/$everything` has, if the client does not want fewer: what they refer to comes
+/// along, a thousand at most.
+pub const MAX_EVERYTHING_PAGE: usize = 500;
 
 /// How long the link to a page of a search is good. A page is computed anew from the journal, so that links cost nothing; but what
 /// was searched for should not stay in clients' logs as a way to the answer.
@@ -102,6 +114,13 @@ pub const MAX_EXPORT_OUTPUTS: usize = 32;
 
 /// After how many seconds a client should ask again how far its export is.
 pub const EXPORT_POLL_S: u64 = 1;
+
+/// How large a file of an export of resources becomes before another is begun, in bytes: a client that loses its connection fetches
+/// so much again.
+pub const BULK_FILE_BYTES: u64 = 256 << 20;
+
+/// How many searches an export of resources may have for one type.
+pub const MAX_TYPE_FILTERS: usize = 20;
 
 /// How many bytes of a file are read at once while it is fetched.
 pub const EXPORT_CHUNK_BYTES: usize = 256 << 10;
@@ -260,9 +279,9 @@ pub const MAX_MANIFEST_BYTES: u64 = 256 << 20;
 /// budget: every county by sex, age band and kind of treatment is some 4,000.
 pub const CELLS_PER_EPOCH: usize = 10_000;
 
-/// Of how many different tables those may be (levels, cohort, way of counting), unless the database has another budget: each more is
+/// Of how many different tables those may be (levels, cohort, way of counting) in an epoch of the longest calendar, unless the database has another budget: each more is
 /// another look at the same persons. `dugnad bench attacks` shows what an attacker makes of them.
-pub const TABLES_PER_EPOCH: usize = 4;
+pub const TABLES_PER_EPOCH: usize = 3;
 
 /// How many rows a statistics answer may have: a table of all ICD-10 categories by county has 35,000.
 pub const MAX_STATISTICS_ROWS: usize = 200_000;

@@ -6,7 +6,7 @@ use super::fhir::Found;
 use super::headers::{self, DUGNAD_COMMIT, DUGNAD_REPLAYED, Return, http_date, value};
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
-use dugnad_kernel::database::{EntryOutcome, Outcome, StoredVersion};
+use dugnad_kernel::database::{EntryOutcome, Outcome, StoredVersion, Written};
 use dugnad_kernel::fhir::issue::{Issue, IssueType, Severity, operation_outcome};
 use dugnad_kernel::ids::{Commit, HolderId};
 use serde_json::json;
@@ -121,17 +121,47 @@ pub fn replayed(outcome: &Outcome) -> Response<Body> {
     response
 }
 
-/// A Bundle under construction: `kind` is `transaction-response`, `batch-response` or `history`.
+/// A Bundle under construction: a `transaction-response`, `batch-response`, `history` or plain `searchset`.
 pub struct BundleWriter {
     out: Vec<u8>,
     entries: usize,
 }
 
 impl BundleWriter {
-    /// An empty Bundle; `total` for histories.
-    pub fn new(kind: &str, total: Option<usize>) -> Self {
-        let total = total.map_or(String::new(), |total| format!(",\"total\":{total}"));
-        Self { out: format!("{{\"resourceType\":\"Bundle\",\"type\":\"{kind}\"{total}").into_bytes(), entries: 0 }
+    /// An empty Bundle.
+    pub fn new(kind: &str) -> Self {
+        Self { out: format!("{{\"resourceType\":\"Bundle\",\"type\":\"{kind}\"").into_bytes(), entries: 0 }
+    }
+
+    /// An empty Bundle with its number of entries in all.
+    pub fn counted(kind: &str, total: u64) -> Self {
+        let mut bundle = Self::new(kind);
+        bundle.out.extend_from_slice(format!(",\"total\":{total}").as_bytes());
+        bundle
+    }
+
+    /// An empty history, or page of one.
+    pub fn history(total: Option<u64>, links: &[(&str, String)]) -> Self {
+        let mut bundle = total.map_or_else(|| Self::new("history"), |total| Self::counted("history", total));
+        let links: Vec<_> = links.iter().map(|(relation, url)| json!({"relation": relation, "url": url})).collect();
+        bundle.out.extend_from_slice(format!(",\"link\":{}", serde_json::Value::Array(links)).as_bytes());
+        bundle
+    }
+
+    /// Adds a version to a history; `base` is the address of `/fhir`.
+    pub fn version(&mut self, base: &str, written: &Written) {
+        let Written { resource_type, id, version } = written;
+        let (method, status) = match (&version.json, version.version) {
+            (None, _) => ("DELETE", "204 No Content"),
+            (Some(_), 1) => ("PUT", "201 Created"),
+            (Some(_), _) => ("PUT", "200 OK"),
+        };
+        let members = json!({
+            "fullUrl": format!("{base}/{resource_type}/{id}"),
+            "request": {"method": method, "url": format!("{resource_type}/{id}")},
+            "response": {"status": status, "etag": headers::etag(version.version), "lastModified": version.last_updated.to_string()},
+        });
+        self.entry(&members, version.json.as_deref());
     }
 
     /// Adds an entry: its members (an object), and the resource's bytes as they are stored.
@@ -261,8 +291,8 @@ mod tests {
 
     #[test]
     fn bundles() {
-        assert_eq!(BundleWriter::new("history", Some(0)).finish(), br#"{"resourceType":"Bundle","type":"history","total":0}"#);
-        let mut bundle = BundleWriter::new("batch-response", None);
+        assert_eq!(BundleWriter::history(Some(0), &[]).finish(), br#"{"resourceType":"Bundle","type":"history","total":0,"link":[]}"#);
+        let mut bundle = BundleWriter::new("batch-response");
         bundle.entry(&json!({"response": {"status": "200 OK"}}), Some(b"{\"a\":1.10}"));
         bundle.entry(&json!({}), Some(b"{}"));
         let text = String::from_utf8(bundle.finish()).unwrap_or_default();

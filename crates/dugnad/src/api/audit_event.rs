@@ -60,6 +60,13 @@ pub fn add(routes: Routes) -> Routes {
     };
     let update =
         Doc { id: "updateMatchingAuditEvent", summary: "Update the hospital's one AuditEvent that matches, or create it", ..write };
+    let patch = Doc {
+        id: "patchMatchingAuditEvent",
+        summary: "Change a part of the hospital's one AuditEvent that matches",
+        other_bodies: &["application/json-patch+json"],
+        statuses: fhir::PATCH_STATUSES,
+        ..write
+    };
     let delete = Doc {
         id: "deleteMatchingAuditEvent",
         summary: "Delete the hospital's one AuditEvent that matches",
@@ -74,6 +81,9 @@ pub fn add(routes: Routes) -> Routes {
         })
         .add(Method::PUT, PATH, update, |state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery, body: Body| {
             fhir::update_matching(state, hospital, Path(KIND.to_owned()), headers, query, body)
+        })
+        .add(Method::PATCH, PATH, patch, |state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery, body: Body| {
+            fhir::patch_matching(state, hospital, Path(KIND.to_owned()), headers, query, body)
         })
         .add(Method::DELETE, PATH, delete, |state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery| {
             fhir::delete_matching(state, hospital, Path(KIND.to_owned()), headers, query)
@@ -175,7 +185,7 @@ fn absent() -> ApiError {
 /// What was found, as a Bundle; `next` is where a further search goes on.
 fn bundle(app: &App, events: &[Value], next: Option<u64>) -> Response<Body> {
     let base = app.settings().public_url.as_deref().unwrap_or_default().trim_end_matches('/');
-    let mut bundle = BundleWriter::new("searchset", None);
+    let mut bundle = BundleWriter::new("searchset");
     for event in events {
         let id = event["id"].as_str().unwrap_or_default();
         let members = json!({"fullUrl": format!("{base}/fhir/{KIND}/{id}"), "search": {"mode": "match"}});

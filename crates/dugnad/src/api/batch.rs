@@ -2,7 +2,7 @@
 
 use super::answer::{self, BundleWriter};
 use super::auth::Hospital;
-use super::fhir::Reader;
+use super::fhir::{Of, Reader};
 use super::headers::{DUGNAD_COMMIT, Preferences, Return, value};
 use super::interaction::{self, Action, BatchEntry};
 use super::{ApiError, App};
@@ -50,7 +50,7 @@ impl Batch {
     }
 
     async fn run_all(&self, app: &App, entries: Vec<BatchEntry>) -> Result<Response<Body>, ApiError> {
-        let mut bundle = BundleWriter::new("batch-response", None);
+        let mut bundle = BundleWriter::new("batch-response");
         let mut newest = self.commit;
         for (first, chunk) in chunks(entries) {
             let running = chunk.into_iter().enumerate().map(|(n, entry)| self.run_one(app, first + n, entry, bundle.len()));
@@ -142,8 +142,12 @@ fn chunks(entries: Vec<BatchEntry>) -> Vec<(usize, Vec<BatchEntry>)> {
 fn searches(action: &Action) -> bool {
     let named = |pair: &str| matches!(pair.split('=').next(), Some("_id" | "identifier"));
     match action {
-        Action::Search { .. } => true,
-        Action::Write(Interaction::UpdateMatching { query, .. } | Interaction::DeleteMatching { query, .. })
+        Action::Search { .. } | Action::History { of: Of::System | Of::Type(_), .. } => true,
+        Action::Write(
+            Interaction::UpdateMatching { query, .. }
+            | Interaction::PatchMatching { query, .. }
+            | Interaction::DeleteMatching { query, .. },
+        )
         | Action::Write(Interaction::Create { if_none_exist: Some(query), .. }) => !query.split('&').all(named),
         _ => false,
     }
@@ -152,13 +156,19 @@ fn searches(action: &Action) -> bool {
 /// What an entry touches; a plain create touches nothing that is there.
 fn address(action: &Action) -> Option<String> {
     match action {
-        Action::Search { .. } => None,
+        Action::Search { .. } | Action::History { of: Of::System | Of::Type(_), .. } => None,
         Action::Read { resource_type, id, .. }
-        | Action::History { resource_type, id }
-        | Action::Write(Interaction::Update { resource_type, id, .. } | Interaction::Delete { resource_type, id, .. }) => {
-            Some(format!("{resource_type}/{id}"))
-        }
-        Action::Write(Interaction::UpdateMatching { resource_type, query, .. } | Interaction::DeleteMatching { resource_type, query })
+        | Action::History { of: Of::Instance(resource_type, id), .. }
+        | Action::Write(
+            Interaction::Update { resource_type, id, .. }
+            | Interaction::Patch { resource_type, id, .. }
+            | Interaction::Delete { resource_type, id, .. },
+        ) => Some(format!("{resource_type}/{id}")),
+        Action::Write(
+            Interaction::UpdateMatching { resource_type, query, .. }
+            | Interaction::PatchMatching { resource_type, query, .. }
+            | Interaction::DeleteMatching { resource_type, query },
+        )
         | Action::Write(Interaction::Create { resource_type, if_none_exist: Some(query), .. }) => Some(format!("{resource_type}?{query}")),
         Action::Write(Interaction::Create { if_none_exist: None, .. } | Interaction::Transaction { .. } | Interaction::OptOut { .. }) => {
             None

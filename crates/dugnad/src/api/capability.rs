@@ -34,7 +34,7 @@ fn build(routes: &[Route]) -> Value {
                 "readHistory": has("vread"),
                 "updateCreate": has("update"),
                 "conditionalCreate": has("create"),
-                "conditionalRead": "not-match",
+                "conditionalRead": "full-support",
                 "conditionalUpdate": has("conditional-update"),
                 "conditionalDelete": if has("conditional-delete") { "single" } else { "not-supported" },
             });
@@ -55,6 +55,7 @@ fn build(routes: &[Route]) -> Value {
         "kind": "instance",
         "fhirVersion": "4.0.1",
         "format": ["json", "application/fhir+json"],
+        "patchFormat": if any("patch") { json!(["application/json-patch+json", "application/fhir+json"]) } else { Value::Null },
         "software": {"name": "Dugnad", "version": env!("CARGO_PKG_VERSION")},
         "implementation": {"description": "A live FHIR database of a national centre for clinical studies"},
         "rest": [{
@@ -107,11 +108,13 @@ mod tests {
         assert_eq!(resources.len(), resource_types().count());
         for resource in resources {
             let codes: Vec<&str> = resource["interaction"].as_array().into_iter().flatten().filter_map(|i| i["code"].as_str()).collect();
-            let there = ["read", "vread", "update", "delete", "history-instance", "create", "search-type"];
+            let there = ["read", "vread", "update", "patch", "delete", "history-instance", "history-type", "create", "search-type"];
             assert_eq!(codes, there, "{}", resource["type"]);
         }
+        let of_patient = resources.iter().find(|r| r["type"] == "Patient").map(|r| r["operation"].to_string()).unwrap_or_default();
+        assert!(of_patient.contains("Patient-everything"), "{of_patient}");
         let systemic = &statement["rest"][0]["interaction"];
-        assert_eq!(*systemic, json!([{"code": "transaction"}, {"code": "batch"}, {"code": "search-system"}]));
+        assert_eq!(*systemic, json!([{"code": "transaction"}, {"code": "batch"}, {"code": "search-system"}, {"code": "history-system"}]));
     }
 
     #[test]
@@ -122,7 +125,7 @@ mod tests {
         };
         let of = |name: &str| rest["resource"].as_array().into_iter().flatten().find(|r| r["type"] == name).map(names).unwrap_or_default();
         assert!(names(rest).contains(&"sql-run".to_owned()) && !names(rest).contains(&"expand".to_owned()));
-        assert_eq!(of("Patient"), ["validate"]);
+        assert!(of("Patient").contains(&"validate".to_owned()) && of("Observation") == ["validate"]);
         assert_eq!(of("ValueSet"), ["expand", "validate", "validate-code"]);
         assert_eq!(of("CodeSystem"), ["lookup", "subsumes", "validate", "validate-code"]);
     }

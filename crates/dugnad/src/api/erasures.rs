@@ -2,19 +2,20 @@
 
 use super::auth::Centre;
 use super::headers::{self, DUGNAD_COMMIT, value};
+use super::parameters::Parameters;
 use super::routes::{Caller, Doc, Routes};
 use super::work::Access;
-use super::{ApiError, App, body, releases};
+use super::{ApiError, App, answer, body, releases};
 use crate::access::Principal;
 use crate::limits::MAX_ERASURE_BODY_BYTES;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, Method};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::IntoResponse;
 use dugnad_kernel::audit::{Act, Entry};
 use dugnad_kernel::database::Erasure;
-use dugnad_kernel::fhir::issue::IssueType;
+use dugnad_kernel::fhir::issue::{IssueType, operation_outcome};
 use dugnad_kernel::limits::MAX_ERASURE_REASON_BYTES;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -41,7 +42,25 @@ pub fn add(routes: Routes) -> Routes {
         statuses: &[(200, "All erasures, with `purged_at`")],
         ..Doc::new("Operations", "erasures", "The erasures, and whether their purge is done")
     };
-    routes.add(Method::POST, "/erasures", erase, post).add(Method::GET, "/erasures", list, get)
+    let purge = Doc {
+        description: "The same as `POST /erasures`, asked for as FHIR does: Parameters with `holder`, the hospital whose Patient it is, and `reason`.",
+        caller: Caller::Centre,
+        body: Some("application/fhir+json"),
+        answer: &["application/fhir+json"],
+        operation: Some(("purge", "http://hl7.org/fhir/OperationDefinition/Patient-purge")),
+        statuses: &[
+            (200, "Erased, from the commit in `Dugnad-Commit` on"),
+            (400, "Not the form"),
+            (404, "The hospital has no such Patient"),
+        ],
+        ..Doc::new("FHIR", "purge", "Erase a person")
+    };
+    routes.add(Method::POST, "/erasures", erase, post).add(Method::GET, "/erasures", list, get).add(
+        Method::POST,
+        "/fhir/Patient/{id}/$purge",
+        purge,
+        purged,
+    )
 }
 
 /// Whom to erase, and why.
@@ -92,6 +111,32 @@ async fn post(State(app): State<App>, Centre(who): Centre, headers: HeaderMap, b
     Ok(([(DUGNAD_COMMIT, value(&erasure.commit.to_string()))], Json(shown(&erasure))))
 }
 
+async fn purged(
+    State(app): State<App>,
+    Centre(who): Centre,
+    Path(patient): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<impl IntoResponse, ApiError> {
+    headers::require_json_body(&headers)?;
+    let (bytes, _held) = body::read(&app, &headers, body, MAX_ERASURE_BODY_BYTES).await?.into_parts();
+    let mut parameters = Parameters::read(None, &bytes)?;
+    let mut needed = |name: &str| {
+        let at = format!("Parameters.parameter.where(name='{name}')");
+        let missing = || ApiError::bad_request(IssueType::Required, "the parameters `holder` and `reason` are needed, both strings").at(at);
+        parameters.text(&[name])?.ok_or_else(missing)
+    };
+    let request = Request { holder: needed("holder")?, patient, reason: needed("reason")? };
+    parameters.finish()?;
+    check_reason(&request.reason).map_err(|what| ApiError::bad_request(IssueType::Value, what).at("reason"))?;
+    let place = app.enter_writes().await?;
+    let erasure = app.on_thread(place, move |app| erase(app, &who, &request)).await?;
+    let said = answer::information("erased: the person is in no answer any more; GET /erasures says when the last byte was overwritten");
+    let mut response = answer::fhir(StatusCode::OK, operation_outcome(&[said]).to_string().into_bytes());
+    response.headers_mut().insert(DUGNAD_COMMIT, value(&erasure.commit.to_string()));
+    Ok(response)
+}
+
 /// The commit first, then its entry, as for every write: see `write_recorded`.
 fn erase(app: &App, who: &Principal, request: &Request) -> Result<Erasure, ApiError> {
     app.check_log()?;
@@ -102,7 +147,7 @@ fn erase(app: &App, who: &Principal, request: &Request) -> Result<Erasure, ApiEr
     releases::remove_waiting(app.data(), app.database()); // so may they
     let erased = app.database().erased_patients();
     app.audit().forget(&erased)?;
-    futures::executor::block_on(app.query().forget(&erased)).map_err(|e| ApiError::internal(&e.to_string()))?;
+    app.query().forget(&erased).map_err(|e| ApiError::internal(&e.to_string()))?;
     app.append(&app.entry(Act::Decision, who, |entry| describe(entry, "erasures", &holder.name, &erasure)))?;
     Ok(erasure)
 }

@@ -2,11 +2,14 @@
 //!
 //! The holder comes from the token, so that a resource of another hospital is as absent as one that never was.
 
+mod binary;
+mod history;
 mod reading;
 mod writing;
 
-pub use reading::{Found, Reader, read_current};
-pub use writing::{create, delete, delete_matching, update, update_matching};
+pub use history::Of;
+pub use reading::{Found, Reader, history_of_type, read_current};
+pub use writing::{create, delete, delete_matching, patch, patch_matching, update, update_matching};
 
 use super::headers::{self, parameter};
 use super::routes::{Caller, Doc, Parameter, Routes};
@@ -15,8 +18,9 @@ use crate::limits::{MIN_COMMIT_POLL, MIN_COMMIT_WAIT, RETRY_AFTER_S};
 use axum::body::Body;
 use axum::extract::RawQuery;
 use axum::http::{HeaderMap, Method, Response, StatusCode};
+use dugnad_kernel::fhir::patch::JSON_PATCH;
 use dugnad_kernel::ids::Commit;
-use reading::{history, read_version};
+use reading::{history, history_of_system, read_version};
 use writing::transaction;
 
 type Answer = Result<Response<Body>, ApiError>;
@@ -64,6 +68,36 @@ const WRITE_STATUSES: &[(u16, &str)] = &[
     (422, "Not valid FHIR R4: each problem with its place"),
     (503, "The write queue is full (see Retry-After), or the server has stopped writing"),
 ];
+const HISTORY_PARAMETERS: &[Parameter] = &[
+    MIN_COMMIT,
+    Parameter { place: "query", name: "_count", description: "How many versions a page has at most." },
+    Parameter { place: "query", name: "_since", description: "Only versions that were written then or later: an instant." },
+    Parameter {
+        place: "query",
+        name: "_at",
+        description: "Only versions that were current at some time of this date or instant, and deletions that were made in it.",
+    },
+    PRETTY,
+];
+const HISTORY_STATUSES: &[(u16, &str)] = &[
+    (200, "A history: links `self`, `first` and `next`"),
+    (400, "A parameter is wrong"),
+    (404, "Not there, or not yours: nobody can tell which"),
+    (410, "The link to the page has expired"),
+    (503, "The audit log cannot be written, or Dugnad-Min-Commit has not come"),
+];
+/// What a patch is answered with.
+pub const PATCH_STATUSES: &[(u16, &str)] = &[
+    (200, "Patched, or nothing to do"),
+    (400, "Not a patch: each problem with its place"),
+    (404, "Nothing there, or not yours"),
+    (409, "An operation does not fit the current version"),
+    (410, "About a Patient who was erased"),
+    (412, "A condition does not hold"),
+    (415, "Neither a JSON Patch nor FHIR in JSON"),
+    (422, "An operation makes no sense, or what it makes is not valid FHIR R4"),
+    (503, "The write queue is full (see Retry-After), or the server has stopped writing"),
+];
 const READ_STATUSES: &[(u16, &str)] = &[
     (200, "The resource"),
     (304, "The version in If-None-Match is the current one"),
@@ -75,12 +109,19 @@ const READ_STATUSES: &[(u16, &str)] = &[
 /// Adds the routes of FHIR REST.
 pub fn add(routes: Routes) -> Routes {
     let write = Doc { caller: Caller::Hospital, body: Some(FHIR), answer: &[FHIR], statuses: WRITE_STATUSES, ..Doc::new("FHIR", "", "") };
+    let patch_doc = Doc { body: Some(JSON_PATCH), other_bodies: &[FHIR], statuses: PATCH_STATUSES, ..write };
     let read = Doc {
         caller: Caller::Hospital,
         parameters: &[MIN_COMMIT, PRETTY, SUMMARY, ELEMENTS],
         answer: &[FHIR],
         statuses: READ_STATUSES,
         ..Doc::new("FHIR", "", "")
+    };
+    let history_doc = Doc {
+        description: "Pages of one commit: links `first` and `next` are pinned to that of the first page, for an hour. A page has versions of the hospital's own resources, and none about a person who was erased.",
+        parameters: HISTORY_PARAMETERS,
+        statuses: HISTORY_STATUSES,
+        ..read
     };
     routes
         .add(Method::GET, "/fhir/metadata", Doc { answer: &[FHIR], ..Doc::new("FHIR", "capabilities", "What of FHIR R4 is spoken here (CapabilityStatement)") }, metadata)
@@ -123,6 +164,32 @@ pub fn add(routes: Routes) -> Routes {
             update,
         )
         .add(
+            Method::PATCH,
+            "/fhir/{type}/{id}",
+            Doc {
+                id: "patch",
+                summary: "Change a part of a resource",
+                description: "A JSON Patch (RFC 6902) as `application/json-patch+json`, or a FHIRPath Patch as `application/fhir+json`. The result is validated like an update; a patch that changes nothing makes no version. Of patches at the same time none is lost. In a Bundle the resource is Parameters, or a Binary that holds a JSON Patch.",
+                parameters: &[PREFER, IDEMPOTENCY, IF_MATCH],
+                interactions: &["patch"],
+                ..patch_doc
+            },
+            patch,
+        )
+        .add(
+            Method::PATCH,
+            "/fhir/{type}",
+            Doc {
+                id: "patchMatching",
+                summary: "Change a part of the one resource that matches",
+                description: "The criteria are the query, such as `?identifier=urn:system|value` or any other search parameters.",
+                parameters: &[PREFER, IDEMPOTENCY, IF_MATCH],
+                interactions: &["conditional-patch"],
+                ..patch_doc
+            },
+            patch_matching,
+        )
+        .add(
             Method::DELETE,
             "/fhir/{type}/{id}",
             Doc {
@@ -152,7 +219,9 @@ pub fn add(routes: Routes) -> Routes {
             delete_matching,
         )
         .add(Method::GET, "/fhir/{type}/{id}", Doc { id: "read", summary: "Read a resource", interactions: &["read"], ..read }, read_current)
-        .add(Method::GET, "/fhir/{type}/{id}/_history", Doc { id: "history", summary: "All versions of a resource, newest first", interactions: &["history-instance"], ..read }, history)
+        .add(Method::GET, "/fhir/{type}/{id}/_history", Doc { id: "history", summary: "All versions of a resource, newest first", interactions: &["history-instance"], ..history_doc }, history)
+        .add(Method::GET, "/fhir/{type}/_history", Doc { id: "historyOfType", summary: "What was written of a type, newest first", interactions: &["history-type"], ..history_doc }, history_of_type)
+        .add(Method::GET, "/fhir/_history", Doc { id: "historyOfSystem", summary: "All that was written, newest first", interactions: &["history-system"], ..history_doc }, history_of_system)
         .add(Method::GET, "/fhir/{type}/{id}/_history/{version}", Doc { id: "vread", summary: "Read a version of a resource", interactions: &["vread"], ..read }, read_version)
 }
 

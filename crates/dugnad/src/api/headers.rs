@@ -7,6 +7,7 @@ use crate::query::format::Format;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use dugnad_kernel::database::Handling;
 use dugnad_kernel::fhir::issue::IssueType;
+use dugnad_kernel::fhir::patch::{Format as PatchFormat, JSON_PATCH};
 use dugnad_kernel::ids::{Commit, Timeline};
 use jiff::Timestamp;
 
@@ -14,6 +15,8 @@ use jiff::Timestamp;
 pub const DUGNAD_COMMIT: HeaderName = HeaderName::from_static("dugnad-commit");
 /// The epoch that a statistic was computed on.
 pub const DUGNAD_EPOCH: HeaderName = HeaderName::from_static("dugnad-epoch");
+/// What disclosure control did to a statistic: the method and its parameters.
+pub const DUGNAD_DISCLOSURE: HeaderName = HeaderName::from_static("dugnad-disclosure");
 /// The id of a question, by which it can be stopped.
 pub const DUGNAD_QUERY: HeaderName = HeaderName::from_static("dugnad-query");
 /// The oldest commit that a reader accepts.
@@ -69,7 +72,8 @@ impl Preferences {
     }
 }
 
-fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, ApiError> {
+/// The text of a header.
+pub fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, ApiError> {
     let Some(value) = headers.get(name) else { return Ok(None) };
     let wrong =
         |_| ApiError::bad_request(IssueType::Value, format!("the header {name} holds other than visible ASCII")).at(format!("http.{name}"));
@@ -95,9 +99,19 @@ pub fn if_match(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
 }
 
 /// Whether `If-None-Match` names `version`: the client has it already.
-pub fn has_already(headers: &HeaderMap, version: u64) -> bool {
+fn has_already(headers: &HeaderMap, version: u64) -> bool {
     let Some(value) = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()) else { return false };
     value.split(',').any(|etag| etag.trim() == "*" || parse_etag(etag) == Some(version))
+}
+
+/// Whether the client has `version`, last changed then, already: by `If-None-Match`, or else by `If-Modified-Since` (RFC 9110, 13.1.3).
+pub fn is_unchanged(headers: &HeaderMap, version: u64, changed: Timestamp) -> bool {
+    if headers.contains_key(header::IF_NONE_MATCH) {
+        return has_already(headers, version);
+    }
+    let since = headers.get(header::IF_MODIFIED_SINCE).and_then(|v| v.to_str().ok());
+    let since = since.and_then(|since| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(since).ok());
+    since.is_some_and(|since| changed.as_second() <= since.as_second())
 }
 
 /// `If-None-Exist`: the criteria, without a leading `?`.
@@ -141,28 +155,52 @@ pub fn media_type(value: &str) -> (String, Option<String>) {
     (essence, charset)
 }
 
+fn unsupported(what: impl Into<String>, place: &str) -> ApiError {
+    ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, IssueType::NotSupported, what).at(place)
+}
+
 /// Refuses bodies that are not UTF-8 JSON without a content coding (415).
 pub fn require_json_body(headers: &HeaderMap) -> Result<(), ApiError> {
-    let refuse =
-        |what: String, place: &str| Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, IssueType::NotSupported, what).at(place));
+    let essence = body_type(headers)?;
+    if is_json_type(&essence) {
+        return Ok(());
+    }
+    let got = if essence.is_empty() { "none" } else { "another" };
+    let what = format!("the body must be JSON and say so: Content-Type: application/fhir+json (or application/json); {got} was given");
+    Err(unsupported(what, "http.Content-Type"))
+}
+
+/// The form of a patch; anything but a JSON Patch or a FHIR resource in JSON is refused (415).
+pub fn patch_format(headers: &HeaderMap) -> Result<PatchFormat, ApiError> {
+    let what = "a patch is a JSON Patch (Content-Type: application/json-patch+json) or a FHIRPath Patch in JSON (application/fhir+json)";
+    match body_type(headers)?.as_str() {
+        JSON_PATCH => Ok(PatchFormat::JsonPatch),
+        essence if is_json_type(essence) => Ok(PatchFormat::Resource),
+        _ => Err(unsupported(what, "http.Content-Type")),
+    }
+}
+
+/// Whether a media type is one of FHIR's in JSON.
+pub fn is_json_type(essence: &str) -> bool {
+    matches!(essence, "application/fhir+json" | "application/json" | "application/json+fhir" | "text/json")
+}
+
+/// The media type of a body without a content coding; JSON must be UTF-8 (else 415). What is sent in gzip has been unpacked before.
+pub fn body_type(headers: &HeaderMap) -> Result<String, ApiError> {
     if let Some(coding) = headers.get(header::CONTENT_ENCODING)
         && coding.as_bytes() != b"identity"
     {
-        return refuse(
-            "compressed bodies are not taken; send the body as it is, without Content-Encoding".to_owned(),
+        return Err(unsupported(
+            "of content codings only gzip is taken; send the body as it is, or with Content-Encoding: gzip",
             "http.Content-Encoding",
-        );
+        ));
     }
     let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let (essence, charset) = media_type(value);
-    if !matches!(essence.as_str(), "application/fhir+json" | "application/json" | "application/json+fhir" | "text/json") {
-        let got = if essence.is_empty() { "none" } else { "another" };
-        let what = format!("the body must be JSON and say so: Content-Type: application/fhir+json (or application/json); {got} was given");
-        return refuse(what, "http.Content-Type");
-    }
     match charset.as_deref() {
-        None | Some("utf-8" | "utf8" | "us-ascii") => Ok(()),
-        Some(_) => refuse("JSON is sent in UTF-8 (RFC 8259, FHIR R4 2.6.2); no other charset is taken".to_owned(), "http.Content-Type"),
+        None | Some("utf-8" | "utf8" | "us-ascii") => Ok(essence),
+        _ if !is_json_type(&essence) && essence != JSON_PATCH => Ok(essence),
+        Some(_) => Err(unsupported("JSON is sent in UTF-8 (RFC 8259, FHIR R4 2.6.2); no other charset is taken", "http.Content-Type")),
     }
 }
 
@@ -202,8 +240,23 @@ pub fn require_json_format(headers: &HeaderMap, format: Option<&str>) -> Result<
             Some(Err(_)) => false,
         },
     };
-    let what = "only JSON is spoken here: Accept: application/fhir+json, or _format=json";
+    let what = "FHIR is spoken in JSON here, not in XML or another format: Accept: application/fhir+json, or _format=json";
     if accepted { Ok(()) } else { Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, IssueType::NotSupported, what).at("http.Accept")) }
+}
+
+/// Whether FHIR's JSON is asked for by its name, not by a range that it is in.
+pub fn accepts_fhir_json(headers: &HeaderMap) -> bool {
+    accepted(headers, is_json_type)
+}
+
+/// Whether FHIR's XML is asked for by its name.
+pub fn accepts_fhir_xml(headers: &HeaderMap) -> bool {
+    accepted(headers, |essence| essence == "application/fhir+xml")
+}
+
+fn accepted(headers: &HeaderMap, which: impl Fn(&str) -> bool) -> bool {
+    let ranges = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    ranges.map(|range| media_type(range).0).any(|essence| which(&essence))
 }
 
 fn is_json(range: &str) -> bool {

@@ -1,6 +1,7 @@
 //! FHIR interactions from a method and an address: one reading for HTTP requests, entries of a batch and `ingest`.
 
 use super::error::ApiError;
+use super::fhir::Of;
 use super::headers::percent_decode;
 use super::search::Place;
 use axum::http::StatusCode;
@@ -9,6 +10,7 @@ use dugnad_kernel::database::Interaction;
 use dugnad_kernel::fhir::definitions::is_resource_type;
 use dugnad_kernel::fhir::issue::{Issue, IssueType};
 use dugnad_kernel::fhir::json::{self, Value};
+use dugnad_kernel::fhir::patch::Format;
 use dugnad_kernel::limits::MAX_BUNDLE_ENTRIES;
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -34,12 +36,12 @@ pub enum Action {
         /// The parameters.
         query: String,
     },
-    /// `GET [type]/[id]/_history`.
+    /// `GET [type]/[id]/_history`, `GET [type]/_history`, `GET _history`.
     History {
-        /// The resource type.
-        resource_type: String,
-        /// The logical id.
-        id: String,
+        /// Whose.
+        of: Of,
+        /// The parameters.
+        query: String,
     },
 }
 
@@ -92,16 +94,17 @@ pub fn relative(url: &str) -> &str {
     own.unwrap_or(url).trim_start_matches('/')
 }
 
-/// Reads a method and an address relative to `/fhir`, such as `PUT` and `Patient/1`.
+/// Reads a method and an address relative to `/fhir`, such as `PUT` and `Patient/1`. The body of a PATCH is a resource, as in Bundles.
 pub fn action(method: &str, url: &str, body: Option<Vec<u8>>, conditions: Conditions) -> Result<Action, ApiError> {
     let (path, query) = url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
     let search = |place| Ok(Action::Search { place, query: query.unwrap_or_default().to_owned() });
-    let query = query.map(criteria);
+    let history = |of| Ok(Action::History { of, query: query.unwrap_or_default().to_owned() });
+    let criteria = query.map(criteria);
     let segments: Vec<String> = path.trim_matches('/').split('/').map(|s| percent_decode(s, false)).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let Conditions { if_match, if_none_exist } = conditions;
-    let query = query.filter(|q| !q.is_empty());
-    match (method, segments.as_slice(), query) {
+    let criteria = criteria.filter(|q| !q.is_empty());
+    match (method, segments.as_slice(), criteria) {
         ("POST", [kind], None) => {
             Ok(Action::Write(Interaction::Create { resource_type: known_type(kind)?, body: required(body)?, if_none_exist }))
         }
@@ -112,25 +115,38 @@ pub fn action(method: &str, url: &str, body: Option<Vec<u8>>, conditions: Condit
         ("PUT", [kind], Some(query)) => {
             Ok(Action::Write(Interaction::UpdateMatching { resource_type: known_type(kind)?, query, body: required(body)? }))
         }
+        ("PATCH", [kind, id], None) => {
+            let (resource_type, id, body) = (known_type(kind)?, writable_id(id)?, required(body)?);
+            Ok(Action::Write(Interaction::Patch { resource_type, id, format: Format::Resource, body, if_match }))
+        }
+        ("PATCH", [kind], Some(query)) => {
+            let (resource_type, body) = (known_type(kind)?, required(body)?);
+            Ok(Action::Write(Interaction::PatchMatching { resource_type, query, format: Format::Resource, body, if_match }))
+        }
         ("DELETE", [kind, id], None) => {
             Ok(Action::Write(Interaction::Delete { resource_type: known_type(kind)?, id: writable_id(id)?, if_match }))
         }
         ("DELETE", [kind], Some(query)) => Ok(Action::Write(Interaction::DeleteMatching { resource_type: known_type(kind)?, query })),
         ("GET" | "HEAD", [""], _) => search(Place::System),
+        ("GET" | "HEAD", ["_history"], _) => history(Of::System),
+        ("GET" | "HEAD", [kind, "_history"], _) => history(Of::Type(known_type(kind)?)),
+        ("GET" | "HEAD", [kind, id, "_history"], _) => history(Of::Instance(known_type(kind)?, readable_id(id)?)),
         ("GET" | "HEAD", [kind], _) => search(Place::of_type(kind)?),
         ("GET" | "HEAD", [kind, id], _) => Ok(Action::Read { resource_type: known_type(kind)?, id: readable_id(id)?, version: None }),
-        ("GET" | "HEAD", [kind, id, "_history"], _) => Ok(Action::History { resource_type: known_type(kind)?, id: readable_id(id)? }),
         ("GET" | "HEAD", [kind, id, "_history", version], _) => {
             let version = version.parse().map_err(|_| absent())?;
             Ok(Action::Read { resource_type: known_type(kind)?, id: readable_id(id)?, version: Some(version) })
         }
+        ("GET" | "HEAD", ["Patient", id, "$everything"], _) => search(Place::everything(id)?),
         ("GET" | "HEAD", [owner, id, kind], _) if !kind.starts_with(['_', '$']) => search(Place::compartment(owner, id, kind)?),
         _ => Err(not_supported()),
     }
 }
 
 fn required(body: Option<Vec<u8>>) -> Result<Vec<u8>, ApiError> {
-    body.ok_or_else(|| ApiError::bad_request(IssueType::Required, "a create or update needs its resource").at("Bundle.entry.resource"))
+    body.ok_or_else(|| {
+        ApiError::bad_request(IssueType::Required, "a create, update or patch needs its resource").at("Bundle.entry.resource")
+    })
 }
 
 fn not_supported() -> ApiError {

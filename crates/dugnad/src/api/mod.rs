@@ -11,10 +11,12 @@ mod audit_event;
 pub mod auth;
 mod batch;
 pub(crate) mod body;
+mod bulk;
 mod capability;
 mod desk;
 pub(crate) mod erasures;
 pub mod error;
+mod exports;
 mod fhir;
 mod frozen;
 pub mod headers;
@@ -45,17 +47,17 @@ mod views;
 pub mod work;
 
 pub use error::ApiError;
+pub use exports::sweep as sweep_exports;
 pub use releases::sweep as sweep_releases;
 pub use serve::{Peer, serve};
 pub use settings::{Network, Settings, SettingsError};
-pub use views::sweep as sweep_exports;
 
 use crate::access::{PageKey, Tokens};
-use crate::limits;
+use crate::limits::{self, MIN_GZIP_BYTES};
 use crate::query::QueryService;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use dugnad_kernel::audit::Log;
@@ -68,7 +70,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tower::ServiceBuilder;
+use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{Predicate, SizeAbove};
+use tower_http::decompression::RequestDecompressionLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 /// What the server consists of.
@@ -105,7 +111,7 @@ struct Inner {
     metrics: metrics::Metrics,
     strangers: auth::StrangerBudget,
     logins: auth::Logins,
-    exports: views::Jobs,
+    exports: exports::Jobs,
     desk: Mutex<()>,
     log_failed: AtomicBool,
 }
@@ -113,7 +119,7 @@ struct Inner {
 impl App {
     /// The state of a server over `parts`.
     pub fn new(parts: Parts) -> Self {
-        let exports = views::Jobs::new(&parts.data);
+        let exports = exports::Jobs::new(&parts.data);
         Self(Arc::new(Inner {
             exports,
             parts,
@@ -174,7 +180,7 @@ impl App {
         &self.0.parts.release_key
     }
 
-    fn exports(&self) -> &views::Jobs {
+    fn exports(&self) -> &exports::Jobs {
         &self.0.exports
     }
 
@@ -214,7 +220,7 @@ impl App {
 /// All routes of the API with their descriptions.
 fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
-    let routes = queries::add(sql::add(views::add(terminology::add(validate::add(search::add(fhir::add(routes)))))));
+    let routes = queries::add(sql::add(views::add(terminology::add(validate::add(bulk::add(search::add(fhir::add(routes))))))));
     let routes = unblindings::add(opt_outs::add(permits::add(routes)));
     let routes = register::add(releases::add(applications::add(organisations::add(statistics::add(routes)))));
     ops::add(erasures::add(audit_event::add(persons::add(audit::add(routes)))))
@@ -224,6 +230,10 @@ fn api_routes() -> routes::Routes {
 pub fn router(app: App, pages: Router) -> Router {
     let timeline = middleware::from_fn_with_state(app.clone(), timeline::settle);
     let api = api_routes().into_router().layer(timeline).with_state(app.clone());
+    // Bodies are bounded as they come out. Only FHIR is packed: pages hold secrets beside what others choose, rows flow.
+    let api = api
+        .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(SizeAbove::new(MIN_GZIP_BYTES).and(is_fhir)));
     let layers = ServiceBuilder::new()
         .layer(middleware::from_fn_with_state(app.clone(), error::render))
         .layer(CatchPanicLayer::custom(error::panicked))
@@ -238,6 +248,10 @@ pub fn router(app: App, pages: Router) -> Router {
         .layer(middleware::from_fn(bound_target));
     // `layer` after the fallbacks, so that they are inside it too. `body::read` bounds bodies by route.
     pages.merge(api).fallback(no_such_route).method_not_allowed_fallback(no_such_method).layer(DefaultBodyLimit::disable()).layer(layers)
+}
+
+fn is_fhir(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/fhir+"))
 }
 
 /// A header that a handler may set otherwise.

@@ -89,7 +89,9 @@ fn operation(route: &Route) -> Value {
     }
     if let Some(media_type) = doc.body {
         let schema = if doc.id == "sql" { json!({"$ref": "#/components/schemas/Question"}) } else { json!({"type": "object"}) };
-        operation["requestBody"] = json!({"required": true, "content": {media_type: {"schema": schema}}});
+        let types = std::iter::once(media_type).chain(doc.other_bodies.iter().copied());
+        let content: Map<String, Value> = types.map(|media_type| (media_type.to_owned(), json!({"schema": schema}))).collect();
+        operation["requestBody"] = json!({"required": true, "content": content});
     }
     operation["security"] = match doc.caller {
         Caller::Anybody => json!([]),

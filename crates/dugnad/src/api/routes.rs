@@ -47,6 +47,8 @@ pub struct Doc {
     pub parameters: &'static [Parameter],
     /// The media type of the request's body, if it has one.
     pub body: Option<&'static str>,
+    /// Further media types that the body may have.
+    pub other_bodies: &'static [&'static str],
     /// The media types of the good answer; none if it has no body.
     pub answer: &'static [&'static str],
     /// Statuses and what they mean; the first is the good one.
@@ -68,6 +70,7 @@ impl Doc {
             caller: Caller::Anybody,
             parameters: &[],
             body: None,
+            other_bodies: &[],
             answer: &[],
             statuses: &[(200, "Done")],
             interactions: &[],

@@ -170,7 +170,7 @@ fn every_resource_is_valid_r4() {
     transactions.push(feed.next_transaction(200, now()));
     for transaction in transactions {
         let arena = bumpalo::Bump::new();
-        let parsed = bundle::read(json::parse(&transaction.bundle, &arena).unwrap()).unwrap();
+        let parsed = bundle::read(json::parse(&transaction.bundle, &arena).unwrap(), &arena).unwrap();
         for resource in parsed.entries.iter().filter_map(|entry| entry.resource) {
             assert_eq!(validate::validate(&resource), [], "{}", String::from_utf8_lossy(&transaction.bundle));
         }

@@ -240,8 +240,8 @@ async fn what_is_not_there_says_so_in_the_language_of_its_interface() {
     for name in ["content-security-policy", "x-content-type-options", "cache-control"] {
         assert!(elsewhere.header(name).is_some(), "{name}");
     }
-    let patch = hospital.send("PATCH", "/fhir/Patient/1", &[], "[]").await.expect(405);
-    assert_eq!(patch.json()["issue"][0]["code"], "not-supported");
+    let posted = hospital.send("POST", "/fhir/Patient/1", &[], "{}").await.expect(405);
+    assert_eq!(posted.json()["issue"][0]["code"], "not-supported");
     let unknown = hospital.get("/fhir/Patience/1").await.expect(404);
     assert_eq!(unknown.json()["resourceType"], "OperationOutcome");
     hospital.send("GET", "/fhir/Patient/1", &[("Accept", "application/fhir+xml")], Body::empty()).await.expect(406);

@@ -16,6 +16,7 @@ use crate::fhir::criteria::{self, Criteria};
 use crate::fhir::definitions;
 use crate::fhir::issue::{Issue, IssueType};
 use crate::fhir::json::{self, Value};
+use crate::fhir::patch::{Format, Patch};
 use crate::fhir::validate::validate;
 use crate::ids::{Commit, HolderId};
 use crate::journal::{Head, JournalError, Lookup};
@@ -175,7 +176,7 @@ impl Preparer<'_> {
             return Err(Unprepared::Refused(WriteError::Refused { status: 422, issues: problems }));
         }
         let mut matched = Vec::new();
-        let planned = self.plan(request.holder, &entries, prefixes, &mut matched)?;
+        let planned = self.plan(request.holder, &entries, prefixes, &mut matched, &arena)?;
         let own = |p: &&Planned<'_>| p.resource_type == "Consent" && p.id.starts_with(OPT_OUT_ID) && !matches!(p.action, Action::Nothing);
         if let Some(plan) = planned.iter().find(own).filter(|_| !matches!(request.interaction, Interaction::OptOut { .. })) {
             return Err(refused(409, refusal(&plan.at)));
@@ -190,6 +191,7 @@ impl Preparer<'_> {
         entries: &[Entry<'a>],
         prefixes: Vec<String>,
         matched: &mut Vec<Matched>,
+        arena: &'a Bump,
     ) -> Result<Vec<Planned<'a>>, Unprepared> {
         // Deletions first, as FHIR says (R4, 3.1.0.11.2): a conditional create does not find what its transaction deletes.
         let mut planned: Vec<Option<Planned<'a>>> = Vec::with_capacity(entries.len());
@@ -239,6 +241,17 @@ impl Preparer<'_> {
                     check_if_match(*if_match, seen.filter(|_| there), &at)?;
                     Planned { at, resource_type, id, seen, there, looked_up: true, action: put(entry.resource) }
                 }
+                Request::Patch { target, if_match, patch } => {
+                    let (resource_type, id, seen) = self.target(holder, target, None, &at, matched)?;
+                    let there = self.is_there(resource_type, &id, seen)?;
+                    let Some(head) = seen.filter(|_| there) else {
+                        let what = "there is no such resource to patch, or it was deleted; PUT makes one";
+                        return Err(refused(404, Issue::error(IssueType::NotFound, at, what)));
+                    };
+                    check_if_match(*if_match, seen, &at)?;
+                    let action = Action::Put(self.patched(resource_type, &id, head, patch, &at, arena)?);
+                    Planned { at, resource_type, id, seen, there: true, looked_up: true, action }
+                }
                 Request::Refused(issues) => {
                     return Err(Unprepared::Refused(WriteError::Refused { status: 400, issues: issues.clone() }));
                 }
@@ -251,6 +264,39 @@ impl Preparer<'_> {
         let planned: Vec<Planned<'a>> = planned.into_iter().flatten().collect();
         once_each(entries, &planned)?;
         Ok(planned)
+    }
+
+    /// What a patch makes of the current version. It is that which the committer compares: if another has come, this is done again.
+    fn patched<'a>(
+        &self,
+        resource_type: &str,
+        id: &str,
+        head: Head,
+        patch: &Patch<'a>,
+        at: &str,
+        arena: &'a Bump,
+    ) -> Result<Value<'a>, Unprepared> {
+        let stored = self.lookup.version(head.sequence)?.and_then(|v| v.json).unwrap_or_default();
+        let resource = json::parse(&stored, arena).map_err(|e| JournalError::Inconsistent(format!("a stored resource: {e}")))?;
+        let patched = patch.apply(resource, arena).map_err(|issue| {
+            let status = match issue.code {
+                IssueType::TooCostly => 413,
+                IssueType::NotFound | IssueType::Conflict => 409, // RFC 5789, section 2.2
+                _ => 422,
+            };
+            refused(status, if at.starts_with("Bundle.") { issue.within(at) } else { issue })
+        })?;
+        if patched.str("resourceType") != Some(resource_type) || patched.str("id") != Some(id) {
+            let what = "a patch cannot change the type and the id of a resource";
+            return Err(refused(422, Issue::error(IssueType::Invalid, at, what)));
+        }
+        let at = if at.starts_with("Bundle.") { at } else { resource_type };
+        let problems: Vec<Issue> = validate(&patched).into_iter().map(|i| i.within(at)).collect();
+        let said = |i: Issue| Issue { diagnostics: format!("with the patch, the resource is not valid: {}", i.diagnostics), ..i };
+        match problems.is_empty() {
+            true => Ok(patched),
+            false => Err(Unprepared::Refused(WriteError::Refused { status: 422, issues: problems.into_iter().map(said).collect() })),
+        }
     }
 
     /// Whether anybody sees a resource there.
@@ -504,7 +550,7 @@ fn resource_type_of<'a>(criteria: &Criteria, resource: Option<Value<'a>>) -> &'a
 /// then the transaction SHALL fail" (FHIR R4, section 3.1.0.11.2). Overlaps of what is named are found when the Bundle is read.
 fn once_each(entries: &[Entry<'_>], planned: &[Planned<'_>]) -> Result<(), Unprepared> {
     let by_criteria = |i: &Request<'_>| {
-        let (Request::Update { target, .. } | Request::Delete { target, .. }) = i else { return false };
+        let (Request::Update { target, .. } | Request::Patch { target, .. } | Request::Delete { target, .. }) = i else { return false };
         matches!(target, Target::Match(_))
     };
     if !entries.iter().any(|e| by_criteria(&e.interaction)) {
@@ -559,8 +605,8 @@ fn read_entries<'a>(interaction: &'a Interaction, arena: &'a Bump) -> Result<(Ve
     };
     match interaction {
         Interaction::Transaction { body } => {
-            let bundle =
-                bundle::read(parse(body, arena)?).map_err(|issues| Unprepared::Refused(WriteError::Refused { status: 400, issues }))?;
+            let bundle = bundle::read(parse(body, arena)?, arena)
+                .map_err(|issues| Unprepared::Refused(WriteError::Refused { status: 400, issues }))?;
             if bundle.kind == BundleKind::Batch {
                 return Err(refused(
                     400,
@@ -588,6 +634,14 @@ fn read_entries<'a>(interaction: &'a Interaction, arena: &'a Bump) -> Result<(Ve
             let criteria = Criteria::parse(resource_type, query).map_err(|i| refused(400, i))?;
             single(Request::Update { target: Target::Match(criteria), if_match: None }, Some(resource))
         }
+        Interaction::Patch { resource_type, id, format, body, if_match } => {
+            let (target, patch) = (Target::Id { resource_type, id }, read_patch(*format, body, arena)?);
+            single(Request::Patch { target, if_match: *if_match, patch }, None)
+        }
+        Interaction::PatchMatching { resource_type, query, format, body, if_match } => {
+            let target = Target::Match(Criteria::parse(resource_type, query).map_err(|i| refused(400, i))?);
+            single(Request::Patch { target, if_match: *if_match, patch: read_patch(*format, body, arena)? }, None)
+        }
         Interaction::DeleteMatching { resource_type, query } => {
             let criteria = Criteria::parse(resource_type, query).map_err(|i| refused(400, i))?;
             single(Request::Delete { target: Target::Match(criteria), if_match: None }, None)
@@ -605,6 +659,10 @@ fn read_entries<'a>(interaction: &'a Interaction, arena: &'a Bump) -> Result<(Ve
             single(Request::Delete { target: Target::Id { resource_type, id }, if_match: *if_match }, None)
         }
     }
+}
+
+fn read_patch<'a>(format: Format, body: &[u8], arena: &'a Bump) -> Result<Patch<'a>, Unprepared> {
+    Patch::read(format, parse(body, arena)?, arena).map_err(|issues| Unprepared::Refused(WriteError::Refused { status: 400, issues }))
 }
 
 fn parse<'a>(body: &[u8], arena: &'a Bump) -> Result<Value<'a>, Unprepared> {

@@ -435,6 +435,8 @@ fn ids_are_version_7_uuids() {
 
 mod conditions;
 mod enforcement;
+mod history;
+mod patch;
 mod persons;
 mod populations;
 mod registered;

@@ -1,6 +1,7 @@
 //! What can be asked of the database, and what it answers.
 
 use crate::fhir::issue::Issue;
+use crate::fhir::patch::Format;
 use crate::ids::{Commit, HolderId};
 use jiff::Timestamp;
 
@@ -64,6 +65,32 @@ pub enum Interaction {
         query: String,
         /// The resource's JSON.
         body: Vec<u8>,
+    },
+    /// `PATCH [type]/[id]`.
+    Patch {
+        /// The resource type.
+        resource_type: String,
+        /// The logical id.
+        id: String,
+        /// In which form the patch is.
+        format: Format,
+        /// The patch's JSON.
+        body: Vec<u8>,
+        /// `If-Match: W/"n"`.
+        if_match: Option<u64>,
+    },
+    /// `PATCH [type]?criteria`: the one that matches.
+    PatchMatching {
+        /// The resource type.
+        resource_type: String,
+        /// The criteria.
+        query: String,
+        /// In which form the patch is.
+        format: Format,
+        /// The patch's JSON.
+        body: Vec<u8>,
+        /// `If-Match: W/"n"`.
+        if_match: Option<u64>,
     },
     /// `DELETE [type]?criteria`: the one that matches.
     DeleteMatching {

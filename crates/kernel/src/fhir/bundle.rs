@@ -3,8 +3,10 @@
 use super::criteria::Criteria;
 use super::issue::{Issue, IssueType};
 use super::json::Value;
+use super::patch::Patch;
 use super::validate;
 use crate::limits::{MAX_BUNDLE_ENTRIES, MAX_ISSUES};
+use bumpalo::Bump;
 use std::collections::HashMap;
 
 mod request;
@@ -64,6 +66,15 @@ pub enum Interaction<'a> {
         /// `ifMatch: W/"n"`.
         if_match: Option<u64>,
     },
+    /// `PATCH [type]/[id]` or `PATCH [type]?criteria`.
+    Patch {
+        /// Which resource.
+        target: Target<'a>,
+        /// `ifMatch: W/"n"`.
+        if_match: Option<u64>,
+        /// What is changed in it.
+        patch: Patch<'a>,
+    },
     /// `GET url`.
     Read {
         /// As written.
@@ -90,11 +101,11 @@ pub enum Target<'a> {
 /// Reads the form of a Bundle: its type, each entry's request and that it fits the resource.
 ///
 /// What is wrong with one entry of a batch is in that entry, as [`Interaction::Refused`]: each entry stands for itself.
-/// In a transaction a target (`PUT` or `DELETE` of one id, or of the same criteria) may occur once, in both a fullUrl.
+/// In a transaction a target (`PUT`, `PATCH` or `DELETE` of one id, or of the same criteria) may occur once, in both a fullUrl.
 ///
 /// # Errors
 /// What is wrong, with places such as `Bundle.entry[3].request.url`; at most [`crate::limits::MAX_ISSUES`].
-pub fn read<'a>(bundle: Value<'a>) -> Result<Bundle<'a>, Vec<Issue>> {
+pub fn read<'a>(bundle: Value<'a>, arena: &'a Bump) -> Result<Bundle<'a>, Vec<Issue>> {
     let one = |code, at: &str, what: &str| Err(vec![Issue::error(code, at, what)]);
     if bundle.str("resourceType") != Some("Bundle") {
         return one(IssueType::Structure, "Resource", "expected a Bundle of type transaction or batch (`resourceType` is not `Bundle`)");
@@ -113,16 +124,16 @@ pub fn read<'a>(bundle: Value<'a>) -> Result<Bundle<'a>, Vec<Issue>> {
         Some("batch") => BundleKind::Batch,
         _ => return one(IssueType::NotSupported, "Bundle.type", "only Bundles of type transaction and batch can be processed"),
     };
-    collect(kind, entries)
+    collect(kind, entries, arena)
 }
 
-fn collect<'a>(kind: BundleKind, values: &[Value<'a>]) -> Result<Bundle<'a>, Vec<Issue>> {
+fn collect<'a>(kind: BundleKind, values: &[Value<'a>], arena: &'a Bump) -> Result<Bundle<'a>, Vec<Issue>> {
     let (mut entries, mut issues) = (Vec::with_capacity(values.len()), Vec::new());
     for (i, value) in values.iter().enumerate() {
-        let interaction = request::read(value, i).unwrap_or_else(|issue| match kind {
-            BundleKind::Batch => Interaction::Refused(vec![issue]),
+        let interaction = request::read(value, i, arena).unwrap_or_else(|refused| match kind {
+            BundleKind::Batch => Interaction::Refused(refused),
             BundleKind::Transaction => {
-                issues.push(issue);
+                issues.extend(refused);
                 Interaction::Refused(Vec::new())
             }
         });
@@ -153,7 +164,10 @@ fn repeated_targets(entries: &[Entry<'_>], issues: &mut Vec<Issue>) {
     #[expect(clippy::mutable_key_type, reason = "criteria are the same if their text is")]
     let mut seen = HashMap::with_capacity(entries.len());
     for (i, entry) in entries.iter().enumerate() {
-        let (Interaction::Update { target, .. } | Interaction::Delete { target, .. }) = &entry.interaction else { continue };
+        let target = match &entry.interaction {
+            Interaction::Update { target, .. } | Interaction::Patch { target, .. } | Interaction::Delete { target, .. } => target,
+            Interaction::Create { .. } | Interaction::Read { .. } | Interaction::Refused(_) => continue,
+        };
         if let Some(first) = seen.insert(target, i) {
             let what = format!("entry[{first}] changes the same resource: a transaction may do so once");
             issues.push(Issue::error(IssueType::Invariant, format!("Bundle.entry[{i}].request.url"), what));

@@ -8,6 +8,7 @@ pub mod invariant;
 pub mod issue;
 pub mod json;
 mod narrative;
+pub mod patch;
 mod path;
 pub mod primitive;
 pub mod reference;

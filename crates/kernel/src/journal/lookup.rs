@@ -147,6 +147,14 @@ impl<'c> Lookup<'c> {
         )
     }
 
+    /// The version of a resource that a commit wrote, found among all that it wrote.
+    pub(crate) fn version_in(&self, resource: ResourceOrdinal, commit: Commit) -> Result<Option<StoredRow>, JournalError> {
+        let (first, last) = (self.sequence_at(Commit(commit.0.saturating_sub(1)))?, self.sequence_at(commit)?);
+        let sql = "SELECT sequence FROM version WHERE sequence > ?1 AND sequence <= ?2 AND resource = ?3";
+        let sequence = self.one(sql, params![first, last, resource.0], |r| r.get(0))?;
+        sequence.map_or(Ok(None), |sequence| self.version(sequence))
+    }
+
     /// The commit that a key was used in before.
     pub(crate) fn idempotent(&self, holder: HolderId, key: &str) -> Result<Option<Commit>, JournalError> {
         self.one("SELECT commit_number FROM idempotency WHERE holder = ?1 AND key = ?2", params![holder.0, key], |r| Ok(Commit(r.get(0)?)))

@@ -318,6 +318,15 @@ impl Heads<'_> {
             }
     }
 
+    /// When a row of this holder began and, as the reader knows it, ended; none also for what was erased.
+    pub fn life(&self, row: usize, holder: HolderId) -> Option<Life> {
+        let (begin, resource) = (*self.begins.get(row)?, *self.resources.get(row)?);
+        let end = self.ends.and_then(|ends| ends.get(row)).map_or(0, |end| end.load(Ordering::Acquire));
+        let known = begin <= self.at && end != ERASED && self.holders.get(row).is_some_and(|kept| is_of(*kept, holder));
+        let end = Some(Commit(end)).filter(|end| end.0 != 0 && end.0 <= self.at);
+        known.then_some(Life { row, resource: ResourceOrdinal(resource), begin: Commit(begin), end })
+    }
+
     /// The resource and the commit that wrote this version of it.
     pub fn of(&self, row: usize) -> Option<(ResourceOrdinal, Commit)> {
         Some((ResourceOrdinal(*self.resources.get(row)?), Commit(*self.begins.get(row)?)))
@@ -334,6 +343,16 @@ impl Part {
         let ends = self.segment.ends().commits();
         let (resources, holders) = (self.segment.resources()?, self.segment.holders()?);
         Ok(Heads { begins: begins.get(..self.len).unwrap_or(begins), resources, holders, ends, at: self.at.0 })
+    }
+
+    /// Whether a row of it can have begun or ended at a commit or after it.
+    pub fn has_changed_since(&self, commit: Commit) -> bool {
+        self.segment.range().is_some_and(|(_, last)| last >= commit.0) || self.has_ended_since(commit)
+    }
+
+    /// Whether a row of it can have ended at a commit or after it.
+    pub fn has_ended_since(&self, commit: Commit) -> bool {
+        self.segment.ends().newest() >= commit.0 && self.segment.ends().ended() > 0
     }
 
     /// The commits of its first and its last row.

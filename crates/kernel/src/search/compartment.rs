@@ -1,7 +1,10 @@
 //! The Patient compartment: whose resources are a patient's (<http://hl7.org/fhir/R4/compartmentdefinition-patient.html>, HL7, CC0).
 
-use super::parameters::parameter;
-use super::query::{Criterion, Operand, Reference, System, Test, Token};
+use super::parameters::{Parameter, parameter};
+use super::query::{Criterion, Operand, Reference, Resources, System, Test, Token};
+use super::values::references_of;
+use crate::fhir::json::Value;
+use std::sync::Arc;
 
 /// Resource types and the parameters of which one must refer to the Patient; HL7's CompartmentDefinition `patient`, 4.0.1.
 const PATIENT: &[(&str, &[&str])] = &[
@@ -81,22 +84,39 @@ pub fn types() -> impl Iterator<Item = &'static str> {
 
 /// What a resource must be to be in the compartment of a Patient; `None` for types that never are. A Patient is in their own.
 pub fn of_patient(resource_type: &str, id: &str) -> Option<Criterion> {
+    inside(resource_type, Operand::Reference(Reference::Resource { resource_type: "Patient", id: id.to_owned() }), [id].into_iter())
+}
+
+/// What a resource must be to be in the compartment of one of these Patients.
+pub fn of_patients(resource_type: &str, patients: &Arc<Resources>) -> Option<Criterion> {
+    inside(resource_type, Operand::Resources(Arc::clone(patients)), patients.ids())
+}
+
+fn inside<'i>(resource_type: &str, reference: Operand, ids: impl Iterator<Item = &'i str>) -> Option<Criterion> {
     let (_, codes) = PATIENT.iter().find(|(name, _)| *name == resource_type)?;
-    let reference = Operand::Reference(Reference::Resource { resource_type: "Patient", id: id.to_owned() });
-    let is = |code: &str, operand: &Operand| {
+    let is = |code: &str, operands: Vec<Operand>| {
         let parameter = parameter(resource_type, code)?;
-        Some(Criterion::Is { parameter, test: Test::Any(vec![operand.clone()]) })
+        Some(Criterion::Is { parameter, test: Test::Any(operands) })
     };
-    let mut one_of: Vec<Criterion> = codes.iter().filter_map(|code| is(code, &reference)).collect();
+    let mut one_of: Vec<Criterion> = codes.iter().filter_map(|code| is(code, vec![reference.clone()])).collect();
     if resource_type == "Patient" {
-        let token = Token { system: System::Any, code: Some(id.to_owned()) };
-        one_of.extend(is("_id", &Operand::Token(token)));
+        let token = |id: &str| Operand::Token(Token { system: System::Any, code: Some(id.to_owned()) });
+        one_of.extend(is("_id", ids.map(token).collect()));
     }
     Some(if one_of.len() == 1 { one_of.remove(0) } else { Criterion::Either(one_of) })
 }
 
+/// Whether a resource is in the compartment of any Patient of its holder.
+pub fn has_patient(resource: Value<'_>) -> bool {
+    let resource_type = resource.str("resourceType").unwrap_or_default();
+    let Some((_, codes)) = PATIENT.iter().find(|(name, _)| *name == resource_type) else { return false };
+    let parameters: Vec<&Parameter> = codes.iter().filter_map(|code| parameter(resource_type, code)).collect();
+    resource_type == "Patient" || references_of(&parameters, resource).iter().any(|(target, _)| target == "Patient")
+}
+
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::search::parameters::Kind;
 
@@ -110,6 +130,20 @@ mod tests {
             }
         }
         assert!(types().count() > 60 && of_patient("Practitioner", "1").is_none());
+    }
+
+    #[test]
+    fn a_resource_has_a_patient_if_one_of_its_parameters_names_one() {
+        let has = |json: &str| has_patient(crate::fhir::json::parse(json.as_bytes(), &bumpalo::Bump::new()).unwrap());
+        assert!(has(r#"{"resourceType":"Patient","id":"1"}"#));
+        assert!(has(r#"{"resourceType":"Observation","performer":[{"reference":"Patient/1"}]}"#));
+        for json in [
+            r#"{"resourceType":"Observation","subject":{"reference":"Group/1"},"focus":[{"reference":"Patient/1"}]}"#,
+            r#"{"resourceType":"Observation","subject":{"reference":"https://other.example/Patient/1"}}"#,
+            r#"{"resourceType":"Organization","id":"1"}"#,
+        ] {
+            assert!(!has(json), "{json}");
+        }
     }
 
     #[test]

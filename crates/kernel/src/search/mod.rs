@@ -4,6 +4,7 @@
 //! [`values`] are what a resource has for each parameter. [`parse`] reads one from a query string; [`compartment`] has whose
 //! resources are a patient's, [`include`] what comes along with matches.
 
+pub mod care_date;
 pub mod compartment;
 mod concepts;
 pub mod conditions;

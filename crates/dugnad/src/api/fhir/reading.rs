@@ -1,9 +1,11 @@
 //! What a hospital reads by its name: resources, versions, histories.
 
+use super::binary::{Content, SECURITY_CONTEXT, wants_content};
+use super::history::Historian;
 use super::{Answer, min_commit, pretty_if_asked, readable};
 use crate::api::answer::{self, BundleWriter};
 use crate::api::auth::Hospital;
-use crate::api::headers::{self, DUGNAD_COMMIT, value};
+use crate::api::headers::{self, DUGNAD_COMMIT, Preferences, value};
 use crate::api::interaction::{self, Action, Conditions};
 use crate::api::search::{self, Asked, Searcher};
 use crate::api::work::{Access, Read};
@@ -11,10 +13,8 @@ use crate::api::{ApiError, App, batch};
 use crate::limits::MAX_ANSWER_BYTES;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use dugnad_kernel::database::StoredVersion;
-use dugnad_kernel::fhir::issue::IssueType;
+use dugnad_kernel::database::{Handling, StoredVersion};
 use dugnad_kernel::ids::Commit;
-use serde_json::json;
 
 pub async fn read_current(
     state: State<App>,
@@ -36,6 +36,20 @@ pub async fn history(
     read(state, hospital, &format!("{}/{}/_history", segment(&kind), segment(&id)), headers, query).await
 }
 
+pub async fn history_of_type(
+    state: State<App>,
+    hospital: Hospital,
+    Path(kind): Path<String>,
+    headers: HeaderMap,
+    query: RawQuery,
+) -> Answer {
+    read(state, hospital, &format!("{}/_history", segment(&kind)), headers, query).await
+}
+
+pub async fn history_of_system(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery) -> Answer {
+    read(state, hospital, "_history", headers, query).await
+}
+
 pub async fn read_version(
     state: State<App>,
     hospital: Hospital,
@@ -52,21 +66,40 @@ fn segment(text: &str) -> String {
 }
 
 async fn read(State(app): State<App>, hospital: Hospital, url: &str, headers: HeaderMap, RawQuery(query): RawQuery) -> Answer {
-    headers::require_json_accepted(&headers, query.as_deref())?;
-    let action = interaction::action("GET", url, None, Conditions::default())?;
+    let mut action = interaction::action("GET", url, None, Conditions::default())?;
+    let content = matches!(&action, Action::Read { resource_type, .. } if wants_content(resource_type, &headers, query.as_deref()));
+    if !content {
+        headers::require_json_accepted(&headers, query.as_deref())?;
+    }
+    if let Action::History { query: parameters, .. } = &mut action {
+        *parameters = query.clone().unwrap_or_default();
+    }
     let part = match (&action, &query) {
         (Action::Read { resource_type, .. }, Some(query)) => search::part(resource_type, query)?,
         _ => None,
     };
     min_commit(&app, &headers).await?;
-    let reader = Reader { hospital, base: String::new(), strict: false, commit: None };
+    let base = headers::base(&headers, app.settings());
+    let strict = Preferences::parse(&headers).handling == Some(Handling::Strict);
+    let reader = Reader { hospital, base, strict, commit: None };
     let place = app.enter_reads().await?;
     app.on_thread(place, move |app| {
         let found = reader.read(app, action)?;
         match &found.version {
-            Some(version) if headers::has_already(&headers, version.version) => {
+            Some(version) if headers::is_unchanged(&headers, version.version, version.last_updated) => {
                 let mut response = answer::version(version, Vec::new(), found.commit);
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
+                Ok(response)
+            }
+            Some(version) if content && part.is_none() => {
+                let content = Content::of(&found.body).ok_or_else(|| ApiError::internal("a stored Binary has no base64"))?;
+                let mut response = answer::version(version, content.bytes, found.commit);
+                let security_context = content.security_context.map(|reference| (SECURITY_CONTEXT, reference));
+                // Whatever it is, a browser is not to show it as a page of this server.
+                let attachment = (header::CONTENT_DISPOSITION, "attachment".to_owned());
+                for (name, text) in [(header::CONTENT_TYPE, content.content_type), attachment].into_iter().chain(security_context) {
+                    response.headers_mut().insert(name, value(&text));
+                }
                 Ok(response)
             }
             Some(version) => {
@@ -116,7 +149,14 @@ pub struct Reader {
 impl Reader {
     /// Reads. Blocks.
     pub fn read(&self, app: &App, action: Action) -> Result<Found, ApiError> {
-        let Action::Search { place, query } = action else { return read_recorded(app, self, &action) };
+        let (place, query) = match action {
+            Action::Search { place, query } => (place, query),
+            Action::History { of, query } => {
+                let Self { hospital, base, strict, commit } = self;
+                return Historian { hospital, base, strict: *strict, commit: *commit }.read(app, &of, &query);
+            }
+            action => return read_recorded(app, self, &action),
+        };
         let asked = Asked::new(place, &query, "", self.strict)?;
         let searcher = Searcher { hospital: &self.hospital, base: &self.base, method: "GET", commit: self.commit };
         let page = search::run(app, &searcher, &asked)?;
@@ -141,8 +181,9 @@ fn read_recorded(app: &App, reader: &Reader, action: &Action) -> Result<Found, A
         Action::Read { resource_type, id, version: Some(version) } => {
             (resource_type, format!("GET /fhir/{resource_type}/{id}/_history/{version}"))
         }
-        Action::History { resource_type, id } => (resource_type, format!("GET /fhir/{resource_type}/{id}/_history")),
-        Action::Write(_) | Action::Search { .. } => return Err(ApiError::internal("a write or a search was sent to the readers")),
+        Action::Write(_) | Action::Search { .. } | Action::History { .. } => {
+            return Err(ApiError::internal("a write, a search or a history was sent to the readers"));
+        }
     };
     let access = Access { who: hospital.who.clone(), interface: "fhir", request, tables: vec![kind.clone()] };
     app.read_about_at(&access, reader.commit, |published| {
@@ -159,48 +200,15 @@ fn read_recorded(app: &App, reader: &Reader, action: &Action) -> Result<Found, A
 fn look_up(app: &App, holder: &str, action: &Action, published: Commit) -> Result<Read<Found>, ApiError> {
     // A hospital that has never written has nothing to read.
     let holder = app.database().holder(holder).ok_or_else(interaction::absent)?.id;
-    match action {
-        Action::Read { resource_type, id, version } => {
-            let stored = match version {
-                None => app.database().read_at(holder, resource_type, id, published)?,
-                Some(wanted) => app.database().history_at(holder, resource_type, id, published)?.into_iter().find(|v| v.version == *wanted),
-            };
-            let mut stored = stored.ok_or_else(interaction::absent)?;
-            let body = stored.json.take().ok_or_else(answer::gone)?;
-            let patients = Some(app.database().patients_named(holder, resource_type, id, [body.as_slice()])?);
-            Ok(Read { found: Found { commit: published, version: Some(stored), body }, rows: 1, patients })
-        }
-        Action::History { resource_type, id } => {
-            let versions = app.database().history_at(holder, resource_type, id, published)?;
-            if versions.is_empty() {
-                return Err(interaction::absent());
-            }
-            let bodies = versions.iter().filter_map(|version| version.json.as_deref());
-            let patients = Some(app.database().patients_named(holder, resource_type, id, bodies)?);
-            let (rows, body) = (versions.len() as u64, history_bundle(resource_type, id, &versions)?);
-            Ok(Read { found: Found { commit: published, version: None, body }, rows, patients })
-        }
-        Action::Write(_) | Action::Search { .. } => Err(ApiError::internal("a write or a search was sent to the readers")),
-    }
-}
-
-fn history_bundle(kind: &str, id: &str, versions: &[StoredVersion]) -> Result<Vec<u8>, ApiError> {
-    let mut bundle = BundleWriter::new("history", Some(versions.len()));
-    for version in versions {
-        let (method, status) = match (&version.json, version.version) {
-            (None, _) => ("DELETE", "204 No Content"),
-            (Some(_), 1) => ("PUT", "201 Created"),
-            (Some(_), _) => ("PUT", "200 OK"),
-        };
-        let members = json!({
-            "request": {"method": method, "url": format!("{kind}/{id}")},
-            "response": {"status": status, "etag": headers::etag(version.version), "lastModified": version.last_updated.to_string()},
-        });
-        bundle.entry(&members, version.json.as_deref());
-        if bundle.len() > MAX_ANSWER_BYTES {
-            let what = "the history is too large for one answer; read its versions one by one with _history/[vid]";
-            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, IssueType::TooCostly, what));
-        }
-    }
-    Ok(bundle.finish())
+    let Action::Read { resource_type, id, version } = action else {
+        return Err(ApiError::internal("a write, a search or a history was sent to the readers"));
+    };
+    let stored = match version {
+        None => app.database().read_at(holder, resource_type, id, published)?,
+        Some(wanted) => app.database().history_at(holder, resource_type, id, published)?.into_iter().find(|v| v.version == *wanted),
+    };
+    let mut stored = stored.ok_or_else(interaction::absent)?;
+    let body = stored.json.take().ok_or_else(answer::gone)?;
+    let patients = Some(app.database().patients_named(holder, resource_type, id, [body.as_slice()])?);
+    Ok(Read { found: Found { commit: published, version: Some(stored), body }, rows: 1, patients })
 }

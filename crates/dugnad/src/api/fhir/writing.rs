@@ -1,18 +1,23 @@
 //! What a hospital writes: transactions, and single creates, updates and deletions.
 
+use super::binary::Raw;
 use super::{Answer, Reader, min_commit};
 use crate::api::answer::{self, BundleWriter};
 use crate::api::auth::Hospital;
 use crate::api::headers::{self, DUGNAD_COMMIT, Preferences, Return, value};
 use crate::api::interaction::{self, Head};
 use crate::api::{ApiError, App, batch, body};
-use crate::limits::MAX_ANSWER_BYTES;
+use crate::limits::{MAX_ANSWER_BYTES, MAX_CONTENT_BYTES};
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use dugnad_kernel::database::{Handling, Interaction, WriteRequest};
 use dugnad_kernel::fhir::issue::IssueType;
+use dugnad_kernel::fhir::patch::Format;
 use dugnad_kernel::limits::MAX_BODY_BYTES;
+
+/// The types of Bundles that are neither a transaction nor a batch.
+const BUNDLES: [&str; 7] = ["document", "message", "transaction-response", "batch-response", "history", "searchset", "collection"];
 
 pub async fn transaction(State(app): State<App>, hospital: Hospital, headers: HeaderMap, RawQuery(query): RawQuery, body: Body) -> Answer {
     headers::require_json_accepted(&headers, query.as_deref())?;
@@ -25,6 +30,10 @@ pub async fn transaction(State(app): State<App>, hospital: Hospital, headers: He
         let (commit, base) = (min_commit(&app, &headers).await?, headers::base(&headers, app.settings()));
         let batch = batch::Batch { hospital, preferences, idempotency_key, commit, base };
         return batch.run(app, bytes, claim).await;
+    }
+    if let Some(kind) = bundle_type.filter(|kind| BUNDLES.contains(&kind.as_str())) {
+        let what = format!("a Bundle of type {kind} asks for nothing: it is stored as the resource that it is with POST /fhir/Bundle");
+        return Err(ApiError::bad_request(IssueType::Value, what).at("Bundle.type"));
     }
     let base = headers::base(&headers, app.settings());
     let place = app.enter_writes().await?;
@@ -44,7 +53,7 @@ pub async fn transaction(State(app): State<App>, hospital: Hospital, headers: He
         }
         let strict = preferences.handling == Some(Handling::Strict);
         let reader = Reader { hospital, base, strict, commit: Some(outcome.commit) };
-        let mut bundle = BundleWriter::new("transaction-response", None);
+        let mut bundle = BundleWriter::new("transaction-response");
         for entry in &outcome.entries {
             if let Some(url) = &entry.read {
                 reader.read_entry(app, url, &mut bundle);
@@ -74,7 +83,7 @@ pub async fn create(
     body: Body,
 ) -> Answer {
     headers::require_json_accepted(&headers, query.as_deref())?;
-    headers::require_json_body(&headers)?;
+    let raw = body_of(&kind, &headers)?;
     let resource_type = interaction::known_type(&kind)?;
     if !interaction::criteria(query.as_deref().unwrap_or_default()).is_empty() {
         // Passed over, they would make a second resource where there is one.
@@ -83,8 +92,15 @@ pub async fn create(
     }
     let if_none_exist = headers::if_none_exist(&headers)?;
     let summary = format!("POST /fhir/{resource_type}{}", if if_none_exist.is_some() { " (conditional)" } else { "" });
-    let make = move |body| Interaction::Create { resource_type, body, if_none_exist };
-    write(app, hospital, headers, body, summary, make).await
+    let limit = limit(raw.as_ref());
+    let make = move |body: Vec<u8>| {
+        let body = match raw {
+            Some(raw) => raw.wrapped(None, &body),
+            None => body,
+        };
+        Interaction::Create { resource_type, body, if_none_exist }
+    };
+    write(app, hospital, headers, (body, limit), summary, make).await
 }
 
 pub async fn update(
@@ -96,12 +112,19 @@ pub async fn update(
     body: Body,
 ) -> Answer {
     headers::require_json_accepted(&headers, query.as_deref())?;
-    headers::require_json_body(&headers)?;
+    let raw = body_of(&kind, &headers)?;
     let (resource_type, id) = (interaction::known_type(&kind)?, interaction::writable_id(&id)?);
     let if_match = headers::if_match(&headers)?;
     let summary = format!("PUT /fhir/{resource_type}/{id}");
-    let make = move |body| Interaction::Update { resource_type, id, body, if_match };
-    write(app, hospital, headers, body, summary, make).await
+    let limit = limit(raw.as_ref());
+    let make = move |body: Vec<u8>| {
+        let body = match raw {
+            Some(raw) => raw.wrapped(Some(&id), &body),
+            None => body,
+        };
+        Interaction::Update { resource_type, id, body, if_match }
+    };
+    write(app, hospital, headers, (body, limit), summary, make).await
 }
 
 pub async fn update_matching(
@@ -119,7 +142,49 @@ pub async fn update_matching(
     let query = criteria(query.as_deref(), what)?;
     let summary = format!("PUT /fhir/{resource_type} (conditional)");
     let make = move |body| Interaction::UpdateMatching { resource_type, query, body };
-    write(app, hospital, headers, body, summary, make).await
+    write(app, hospital, headers, (body, MAX_BODY_BYTES), summary, make).await
+}
+
+pub async fn patch(
+    State(app): State<App>,
+    hospital: Hospital,
+    Path((kind, id)): Path<(String, String)>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    body: Body,
+) -> Answer {
+    headers::require_json_accepted(&headers, query.as_deref())?;
+    let format = headers::patch_format(&headers)?;
+    let (resource_type, id) = (interaction::known_type(&kind)?, interaction::readable_id(&id)?);
+    let if_match = headers::if_match(&headers)?;
+    let summary = format!("PATCH /fhir/{resource_type}/{id}");
+    let make = move |body: Vec<u8>| Interaction::Patch { resource_type, id, format: form(format, &body), body, if_match };
+    write(app, hospital, headers, (body, MAX_BODY_BYTES), summary, make).await
+}
+
+pub async fn patch_matching(
+    State(app): State<App>,
+    hospital: Hospital,
+    Path(kind): Path<String>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    body: Body,
+) -> Answer {
+    headers::require_json_accepted(&headers, query.as_deref())?;
+    let format = headers::patch_format(&headers)?;
+    let resource_type = interaction::known_type(&kind)?;
+    let what = "a patch needs an id (PATCH /fhir/Patient/1) or criteria (PATCH /fhir/Patient?identifier=system|value)";
+    let query = criteria(query.as_deref(), what)?;
+    let if_match = headers::if_match(&headers)?;
+    let summary = format!("PATCH /fhir/{resource_type} (conditional)");
+    let make = move |body: Vec<u8>| Interaction::PatchMatching { resource_type, query, format: form(format, &body), body, if_match };
+    write(app, hospital, headers, (body, MAX_BODY_BYTES), summary, make).await
+}
+
+/// Clients that say `application/json` of everything send JSON Patches under it too: an array is nothing else.
+fn form(said: Format, body: &[u8]) -> Format {
+    let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    if is_array { Format::JsonPatch } else { said }
 }
 
 pub async fn delete(
@@ -152,6 +217,19 @@ pub async fn delete_matching(
     commit(app, hospital, &headers, summary, Interaction::DeleteMatching { resource_type, query }, None).await
 }
 
+/// How the content of a Binary was sent, if it was; anything else must be JSON.
+fn body_of(kind: &str, headers: &HeaderMap) -> Result<Option<Raw>, ApiError> {
+    let raw = Raw::of(kind, headers)?;
+    if raw.is_none() {
+        headers::require_json_body(headers)?;
+    }
+    Ok(raw)
+}
+
+fn limit(raw: Option<&Raw>) -> usize {
+    if raw.is_some() { MAX_CONTENT_BYTES } else { MAX_BODY_BYTES }
+}
+
 /// The criteria of an interaction that needs some.
 fn criteria(query: Option<&str>, what: &str) -> Result<String, ApiError> {
     let criteria = interaction::criteria(query.unwrap_or_default());
@@ -162,11 +240,11 @@ async fn write(
     app: App,
     hospital: Hospital,
     headers: HeaderMap,
-    body: Body,
+    (body, limit): (Body, usize),
     summary: String,
     make: impl FnOnce(Vec<u8>) -> Interaction,
 ) -> Answer {
-    let (bytes, claim) = body::read(&app, &headers, body, MAX_BODY_BYTES).await?.into_parts();
+    let (bytes, claim) = body::read(&app, &headers, body, limit).await?.into_parts();
     commit(app, hospital, &headers, summary, make(bytes), claim).await
 }
 

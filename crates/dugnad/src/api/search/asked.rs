@@ -1,6 +1,6 @@
 //! What a client searches for: an address, parameters, and whether those that are not known refuse the search.
 
-use super::link;
+use super::{everything, link};
 use crate::api::ApiError;
 use crate::api::interaction::{known_type, readable_id};
 use crate::limits::MAX_SEARCH_BYTES;
@@ -28,6 +28,11 @@ pub enum Place {
         /// The resource type, or `*`.
         kind: String,
     },
+    /// `/fhir/Patient/1/$everything`
+    Everything {
+        /// The Patient's id.
+        patient: String,
+    },
 }
 
 impl Place {
@@ -50,12 +55,18 @@ impl Place {
         Ok(Place::Compartment { patient: readable_id(id)?, kind })
     }
 
+    /// That of all that there is about a Patient.
+    pub fn everything(id: &str) -> Result<Self, ApiError> {
+        Ok(Place::Everything { patient: readable_id(id)? })
+    }
+
     /// Its path.
     pub fn path(&self) -> String {
         match self {
             Place::Type(name) => format!("/fhir/{name}"),
             Place::System => "/fhir".to_owned(),
             Place::Compartment { patient, kind } => format!("/fhir/Patient/{patient}/{kind}"),
+            Place::Everything { patient } => format!("/fhir/Patient/{patient}/$everything"),
         }
     }
 }
@@ -81,6 +92,8 @@ pub struct Understood {
     pub used: Vec<(String, String)>,
     /// What was left out.
     pub ignored: Vec<Issue>,
+    /// Of which types resources may come along; `None`: of all that are asked for.
+    pub along: Option<BTreeSet<&'static str>>,
 }
 
 impl Asked {
@@ -125,6 +138,7 @@ impl Asked {
                 let types = self.types(resource_types().collect())?;
                 self.many_types(&types, &environment, |_| None)
             }
+            Place::Everything { patient } => everything::understand(self, patient, &environment),
         }
     }
 
@@ -170,7 +184,7 @@ impl Asked {
         if self.strict && !ignored.is_empty() {
             return Err(refused(ignored.into_iter().map(|issue| Issue { severity: Severity::Error, ..issue }).collect()));
         }
-        Ok(Understood { queries, used, ignored })
+        Ok(Understood { queries, used, ignored, along: None })
     }
 
     /// The types of `_type` that are among those that can be. Without `_type`: all.
@@ -195,7 +209,7 @@ pub fn part(resource_type: &str, query: &str) -> Result<Option<Subset>, ApiError
 }
 
 /// 400 with each problem.
-fn refused(issues: Vec<Issue>) -> ApiError {
+pub fn refused(issues: Vec<Issue>) -> ApiError {
     ApiError { issues, ..ApiError::bad_request(IssueType::Invalid, "") }
 }
 

@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dugnad_kernel::fhir::issue::IssueType;
 use dugnad_kernel::ids::{Commit, Timeline};
+use dugnad_kernel::search::parse;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use sha2::Sha256;
@@ -75,6 +76,19 @@ impl Owner<'_> {
 /// Whether a parameter is about how the answer is written, not about what is in it.
 fn is_about_form(name: &str) -> bool {
     matches!(name, "_format" | "_pretty")
+}
+
+/// The address of a page of a path's, whose server is that of `base`, the address of `/fhir`.
+pub fn address(base: &str, path: &str, parameters: &[(String, String)], page: Option<&str>) -> String {
+    let mut url = format!("{}{path}", base.strip_suffix("/fhir").unwrap_or(base));
+    let pairs = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(page.map(|page| (PAGE, page)));
+    for (n, (name, value)) in pairs.enumerate() {
+        url.push(if n == 0 { '?' } else { '&' });
+        parse::encode(name, &mut url);
+        url.push('=');
+        parse::encode(value, &mut url);
+    }
+    url
 }
 
 /// The value of `_page`.

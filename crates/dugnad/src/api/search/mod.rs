@@ -5,10 +5,11 @@
 mod asked;
 mod bundle;
 mod engine;
-mod link;
+mod everything;
+pub mod link;
 mod run;
 
-pub use asked::{Asked, Place, part};
+pub use asked::{Asked, Place, part, refused};
 pub use bundle::write_part;
 pub use engine::Engine;
 pub use run::{Searcher, run};
@@ -17,6 +18,7 @@ use super::answer;
 use super::auth::Hospital;
 use super::fhir::min_commit;
 use super::headers::{self, DUGNAD_COMMIT, Preferences, value};
+use super::parameters::Parameters;
 use super::routes::{Caller, Doc, Parameter, Routes};
 use super::{ApiError, App, body};
 use crate::limits::MAX_SEARCH_BYTES;
@@ -25,6 +27,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, Method, Response, StatusCode, header};
 use dugnad_kernel::database::Handling;
 use dugnad_kernel::fhir::issue::IssueType;
+use dugnad_kernel::search::parse;
 
 type Answer = Result<Response<Body>, ApiError>;
 
@@ -59,6 +62,17 @@ const PARAMETERS: &[Parameter] = &[
     query("_elements", "Elements of the matches that are wanted: `id,name`."),
     query("_pretty", "`true`: indented."),
 ];
+const EVERYTHING_DEFINITION: &str = "http://hl7.org/fhir/OperationDefinition/Patient-everything";
+const EVERYTHING: &[Parameter] = &[
+    PREFER,
+    MIN_COMMIT,
+    query("start", "Of care that was given on this date or later; what has no care date is there too."),
+    query("end", "Of care that was given on this date or earlier."),
+    query("_since", "Only what was written then or later: an instant."),
+    query("_type", "Only these resource types: `Observation,Condition`."),
+    query("_count", "How many resources of the compartment a page has at most; at most 500."),
+    query("_pretty", "`true`: indented."),
+];
 const STATUSES: &[(u16, &str)] = &[
     (200, "A searchset: links `self`, `first` and `next`, pages pinned to one commit for an hour"),
     (400, "A parameter's modifier or value is wrong: each problem with its place"),
@@ -74,6 +88,8 @@ pub fn add(routes: Routes) -> Routes {
     let get = Doc { caller: Caller::Hospital, parameters: PARAMETERS, answer: &[FHIR], statuses: STATUSES, ..Doc::new("FHIR", "", "") };
     let post = Doc { body: Some(FORM), parameters: &[PREFER, MIN_COMMIT], ..get };
     let on_type = "Every search parameter of FHIR R4 for the type, its prefixes and modifiers, chains (`subject:Patient.name`) and `_has`. A resource is found from its acknowledgement on.";
+    let everything = Doc { parameters: &[PREFER, MIN_COMMIT], operation: Some(("everything", EVERYTHING_DEFINITION)), ..get };
+    let of_everything = "The Patient and the patient's compartment, and the practitioners, organisations, medications and others that these refer to. Pages of one commit.";
     routes
         .add(
             Method::GET,
@@ -115,6 +131,29 @@ pub fn add(routes: Routes) -> Routes {
                 ..get
             },
             in_compartment_by_get,
+        )
+        .add(
+            Method::GET,
+            "/fhir/Patient/{id}/$everything",
+            Doc {
+                id: "everything",
+                summary: "All that there is about a Patient",
+                description: of_everything,
+                parameters: EVERYTHING,
+                ..everything
+            },
+            everything_by_get,
+        )
+        .add(
+            Method::POST,
+            "/fhir/Patient/{id}/$everything",
+            Doc {
+                id: "everythingByParameters",
+                summary: "All that there is about a Patient, asked for with Parameters",
+                body: Some(FHIR),
+                ..everything
+            },
+            everything_by_post,
         )
         .add(
             Method::POST,
@@ -178,6 +217,40 @@ async fn in_compartment_by_post(
     body: Body,
 ) -> Answer {
     by_post(app, hospital, Place::compartment(&owner, &id, &kind)?, &headers, query.as_deref(), body).await
+}
+
+async fn everything_by_get(
+    State(app): State<App>,
+    hospital: Hospital,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    by_get(app, hospital, Place::everything(&id)?, &headers, query.as_deref()).await
+}
+
+async fn everything_by_post(
+    State(app): State<App>,
+    hospital: Hospital,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    body: Body,
+) -> Answer {
+    let (bytes, claim) = body::read(&app, &headers, body, MAX_SEARCH_BYTES).await?.into_parts();
+    if !bytes.is_empty() {
+        headers::require_json_body(&headers)?;
+    }
+    let mut pairs = String::new();
+    for (name, value) in Parameters::read(query.as_deref(), &bytes)?.rest()? {
+        for (before, text) in [("&", &name), ("=", &value)] {
+            pairs.push_str(before);
+            parse::encode(text, &mut pairs);
+        }
+    }
+    drop(claim);
+    let asked = Asked::new(Place::everything(&id)?, pairs.trim_start_matches('&'), "", strict(&headers))?;
+    answered(app, hospital, "POST", &headers, asked).await
 }
 
 async fn by_get(app: App, hospital: Hospital, place: Place, headers: &HeaderMap, query: Option<&str>) -> Answer {

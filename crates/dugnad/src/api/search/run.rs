@@ -1,12 +1,12 @@
 //! A search, run on the record: from what was asked to a Bundle.
 
-use super::asked::{Asked, Understood};
+use super::asked::{Asked, Place, Understood};
 use super::bundle::{Entries, Link, Mode};
 use super::engine::{Engine, Found};
-use super::link::{self, Owner, PAGE, Pin};
+use super::link::{self, Owner, Pin};
 use crate::api::auth::Hospital;
 use crate::api::work::{Access, Read};
-use crate::api::{ApiError, App};
+use crate::api::{ApiError, App, answer, interaction};
 use crate::limits::{DEFAULT_SEARCH_COUNT, MAX_ANSWER_BYTES, PAGE_LINK_VALID};
 use axum::http::StatusCode;
 use dugnad_kernel::fhir::issue::{Issue, IssueType};
@@ -15,7 +15,7 @@ use dugnad_kernel::ids::{Commit, PatientOrdinal};
 use dugnad_kernel::limits::{MAX_SEARCH_INCLUDED, SEARCH_TIME};
 use dugnad_kernel::live::Snapshot;
 use dugnad_kernel::search::execute::SearchError;
-use dugnad_kernel::search::parse::{self, Query};
+use dugnad_kernel::search::parse::Query;
 use dugnad_kernel::search::query::{Criterion, Include, Search, Total};
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -57,7 +57,14 @@ pub fn run(app: &App, searcher: &Searcher<'_>, asked: &Asked) -> Result<Page, Ap
         Some(commit) => app.database().snapshot_at(commit)?.ok_or(SearchError::NoCommit(commit))?,
     };
     let running = Running { app, searcher, asked, understood: &understood, owner: &owner, snapshot };
-    app.read_about_at(&access, Some(running.snapshot.commit()), |commit| running.page(pin, commit))
+    app.read_about_at(&access, Some(running.snapshot.commit()), |commit| match running.page(pin, commit) {
+        Ok(Read { found, rows, patients }) => Ok(Read { found: Ok(found), rows, patients }),
+        // Absence is an answer, not a failure of the access.
+        Err(error) if matches!(error.status, StatusCode::NOT_FOUND | StatusCode::GONE) => {
+            Ok(Read { found: Err(error), rows: 0, patients: None })
+        }
+        Err(error) => Err(error),
+    })?
 }
 
 struct Running<'r> {
@@ -80,6 +87,11 @@ impl Running<'_> {
         }
         // A hospital that has never written has nothing to find.
         let holder = self.app.database().holder(&self.searcher.hospital.holder);
+        if let Place::Everything { patient } = &self.asked.place {
+            let holder = holder.as_ref().ok_or_else(interaction::absent)?.id;
+            let current = self.app.database().read_at(holder, "Patient", patient, commit)?.ok_or_else(interaction::absent)?;
+            current.json.ok_or_else(answer::gone)?;
+        }
         let next = match holder {
             Some(holder) => {
                 let until = Instant::now() + SEARCH_TIME;
@@ -125,7 +137,10 @@ impl Running<'_> {
             }
             let counted = filling.total.is_some() || query.search.total == Total::None;
             let total = if counted { Total::None } else { Total::Accurate };
-            let found = engine.page(&Search { total, ..query.search.clone() }, &cursor, left)?;
+            let mut found = engine.page(&Search { total, ..query.search.clone() }, &cursor, left)?;
+            if let Some(along) = &self.understood.along {
+                found.included.resources.retain(|resource| along.contains(resource.resource_type));
+            }
             filling.total = filling.total.or(found.total);
             left = left.saturating_sub(found.matches.len());
             filling.add(query, &found)?;
@@ -155,16 +170,7 @@ impl Running<'_> {
 
     /// The address of a page. It is one of a GET, also where the search came as a form (FHIR R4, section 3.1.1.5.1).
     fn address(&self, parameters: &[(String, String)], page: Option<&str>) -> String {
-        let host = self.searcher.base.strip_suffix("/fhir").unwrap_or(self.searcher.base);
-        let mut url = format!("{host}{}", self.owner.path);
-        let pairs = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(page.map(|page| (PAGE, page)));
-        for (n, (name, value)) in pairs.enumerate() {
-            url.push(if n == 0 { '?' } else { '&' });
-            parse::encode(name, &mut url);
-            url.push('=');
-            parse::encode(value, &mut url);
-        }
-        url
+        link::address(self.searcher.base, self.owner.path, parameters, page)
     }
 }
 

@@ -11,7 +11,6 @@ mod run;
 mod stored;
 mod supplied;
 
-pub use export::{Jobs, sweep};
 pub use routes::add;
 
 use super::{ApiError, App};

@@ -7,7 +7,7 @@ use crate::access::{Principal, Role};
 use crate::api::answer;
 use crate::api::auth::{Caller, Hospital};
 use crate::api::work::Access;
-use crate::api::{ApiError, App, fhir, interaction, search};
+use crate::api::{ApiError, App, body, fhir, interaction, search};
 use crate::query::library::{LibraryKind, SqlLibrary};
 use crate::query::published::LIBRARY;
 use axum::body::Body;
@@ -100,9 +100,31 @@ pub async fn all(State(app): State<App>, Caller(who): Caller, headers: HeaderMap
     .await
 }
 
+/// A hospital's history of its own.
+pub async fn history(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery) -> Answer {
+    fhir::history_of_type(state, hospital, Path(LIBRARY.to_owned()), headers, query).await
+}
+
 /// A hospital's update of its own by criteria.
 pub async fn update_matching(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery, body: Body) -> Answer {
     fhir::update_matching(state, hospital, Path(LIBRARY.to_owned()), headers, query, body).await
+}
+
+/// A hospital's patch of its own by criteria.
+pub async fn patch_matching(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery, body: Body) -> Answer {
+    fhir::patch_matching(state, hospital, Path(LIBRARY.to_owned()), headers, query, body).await
+}
+
+/// A hospital's patch of its own.
+pub async fn patch(
+    state: State<App>,
+    hospital: Hospital,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    query: RawQuery,
+    body: Body,
+) -> Answer {
+    fhir::patch(state, hospital, Path((LIBRARY.to_owned(), id)), headers, query, body).await
 }
 
 /// A hospital's deletion of its own by criteria.
@@ -134,7 +156,7 @@ async fn publish(app: App, who: Principal, id: String, headers: &HeaderMap, body
     if !summary.starts_with("POST") {
         stored::check_id(LIBRARY, &bytes, &id)?;
     }
-    let json = stored::text(bytes)?;
+    let json = body::text(bytes)?;
     let library = SqlLibrary::parse(json.as_bytes())?;
     app.query().check_library(&id, &library).await?;
     let place = app.enter_writes().await?;

@@ -1,6 +1,7 @@
 //! The routes and their descriptions.
 
 use super::{definition, export, materialize, published, run};
+use crate::api::fhir::PATCH_STATUSES;
 use crate::api::routes::{Caller, Doc, Parameter, Routes};
 use axum::http::Method;
 
@@ -101,6 +102,7 @@ fn libraries(routes: Routes) -> Routes {
         ..write
     };
     let create = Doc { id: "publishNewLibrary", summary: "Publish a SQLQuery or a SQLView under an id of the server's", ..write };
+    let patch = Doc { caller: Caller::Hospital, other_bodies: &["application/json-patch+json"], statuses: PATCH_STATUSES, ..write };
     let delete = Doc {
         id: "removeLibrary",
         summary: "Take a SQLQuery or a SQLView back",
@@ -133,10 +135,28 @@ fn libraries(routes: Routes) -> Routes {
             published::search,
         )
         .add(
+            Method::GET,
+            "/fhir/Library/_history",
+            Doc { id: "historyOfLibraries", summary: "What was written of a hospital's own Libraries, newest first", caller: Caller::Hospital, ..read },
+            published::history,
+        )
+        .add(
             Method::PUT,
             "/fhir/Library",
             Doc { id: "updateMatchingLibrary", summary: "Update the one of a hospital's own Libraries that matches", caller: Caller::Hospital, ..write },
             published::update_matching,
+        )
+        .add(
+            Method::PATCH,
+            "/fhir/Library",
+            Doc { id: "patchMatchingLibrary", summary: "Change a part of the one of a hospital's own Libraries that matches", ..patch },
+            published::patch_matching,
+        )
+        .add(
+            Method::PATCH,
+            "/fhir/Library/{id}",
+            Doc { id: "patchLibrary", summary: "Change a part of one of a hospital's own Libraries", ..patch },
+            published::patch,
         )
         .add(
             Method::DELETE,

@@ -39,11 +39,6 @@ pub fn check_id(kind: &str, json: &[u8], id: &str) -> Result<(), ApiError> {
     }
 }
 
-/// A body as text.
-pub fn text(bytes: Vec<u8>) -> Result<String, ApiError> {
-    String::from_utf8(bytes).map_err(|_| ApiError::bad_request(IssueType::Structure, "the body is not UTF-8"))
-}
-
 /// Puts a write on the record.
 pub fn recorded(app: &App, who: &Principal, kind: &str, summary: String, commit: Commit) -> Result<(), ApiError> {
     let entry = app.entry(Act::Write, who, |e| {
@@ -83,7 +78,7 @@ pub fn removed(commit: Commit) -> Response<Body> {
 
 /// The answer to a read; 304 to whoever has this version.
 pub fn shown(headers: &HeaderMap, kind: &str, id: &str, stored: &StoredVersion, commit: Commit) -> Response<Body> {
-    if headers::has_already(headers, stored.version) {
+    if headers::is_unchanged(headers, stored.version, stored.last_updated) {
         let mut response = answer::version(stored, Vec::new(), commit);
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return response;
@@ -93,7 +88,7 @@ pub fn shown(headers: &HeaderMap, kind: &str, id: &str, stored: &StoredVersion, 
 
 /// A searchset of all that was found.
 pub fn bundle(app: &App, kind: &str, found: &[(String, StoredVersion)]) -> Response<Body> {
-    let mut bundle = BundleWriter::new("searchset", Some(found.len()));
+    let mut bundle = BundleWriter::counted("searchset", found.len() as u64);
     for (id, stored) in found {
         let members = json!({"fullUrl": address(app, kind, id), "search": {"mode": "match"}});
         bundle.entry(&members, Some(&stamped(kind, id, stored)));

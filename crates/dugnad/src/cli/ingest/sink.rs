@@ -190,6 +190,8 @@ fn type_of(interaction: &Interaction) -> &str {
         | Interaction::Update { resource_type, .. }
         | Interaction::UpdateMatching { resource_type, .. }
         | Interaction::DeleteMatching { resource_type, .. }
+        | Interaction::Patch { resource_type, .. }
+        | Interaction::PatchMatching { resource_type, .. }
         | Interaction::Delete { resource_type, .. } => resource_type,
         Interaction::OptOut { .. } => "Consent",
     }

@@ -76,6 +76,15 @@ fn statistic() -> Value {
            "dimensions": [{"dimension": "sex", "column": "gender", "needs": "patient.gender"}]})
 }
 
+/// A FHIRPath Patch that adds an element.
+fn turned(name: &str) -> Value {
+    let name = if name == "valueString" { "value" } else { name };
+    let part = [("type", "add"), ("name", name), ("value", "patched")].map(|(name, text)| json!({"name": name, "valueString": text}));
+    let mut part = part.to_vec();
+    part.push(json!({"name": "path", "valueString": "Resource"}));
+    json!({"resourceType": "Parameters", "parameter": [{"name": "operation", "part": part}]})
+}
+
 /// The calls of a route. Panics if it is not known here: then say how it is called.
 pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) -> Vec<Call> {
     let one = |at: &str, body: Value| vec![Call::new(method, at, body)];
@@ -140,6 +149,20 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
         ("GET", "/fhir/Library/{id}") => read("/fhir/Library/counted"),
         ("GET", "/fhir/ViewDefinition/{id}") => read("/fhir/ViewDefinition/bp"),
         ("GET", "/fhir/ViewDefinition/{id}/$viewdefinition-materialize") => read("/fhir/ViewDefinition/bp/$viewdefinition-materialize"),
+        ("GET" | "POST", "/fhir/Patient/{id}/$everything") => {
+            one("/fhir/Patient/p1/$everything", if method == "GET" { Value::Null } else { json!({"resourceType": "Parameters"}) })
+        }
+        ("POST", "/fhir/Patient/{id}/$purge") => {
+            let parameter = [("holder", "Nord"), ("reason", "a test")].map(|(name, text)| json!({"name": name, "valueString": text}));
+            one("/fhir/Patient/none/$purge", json!({"resourceType": "Parameters", "parameter": parameter}))
+        }
+        ("GET" | "POST", "/fhir/$export" | "/fhir/Patient/$export") => read(path),
+        ("GET" | "POST", "/fhir/Group/{id}/$export") => read("/fhir/Group/none/$export"),
+        ("GET" | "DELETE", "/fhir/$export/{id}") => read(&format!("/fhir/$export/{}", scene.bulk)),
+        ("GET", "/fhir/$export/{id}/{file}") => read(&format!("/fhir/$export/{}/Patient.1.ndjson", scene.bulk)),
+        ("GET", "/fhir/_history") => read("/fhir/_history?_count=100"),
+        ("GET", "/fhir/{type}/_history") => read("/fhir/Observation/_history"),
+        ("GET", "/fhir/Library/_history") => read("/fhir/Library/_history"),
         ("GET", "/fhir/{type}/{id}") => read("/fhir/Observation/bp-p1"),
         ("GET", "/fhir") => read("/fhir?_type=Patient,Observation"),
         ("GET", "/fhir/{type}") => read("/fhir/Observation?code:missing=false&_count=100"),
@@ -300,6 +323,11 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
             ]
         }
 
+        ("PATCH", "/fhir/AuditEvent") => one("/fhir/AuditEvent?outcome=4", turned("outcomeDesc")),
+        ("PATCH", "/fhir/Library") => one("/fhir/Library?_id=counted", turned("title")),
+        ("PATCH", "/fhir/Library/{id}") => one("/fhir/Library/counted", turned("title")),
+        ("PATCH", "/fhir/{type}") => one("/fhir/Observation?_id=kit-p3", turned("valueString")),
+        ("PATCH", "/fhir/{type}/{id}") => one("/fhir/Observation/kit-p3", turned("valueString")),
         ("DELETE", "/fhir/$sql-export/{id}") => read(&export_at("")),
         ("DELETE", "/fhir/AuditEvent") => read("/fhir/AuditEvent?outcome=8"),
         ("DELETE", "/fhir/Library") => read("/fhir/Library?name=none"),

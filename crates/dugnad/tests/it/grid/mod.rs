@@ -91,6 +91,8 @@ pub(super) struct Scene {
     pub release: String,
     pub export: String,
     pub export_file: String,
+    /// Nord's export of resources.
+    pub bulk: String,
     /// An access to the data of p1.
     pub access: u64,
     /// How many entries of the log are signed.
@@ -117,8 +119,17 @@ impl Scene {
         tokens.remove("nobody");
         server.local.tokens.bind("patient", "Nord", "p1").unwrap();
         let none = String::new;
-        let mut scene =
-            Self { server, tokens, application: none(), release: none(), export: none(), export_file: none(), access: 0, signed: 0 };
+        let mut scene = Self {
+            server,
+            tokens,
+            application: none(),
+            release: none(),
+            export: none(),
+            export_file: none(),
+            bulk: none(),
+            access: 0,
+            signed: 0,
+        };
         scene.treat().await;
         scene.decide().await;
         scene.publish().await;
@@ -236,6 +247,11 @@ impl Scene {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
         let manifest = self.by("ehds_permit", "GET", &format!("{status}/result"), &Value::Null).await.expect(200);
+        let bulk = self.by("Nord", "GET", "/fhir/$export", &Value::Null).await.expect(202);
+        self.bulk = bulk.header("content-location").unwrap().rsplit('/').next().unwrap().to_owned();
+        while self.by("Nord", "GET", &format!("/fhir/$export/{}", self.bulk), &Value::Null).await.status.as_u16() == 202 {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
         let manifest = String::from_utf8(manifest.body).unwrap();
         let file = manifest.split(&format!("{}/", self.export)).nth(1).and_then(|rest| rest.split('"').next());
         self.export_file = file.unwrap_or_else(|| panic!("no file in {manifest}")).to_owned();
@@ -260,6 +276,9 @@ impl Scene {
         let mut request = Request::builder().method(call.method.as_str()).uri(&call.path);
         if let Some(token) = self.tokens.get(user) {
             request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        if call.method == "GET" && call.path.ends_with("/$export") {
+            request = request.header("Prefer", "respond-async");
         }
         let mut csrf = String::new();
         if call.path.starts_with("/me") {
@@ -309,7 +328,7 @@ async fn routes(scene: &Scene) -> Vec<(String, String)> {
     let described = scene.by("", "GET", "/openapi.json", &Value::Null).await.expect(200).json();
     let mut routes = Vec::new();
     // What reads comes before what changes.
-    for method in ["get", "post", "put", "delete"] {
+    for method in ["get", "post", "put", "patch", "delete"] {
         for (path, operations) in described["paths"].as_object().unwrap() {
             if operations.get(method).is_some() {
                 routes.push((method.to_uppercase(), path.clone()));

@@ -4,26 +4,30 @@ use super::{Interaction, Target};
 use crate::fhir::criteria::Criteria;
 use crate::fhir::issue::{Issue, IssueType};
 use crate::fhir::json::Value;
+use crate::fhir::patch::{Format, Patch};
 use crate::fhir::{definitions, primitive};
+use bumpalo::Bump;
 
 /// Reads the request of entry `i`, whose frame is valid.
-pub(super) fn read<'a>(entry: &Value<'a>, i: usize) -> Result<Interaction<'a>, Issue> {
+pub(super) fn read<'a>(entry: &Value<'a>, i: usize, arena: &'a Bump) -> Result<Interaction<'a>, Vec<Issue>> {
     let at = |element: &str| format!("Bundle.entry[{i}].{element}");
     let Some(request) = entry.get("request") else {
-        return Err(Issue::error(IssueType::Required, at("request"), "an entry of a transaction or batch needs a `request`"));
+        return Err(vec![Issue::error(IssueType::Required, at("request"), "an entry of a transaction or batch needs a `request`")]);
     };
     let request = Request { value: request, resource: entry.get("resource"), at: &at };
-    match request.value.str("method") {
+    let read = match request.value.str("method") {
         Some("POST") => request.create(),
         Some("PUT") => request.update(),
+        Some("PATCH") => return request.patch(arena),
         Some("DELETE") => request.delete(),
         Some("GET") => request.read(),
-        Some(method @ ("PATCH" | "HEAD")) => {
-            let what = format!("{method} is not supported here; GET, POST, PUT and DELETE are");
+        Some("HEAD") => {
+            let what = "HEAD is not supported here; GET, POST, PUT, PATCH and DELETE are";
             Err(Issue::error(IssueType::NotSupported, at("request.method"), what))
         }
-        _ => Err(Issue::error(IssueType::Value, at("request.method"), "the method is none of GET, POST, PUT and DELETE")),
-    }
+        _ => Err(Issue::error(IssueType::Value, at("request.method"), "the method is none of GET, POST, PUT, PATCH and DELETE")),
+    };
+    read.map_err(|issue| vec![issue])
 }
 
 struct Request<'a, 'f> {
@@ -64,6 +68,18 @@ impl<'a> Request<'a, '_> {
             }
         }
         Ok(Interaction::Update { target, if_match: self.if_match()? })
+    }
+
+    fn patch(&self, arena: &'a Bump) -> Result<Interaction<'a>, Vec<Issue>> {
+        let one = |issue| vec![issue];
+        self.without(&["ifNoneMatch", "ifModifiedSince", "ifNoneExist"]).map_err(one)?;
+        let (target, if_match) = (self.target("PATCH").map_err(one)?, self.if_match().map_err(one)?);
+        let Some(resource) = self.resource else {
+            let what = "PATCH needs a resource: Parameters (FHIRPath Patch), or a Binary that holds a JSON Patch";
+            return Err(one(Issue::error(IssueType::Required, (self.at)("resource"), what)));
+        };
+        let within = |issues: Vec<Issue>| issues.into_iter().map(|issue| issue.within(&(self.at)("resource"))).collect::<Vec<_>>();
+        Ok(Interaction::Patch { target, if_match, patch: Patch::read(Format::Resource, resource, arena).map_err(within)? })
     }
 
     fn delete(&self) -> Result<Interaction<'a>, Issue> {

@@ -202,7 +202,11 @@ impl Model {
         for (sent, plan) in request.entries.iter().zip(&plans) {
             let before = self.newest_version(request.holder, sent.kind, &plan.id);
             let current = self.content(request.holder, sent.kind, &plan.id);
-            let (status, change) = match (&plan.does, &sent.body) {
+            let patched = match (&sent.what, current) {
+                (What::Patch { mark, .. }, Some(current)) => Some(with_mark(current.clone(), mark)),
+                _ => None,
+            };
+            let (status, change) = match (&plan.does, patched.as_ref().or(sent.body.as_ref())) {
                 (Does::Put, Some(body)) => {
                     let mut body = body.clone();
                     body["id"] = plan.id.as_str().into();
@@ -268,6 +272,13 @@ impl Model {
                         (None, Some(given)) => (given.to_owned(), Does::Put),
                         (None, None) => (drawn(i), Does::Put),
                     }
+                }
+                What::Patch { id, if_match, .. } => {
+                    if !exists(id) {
+                        return Err(404);
+                    }
+                    self.check(*if_match, request.holder, sent.kind, id)?;
+                    (id.clone(), Does::Put)
                 }
                 What::Delete { id, if_match } => {
                     self.check(*if_match, request.holder, sent.kind, id)?;
@@ -441,9 +452,15 @@ impl Model {
 fn target(sent: &Sent) -> Option<(&'static str, String)> {
     match &sent.what {
         What::Create { .. } => None,
-        What::Update { id, .. } | What::Delete { id, .. } => Some((sent.kind, id.clone())),
+        What::Update { id, .. } | What::Patch { id, .. } | What::Delete { id, .. } => Some((sent.kind, id.clone())),
         What::UpdateMatching { identifier } | What::DeleteMatching { identifier } => Some((sent.kind, format!("?{identifier}"))),
     }
+}
+
+/// What a patch makes of a resource.
+fn with_mark(mut content: Value, mark: &str) -> Value {
+    content["extension"][0]["valueString"] = mark.into();
+    content
 }
 
 fn repeated<T: Ord>(items: impl Iterator<Item = T>) -> bool {

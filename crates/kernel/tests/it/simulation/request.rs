@@ -2,7 +2,10 @@
 
 use super::model::{Model, System};
 use super::story::{Draft, Entry, Flaw, Id, IfMatch, KINDS, Reference, Write};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use dugnad_kernel::database::{Handling, Interaction, WriteRequest};
+use dugnad_kernel::fhir::patch::Format;
 use dugnad_kernel::ids::HolderId;
 use serde_json::{Value, json};
 
@@ -32,6 +35,7 @@ pub enum What {
     Create { if_none_exist: Option<String> },
     Update { id: String, if_match: Option<u64> },
     UpdateMatching { identifier: String },
+    Patch { id: String, if_match: Option<u64>, mark: String },
     Delete { id: String, if_match: Option<u64> },
     DeleteMatching { identifier: String },
 }
@@ -97,6 +101,11 @@ impl Sent {
                 let (kind, id, content) = model.current(holder, *resource)?;
                 Self { kind, what: What::Update { id, if_match: None }, body: Some(content), invalid: false }
             }
+            Entry::Patch { kind, id, mark: n, if_match } => {
+                let id = model.id(holder, kind_of(*kind), *id);
+                let if_match = version(*if_match, holder, kind_of(*kind), &id, model);
+                Self { kind: kind_of(*kind), what: What::Patch { id, if_match, mark: mark(*n) }, body: None, invalid: false }
+            }
             Entry::Delete { kind, id, if_match } => {
                 let id = model.id(holder, kind_of(*kind), *id);
                 let if_match = version(*if_match, holder, kind_of(*kind), &id, model);
@@ -117,6 +126,10 @@ impl Sent {
             }
             What::Update { id, if_match } => Interaction::Update { resource_type, id, body, if_match },
             What::UpdateMatching { identifier } => Interaction::UpdateMatching { resource_type, query: criteria(&identifier), body },
+            What::Patch { id, if_match, mark } => {
+                let body = patch(&mark).to_string().into_bytes();
+                Interaction::Patch { resource_type, id, format: Format::JsonPatch, body, if_match }
+            }
             What::Delete { id, if_match } => Interaction::Delete { resource_type, id, if_match },
             What::DeleteMatching { .. } => unreachable!("a story deletes by criteria in transactions only"),
         }
@@ -130,16 +143,29 @@ impl Sent {
             }
             What::Update { id, if_match } => json!({"method": "PUT", "url": format!("{kind}/{id}"), "ifMatch": if_match.map(tag)}),
             What::UpdateMatching { identifier } => json!({"method": "PUT", "url": format!("{kind}?{}", criteria(identifier))}),
+            What::Patch { id, if_match, .. } => json!({"method": "PATCH", "url": format!("{kind}/{id}"), "ifMatch": if_match.map(tag)}),
             What::Delete { id, if_match } => json!({"method": "DELETE", "url": format!("{kind}/{id}"), "ifMatch": if_match.map(tag)}),
             What::DeleteMatching { identifier } => json!({"method": "DELETE", "url": format!("{kind}?{}", criteria(identifier))}),
         };
         without_nulls(request)
     }
+
+    /// What an entry of a Bundle holds: a patch is a Binary there.
+    fn resource(&self) -> Option<Value> {
+        let What::Patch { mark, .. } = &self.what else { return self.body.clone() };
+        let data = STANDARD.encode(patch(mark).to_string());
+        Some(json!({"resourceType": "Binary", "contentType": "application/json-patch+json", "data": data}))
+    }
+}
+
+/// Replaces the mark of a resource.
+fn patch(mark: &str) -> Value {
+    json!([{"op": "replace", "path": "/extension/0/valueString", "value": mark}])
 }
 
 fn bundle(entries: &[Sent]) -> Vec<u8> {
     let entry = |(i, sent): (usize, &Sent)| {
-        without_nulls(json!({"fullUrl": sent.body.as_ref().map(|_| full_url(i)), "resource": sent.body, "request": sent.request()}))
+        without_nulls(json!({"fullUrl": sent.body.as_ref().map(|_| full_url(i)), "resource": sent.resource(), "request": sent.request()}))
     };
     let entries: Vec<Value> = entries.iter().enumerate().map(entry).collect();
     json!({"resourceType": "Bundle", "type": "transaction", "entry": entries}).to_string().into_bytes()

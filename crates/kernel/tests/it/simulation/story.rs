@@ -105,6 +105,13 @@ pub enum Entry {
     Again {
         resource: u8,
     },
+    /// The mark of a resource, which may not be there, is replaced by another one.
+    Patch {
+        kind: u8,
+        id: Id,
+        mark: u32,
+        if_match: IfMatch,
+    },
     Delete {
         kind: u8,
         id: Id,
@@ -251,8 +258,9 @@ impl Entry {
                 let given = !plot.drawn_ids || rng.random_bool(0.3);
                 Self::UpdateMatching { identifier, id: given.then(|| rng.random_range(0..IDS)), draft: drafted }
             }
-            38..48 => Self::Again { resource: rng.random() },
-            48..60 => Self::Delete { kind: drafted.kind, id, if_match: IfMatch::any(rng) },
+            38..46 => Self::Again { resource: rng.random() },
+            46..52 => Self::Patch { kind: drafted.kind, id, mark: rng.random(), if_match: IfMatch::any(rng) },
+            52..60 => Self::Delete { kind: drafted.kind, id, if_match: IfMatch::any(rng) },
             60..64 if plot.drawn_ids => Self::DeleteMatching { kind: drafted.kind, identifier },
             _ => Self::Update { id, draft: drafted, if_match: IfMatch::any(rng) },
         }
@@ -262,7 +270,7 @@ impl Entry {
     pub fn draft(&self) -> Option<&Draft> {
         match self {
             Self::Create { draft, .. } | Self::Update { draft, .. } | Self::UpdateMatching { draft, .. } => Some(draft),
-            Self::Again { .. } | Self::Delete { .. } | Self::DeleteMatching { .. } => None,
+            Self::Again { .. } | Self::Patch { .. } | Self::Delete { .. } | Self::DeleteMatching { .. } => None,
         }
     }
 }

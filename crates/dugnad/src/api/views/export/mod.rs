@@ -7,12 +7,11 @@
 mod files;
 mod job;
 
-pub use job::{Jobs, sweep};
-
 use super::Answer;
 use super::run;
 use crate::access::Principal;
 use crate::api::auth::Caller;
+use crate::api::exports::Label;
 use crate::api::headers::{DUGNAD_COMMIT, value};
 use crate::api::parameters::Parameters;
 use crate::api::{ApiError, App, answer, body, headers};
@@ -46,7 +45,7 @@ pub async fn start(
     let tracking = parameters.text(&["clientTrackingId"])?;
     let (permit, outputs) = outputs(&app, &who, &headers, &mut parameters, id.map(|Path(id)| id)).await?;
     parameters.finish()?;
-    let job = app.exports().start(&app, Job::new(who, permit, format, tracking, outputs, app.now()))?;
+    let job = app.exports().start(&app, Job::new(Label::new(who, app.now()), permit, format, tracking, outputs), job::run)?;
     let mut response = answer::fhir(StatusCode::ACCEPTED, manifest(&app, &job, "accepted"));
     response.headers_mut().insert(header::CONTENT_LOCATION, value(&address(&app, &job, "")));
     Ok(response)
@@ -132,7 +131,7 @@ pub async fn file(State(app): State<App>, Caller(who): Caller, Path((id, name)):
 
 /// A job of the caller's, under a permit that they may still use from where they are now.
 fn find(app: &App, who: &Principal, id: &str) -> Result<Arc<Job>, ApiError> {
-    let job = app.exports().find(id, app.now()).filter(|job| job.who.user == who.user && job.who.role == who.role);
+    let job = app.exports().find::<Job>(id, who, app.now());
     job.filter(|job| app.query().permit(who, &job.permit).is_ok()).ok_or_else(absent)
 }
 
@@ -142,23 +141,23 @@ fn absent() -> ApiError {
 
 fn address(app: &App, job: &Job, rest: &str) -> String {
     let base = app.settings().public_url.as_deref().unwrap_or_default().trim_end_matches('/');
-    format!("{base}/fhir/$sql-export/{}{rest}", job.id)
+    format!("{base}/fhir/$sql-export/{}{rest}", job.label.id)
 }
 
 /// The Parameters that tell about a job.
 fn manifest(app: &App, job: &Job, status: &str) -> Vec<u8> {
     let mut parameters = vec![
-        json!({"name": "exportId", "valueString": job.id}),
+        json!({"name": "exportId", "valueString": job.label.id}),
         json!({"name": "status", "valueCode": status}),
         json!({"name": "location", "valueUri": address(app, job, "")}),
         json!({"name": "cancelUrl", "valueUri": address(app, job, "")}),
         json!({"name": "_format", "valueCode": job.format.name()}),
-        json!({"name": "exportStartTime", "valueInstant": job.started.to_string()}),
+        json!({"name": "exportStartTime", "valueInstant": job.label.started.to_string()}),
     ];
     parameters.extend(job.tracking.as_ref().map(|id| json!({"name": "clientTrackingId", "valueString": id})));
     if let Progress::Done { ended, .. } = job.progress() {
         parameters.push(json!({"name": "exportEndTime", "valueInstant": ended.to_string()}));
-        let seconds = ended.duration_since(job.started).as_secs().max(0);
+        let seconds = ended.duration_since(job.label.started).as_secs().max(0);
         parameters.push(json!({"name": "exportDuration", "valueInteger": seconds}));
         let output = |output: &Output| -> Value {
             let location = address(app, job, &format!("/{}", job.file_name(output)));

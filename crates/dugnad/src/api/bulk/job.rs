@@ -1,0 +1,317 @@
+//! An export that runs: pages of each type's search, as lines of files.
+
+use super::asked::{Asked, Level, OfType, members};
+use crate::api::auth::Hospital;
+use crate::api::exports::{Export, File, Folder, Label};
+use crate::api::search::write_part;
+use crate::api::work::{Access, Read};
+use crate::api::{ApiError, App, answer, interaction};
+use crate::limits::{BULK_FILE_BYTES, EXPORT_CHUNK_BYTES};
+use bumpalo::Bump;
+use bytes::Bytes;
+use dugnad_kernel::audit::{Act, Entry};
+use dugnad_kernel::database::Page;
+use dugnad_kernel::fhir::json;
+use dugnad_kernel::ids::{Commit, HolderId};
+use dugnad_kernel::limits::{MAX_SEARCH_JOINED, MAX_SEARCH_PAGE, SEARCH_TIME};
+use dugnad_kernel::live::Snapshot;
+use dugnad_kernel::search::compartment;
+use dugnad_kernel::search::execute::{Cursor, Hit};
+use dugnad_kernel::search::parse::Environment;
+use dugnad_kernel::search::query::{Resources, Search};
+use jiff::Timestamp;
+use roaring::RoaringBitmap;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// A file of an export.
+#[derive(Clone, Debug)]
+pub struct Output {
+    pub resource_type: &'static str,
+    /// Its name.
+    pub name: String,
+    /// How many resources are in it.
+    pub count: u64,
+    /// Whom they are about.
+    pub patients: Arc<RoaringBitmap>,
+}
+
+/// How far an export is.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// So many types are written.
+    Running { done: usize },
+    /// All are.
+    Done(Vec<Output>),
+    /// It ended, and left no files.
+    Failed(ApiError),
+}
+
+/// An export.
+pub struct Job {
+    pub label: Label,
+    /// Whose resources they are; none have any where the hospital has never written.
+    holder: Option<HolderId>,
+    /// As of which commit.
+    pub commit: Commit,
+    /// When that was made.
+    pub time: Timestamp,
+    /// All tables at that commit, until they are read: a job that is kept for its files keeps no tables.
+    snapshot: Mutex<Option<Snapshot>>,
+    pub types: Vec<OfType>,
+    /// Only what is about a patient.
+    of_patients: bool,
+    base: String,
+    /// As it was asked for.
+    pub request: String,
+    /// The same without values, for the record.
+    summary: &'static str,
+    progress: Mutex<Progress>,
+}
+
+impl Export for Job {
+    fn label(&self) -> &Label {
+        &self.label
+    }
+}
+
+impl Job {
+    /// Looks up what is to be exported. Blocks.
+    pub fn new(app: &App, hospital: Hospital, asked: &Asked, base: String, request: String) -> Result<Self, ApiError> {
+        let snapshot = app.database().snapshot();
+        let holder = app.database().holder(&hospital.holder).map(|holder| holder.id);
+        let (members, summary) = match &asked.level {
+            Level::System => (None, "GET /fhir/$export"),
+            Level::Patients => (None, "GET /fhir/Patient/$export"),
+            Level::Group(id) => (Some(Arc::new(group(app, &hospital, holder, id, &snapshot)?)), "GET /fhir/Group/{id}/$export"),
+        };
+        let types = asked.of_types(&Environment { now: app.now(), base: &base }, members.as_ref())?;
+        let of_patients = asked.level == Level::Patients;
+        let label = Label::new(hospital.who, app.now());
+        let progress = Mutex::new(Progress::Running { done: 0 });
+        let (commit, time, snapshot) = (snapshot.commit(), snapshot.time(), Mutex::new(Some(snapshot)));
+        Ok(Self { label, holder, commit, time, snapshot, types, of_patients, base, request, summary, progress })
+    }
+
+    pub fn progress(&self) -> Progress {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, progress: Progress) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+
+    /// Where to ask for it.
+    pub fn address(&self) -> String {
+        format!("{}/$export/{}", self.base, self.label.id)
+    }
+
+    /// What is said of it in the log.
+    pub fn describe(&self, entry: &mut Entry, act: &str) {
+        entry.interface = Some("export".to_owned());
+        entry.request = Some(format!("{}{act}", self.summary));
+        entry.commit = Some(self.commit.0);
+    }
+}
+
+/// The members of a Group, on the record.
+fn group(app: &App, hospital: &Hospital, holder: Option<HolderId>, id: &str, snapshot: &Snapshot) -> Result<Resources, ApiError> {
+    let access = Access {
+        who: hospital.who.clone(),
+        interface: "fhir",
+        request: "GET /fhir/Group/{id}/$export (its members)".to_owned(),
+        tables: vec!["Group".to_owned()],
+    };
+    app.read_about_at(&access, Some(snapshot.commit()), |commit| {
+        let nothing = |error| Ok(Read { found: Err(error), rows: 0, patients: None });
+        let Some(holder) = holder else { return nothing(interaction::absent()) };
+        let Some(stored) = app.database().read_at(holder, "Group", id, commit)? else { return nothing(interaction::absent()) };
+        let Some(json) = stored.json else { return nothing(answer::gone()) };
+        let patients = Some(app.database().patients_named(holder, "Group", id, [json.as_slice()])?);
+        Ok(Read { found: Ok(members(&json)), rows: 1, patients })
+    })?
+}
+
+/// Writes all files of an export.
+///
+/// Order: the intent is given to the log, then it is read; the completion, with all Patients who are in the files, is durable before
+/// the manifest names them.
+pub async fn run(app: App, job: Arc<Job>, folder: Arc<Folder>) {
+    let types: Vec<String> = job.types.iter().map(|of| of.resource_type.to_owned()).collect();
+    let intent = app.entry(Act::Intent, &job.label.who, |e| {
+        job.describe(e, "");
+        e.tables.clone_from(&types);
+    });
+    let access = app.audit().begin_then(&intent, Box::new(drop));
+    let written = match app.check_log() {
+        Ok(()) => write(&app, &job, &folder).await,
+        Err(error) => Err(error),
+    };
+    let outputs = written.as_ref().map(Vec::as_slice).unwrap_or_default();
+    let patients: RoaringBitmap = outputs.iter().flat_map(|output| output.patients.iter()).collect();
+    let completion = app.entry(Act::Completion, &job.label.who, |e| {
+        job.describe(e, "");
+        (e.request, e.tables) = (None, types);
+        e.rows = Some(outputs.iter().map(|output| output.count).sum());
+        e.outcome = Some(if written.is_ok() { "ok" } else { "failed" }.to_owned());
+    });
+    let recorded = app.complete(access, &completion, Some(&Arc::new(patients))).await;
+    match written.and_then(|outputs| recorded.map(|_| outputs)) {
+        Ok(outputs) => job.set(Progress::Done(outputs)),
+        Err(error) => {
+            folder.clear();
+            job.set(Progress::Failed(error));
+        }
+    }
+}
+
+async fn write(app: &App, job: &Arc<Job>, folder: &Arc<Folder>) -> Result<Vec<Output>, ApiError> {
+    let snapshot = job.snapshot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let snapshot = snapshot.ok_or_else(|| ApiError::internal("an export was run twice"))?;
+    let mut outputs = Vec::new();
+    for (done, of) in job.types.iter().enumerate() {
+        let mut files = Files { folder, resource_type: of.resource_type, open: None, done: Vec::new() };
+        let mut seen = HashSet::new();
+        for search in &of.searches {
+            let mut after = None;
+            loop {
+                let (hits, next) = page(app, job, &snapshot, search, after).await?;
+                let new = hits.into_iter().filter(|hit| of.searches.len() == 1 || seen.insert(hit.resource)).collect();
+                if seen.len() > MAX_SEARCH_JOINED {
+                    return Err(too_many());
+                }
+                lines(app, job, of, new, &mut files).await?;
+                after = next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        outputs.extend(files.finish().await?);
+        job.set(Progress::Running { done: done + 1 });
+    }
+    Ok(outputs)
+}
+
+fn too_many() -> ApiError {
+    let what = format!("several searches of one type find more than {MAX_SEARCH_JOINED} resources; export them one by one");
+    ApiError::bad_request(dugnad_kernel::fhir::issue::IssueType::TooCostly, what).at("http._typeFilter")
+}
+
+/// The next matches of a search.
+async fn page(
+    app: &App,
+    job: &Job,
+    snapshot: &Snapshot,
+    search: &Search,
+    after: Option<Cursor>,
+) -> Result<(Vec<Hit>, Option<Cursor>), ApiError> {
+    let Some(holder) = job.holder else { return Ok((Vec::new(), None)) };
+    let (place, snapshot, search) = (app.enter_reads().await?, snapshot.clone(), search.clone());
+    app.on_thread(place, move |app| {
+        let page = Page { after, count: MAX_SEARCH_PAGE, ..Page::default() };
+        let found = app.database().search_in(&snapshot, holder, &search, page, Some(Instant::now() + SEARCH_TIME))?;
+        Ok((found.hits, found.next))
+    })
+    .await
+}
+
+/// Some lines of a file.
+#[derive(Default)]
+struct Lines {
+    bytes: Vec<u8>,
+    count: u64,
+    patients: RoaringBitmap,
+}
+
+/// Appends what was found, some of it at a time.
+async fn lines(app: &App, job: &Arc<Job>, of: &OfType, hits: Vec<Hit>, files: &mut Files<'_>) -> Result<(), ApiError> {
+    let (hits, mut from) = (Arc::new(hits), 0);
+    while from < hits.len() {
+        let (place, job, of, found) = (app.enter_reads().await?, Arc::clone(job), of.clone(), Arc::clone(&hits));
+        let read = move |app: &App| {
+            let (mut lines, mut at) = (Lines::default(), from);
+            while lines.bytes.len() < EXPORT_CHUNK_BYTES
+                && let Some(hit) = found.get(at)
+            {
+                line(app, &job, &of, hit, &mut lines)?;
+                at += 1;
+            }
+            Ok((lines, at))
+        };
+        let (lines, to) = app.on_thread(place, read).await?;
+        files.append(lines).await?;
+        from = to;
+    }
+    Ok(())
+}
+
+/// Appends a resource, unless it was erased meanwhile, or is about nobody and only what is about patients is wanted.
+fn line(app: &App, job: &Job, of: &OfType, hit: &Hit, lines: &mut Lines) -> Result<(), ApiError> {
+    let Some(holder) = job.holder else { return Ok(()) };
+    let found = app.database().found(holder, of.resource_type, std::slice::from_ref(hit))?;
+    let Some(stored) = found.into_iter().flatten().next().and_then(|version| version.json) else { return Ok(()) };
+    if job.of_patients {
+        let arena = Bump::new();
+        let resource = json::parse(&stored, &arena).map_err(|e| ApiError::internal(&format!("a stored resource: {e}")))?;
+        if !compartment::has_patient(resource) {
+            return Ok(());
+        }
+    }
+    match &of.subset {
+        None => lines.bytes.extend_from_slice(&stored),
+        Some(subset) => write_part(&stored, subset, &mut lines.bytes)?,
+    }
+    lines.bytes.push(b'\n');
+    lines.count += 1;
+    let patients = app.database().patients_named(holder, of.resource_type, &hit.id, [stored.as_slice()])?;
+    lines.patients.extend(patients.into_iter().map(|patient| patient.0));
+    Ok(())
+}
+
+/// The files of a type: another one where one is full.
+struct Files<'f> {
+    folder: &'f Arc<Folder>,
+    resource_type: &'static str,
+    open: Option<(File, Output, RoaringBitmap, u64)>,
+    done: Vec<Output>,
+}
+
+impl Files<'_> {
+    async fn append(&mut self, lines: Lines) -> Result<(), ApiError> {
+        if lines.count == 0 {
+            return Ok(());
+        }
+        if self.open.as_ref().is_some_and(|(.., bytes)| *bytes >= BULK_FILE_BYTES) {
+            self.close().await?;
+        }
+        let (file, mut output, mut patients, bytes) = match self.open.take() {
+            Some(open) => open,
+            None => {
+                let name = format!("{}.{}.ndjson", self.resource_type, self.done.len() + 1);
+                let file = self.folder.create(&name)?;
+                (file, Output { resource_type: self.resource_type, name, count: 0, patients: Arc::default() }, RoaringBitmap::new(), 0)
+            }
+        };
+        let length = lines.bytes.len() as u64;
+        let file = file.append(Bytes::from(lines.bytes)).await?;
+        output.count += lines.count;
+        patients |= lines.patients;
+        self.open = Some((file, output, patients, bytes + length));
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<(), ApiError> {
+        if let Some((file, output, patients, _)) = self.open.take() {
+            file.finish().await?;
+            self.done.push(Output { patients: Arc::new(patients), ..output });
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<Vec<Output>, ApiError> {
+        self.close().await?;
+        Ok(self.done)
+    }
+}
