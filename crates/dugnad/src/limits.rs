@@ -23,6 +23,9 @@ pub const MAX_HEADERS: usize = 100;
 /// have three times their length when they are encoded; it stays below [`MAX_HEAD_BYTES`].
 pub const MAX_URI_BYTES: usize = 3 * MAX_SEARCH_BYTES + (4 << 10);
 
+/// How large the body of a terminology operation may be, in bytes: a ValueSet that comes along with some ten thousand codes.
+pub const MAX_TERMINOLOGY_BYTES: usize = 4 << 20;
+
 /// How long the parameters of a search may be, in bytes, decoded, those of its address and its form together: some 400 UUIDs.
 pub const MAX_SEARCH_BYTES: usize = 16 << 10;
 
@@ -276,9 +279,9 @@ pub const MAX_MANIFEST_BYTES: u64 = 256 << 20;
 /// budget: every county by sex, age band and kind of treatment is some 4,000.
 pub const CELLS_PER_EPOCH: usize = 10_000;
 
-/// Of how many different tables those may be (levels, cohort, way of counting), unless the database has another budget: each more is
+/// Of how many different tables those may be (levels, cohort, way of counting) in an epoch of the longest calendar, unless the database has another budget: each more is
 /// another look at the same persons. `dugnad bench attacks` shows what an attacker makes of them.
-pub const TABLES_PER_EPOCH: usize = 4;
+pub const TABLES_PER_EPOCH: usize = 3;
 
 /// How many rows a statistics answer may have: a table of all ICD-10 categories by county has 35,000.
 pub const MAX_STATISTICS_ROWS: usize = 200_000;

@@ -11,7 +11,9 @@ const HEADER: &str = "\
 # Made by examples/reduce_definitions.rs from profiles-types.json and profiles-resources.json; do not edit by hand.
 # A type:          `:`, name (a backbone element's is its path), primitive|complex|resource|abstract, base, whose elements come first
 # Its elements:    name (`[x]`: a choice), min, max, types (those of a content reference: the path that it repeats),
-#                  `modifier` if it is one, `summary` if it is part of a summary
+#                  `modifier` if it is one, `summary` if it is part of a summary,
+#                  its value set, if it must or should be of one: `required`, `extensible` or `max` (which is required) and the URL
+# Its constraints: `!`, key, error|warning, the element that it is about (`-`: the type itself), FHIRPath, what it says
 ";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -46,12 +48,13 @@ fn structure(definition: &Value, table: &mut String) -> Result<(), Box<dyn Error
         return Ok(()); // id and extension are the same for all, and the value is no element in JSON
     }
     let elements = definition["snapshot"]["element"].as_array().ok_or("a definition lacks a snapshot")?;
+    constraints(name, elements.first().into_iter(), "-", table)?;
     children(name, elements, table)
 }
 
 /// Writes the elements directly under `parent`, then those of its backbone elements.
 fn children(parent: &str, elements: &[Value], table: &mut String) -> Result<(), Box<dyn Error>> {
-    let mut backbones = Vec::new();
+    let (mut backbones, mut about) = (Vec::new(), Vec::new());
     for element in elements {
         let path = text(element, "path")?;
         let Some(name) = path.strip_prefix(parent).and_then(|rest| rest.strip_prefix('.')).filter(|name| !name.contains('.')) else {
@@ -70,15 +73,40 @@ fn children(parent: &str, elements: &[Value], table: &mut String) -> Result<(), 
         let is = |flag: &str| element[flag] == true;
         let flags = match (is("isModifier"), is("isSummary")) {
             (false, false) => "",
-            (true, false) => "\tmodifier",
-            (false, true) => "\tsummary",
-            (true, true) => "\tmodifier summary",
+            (true, false) => "modifier",
+            (false, true) => "summary",
+            (true, true) => "modifier summary",
         };
-        writeln!(table, "{name}\t{}\t{}\t{types}{flags}", element["min"], text(element, "max")?)?;
+        let repeated = element["contentReference"].is_string();
+        if types != path || repeated {
+            about.push((name, element));
+        }
+        let line = format!("{name}\t{}\t{}\t{types}\t{flags}\t{}", element["min"], text(element, "max")?, binding(element));
+        writeln!(table, "{}", line.trim_end())?;
+    }
+    for (name, element) in about {
+        constraints(parent, std::iter::once(element), name.trim_end_matches("[x]"), table)?;
     }
     for (path, base) in backbones {
         writeln!(table, ":\t{path}\tcomplex\t{base}")?;
+        constraints(path, elements.iter().filter(|element| element["path"] == path), "-", table)?;
         children(path, elements, table)?;
+    }
+    Ok(())
+}
+
+/// Writes the constraints that a definition adds to `elements`; what a base or data type has, stands there.
+fn constraints<'e>(of: &str, elements: impl Iterator<Item = &'e Value>, about: &str, table: &mut String) -> Result<(), Box<dyn Error>> {
+    let root = of.split('.').next().unwrap_or_default();
+    for constraint in elements.flat_map(|element| element["constraint"].as_array().into_iter().flatten()) {
+        let source = constraint["source"].as_str().and_then(|url| url.rsplit('/').next()).unwrap_or(root);
+        let (key, severity) = (text(constraint, "key")?, text(constraint, "severity")?);
+        if source != root || (key == "ele-1" && (of != "Element" || about != "-")) || (key == "ext-1" && of != "Extension") {
+            continue;
+        }
+        let human = text(constraint, "human")?.split_whitespace().collect::<Vec<_>>().join(" ");
+        let expression = constraint["expression"].as_str().unwrap_or("-");
+        writeln!(table, "!\t{key}\t{severity}\t{about}\t{expression}\t{human}")?;
     }
     Ok(())
 }
@@ -100,6 +128,18 @@ fn types(element: &Value, path: &str) -> Result<String, Box<dyn Error>> {
         });
     }
     Ok(names.join(" "))
+}
+
+/// How strong the binding of an element's codes is, and to what; nothing for preferences and examples.
+fn binding(element: &Value) -> String {
+    let binding = &element["binding"];
+    let limit =
+        binding["extension"].as_array().into_iter().flatten().find(|e| e["url"].as_str().is_some_and(|url| url.ends_with("-maxValueSet")));
+    match (binding["strength"].as_str(), binding["valueSet"].as_str(), limit.and_then(|e| e["valueCanonical"].as_str())) {
+        (Some(strength @ ("required" | "extensible")), Some(url), None) => format!("{strength} {url}"),
+        (_, _, Some(url)) => format!("max {url}"),
+        _ => String::new(),
+    }
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str, Box<dyn Error>> {

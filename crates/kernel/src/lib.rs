@@ -18,4 +18,6 @@ pub mod live;
 pub mod permit;
 pub mod population;
 pub mod search;
+pub mod terminology;
+pub mod ucum;
 pub mod views;

@@ -49,6 +49,21 @@ pub const MAX_FHIRPATH_ITERATIONS: usize = 1_000_000;
 /// How many bytes of text one FHIRPath expression may make on one resource. `select($this & $this)` doubles.
 pub const MAX_FHIRPATH_TEXT: usize = 16 << 20;
 
+/// How long a unit's code may be, in bytes. UCUM's longest example has 33.
+pub const MAX_UNIT_LENGTH: usize = 64;
+
+/// How many units' codes are kept as they were understood. A laboratory has some hundred.
+pub const MAX_UNITS_KEPT: usize = 4_096;
+
+/// How many codes the expansion of a value set may have. ICD-10 in full has 15,000; more than this nobody shows or tests one by one.
+pub const MAX_EXPANSION: usize = 100_000;
+
+/// How deep value sets may be made of value sets. HL7's go three levels; a circle has to end.
+pub const MAX_VALUE_SET_DEPTH: usize = 8;
+
+/// How many codes a message about a wrong code names, and how many letters a code may differ by to be named.
+pub const MAX_CODES_NAMED: usize = 8;
+
 /// How large a regular expression of `matches()` may become when it is compiled.
 pub const MAX_REGEX_BYTES: usize = 1 << 20;
 

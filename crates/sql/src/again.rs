@@ -1,6 +1,7 @@
 //! Which plans can run again, on other rows than those that they first ran on.
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use crate::parallel::in_order;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::physical_plan::ExecutionPlan;
@@ -36,7 +37,10 @@ pub fn is_renewable(plan: &Arc<dyn ExecutionPlan>) -> bool {
 
 /// The plan as it was before it ran.
 pub fn renewed(plan: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    reset_plan_states(Arc::clone(plan))
+    let plan = reset_plan_states(Arc::clone(plan))?;
+    // A merge that is made anew takes equal rows as they come.
+    let plan = plan.transform_up(|plan| Ok(in_order(&plan).map_or_else(|| Transformed::no(plan), Transformed::yes)))?;
+    Ok(plan.data)
 }
 
 /// Whether a logical plan depends on when it is made: it calls a function such as `now()`, for which planning puts in a value.

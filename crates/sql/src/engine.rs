@@ -153,6 +153,8 @@ fn config(zone: &str) -> SessionConfig {
     options.execution.time_zone = Some(zone.to_owned());
     options.execution.enable_recursive_ctes = false;
     options.execution.collect_statistics = false;
+    // Sorted batch by batch and merged, whatever their size: the size of a column depends on values that only other rows have.
+    options.execution.sort_in_place_threshold_bytes = 0;
     // No scan takes them, and a plan that has one cannot run again.
     options.optimizer.enable_dynamic_filter_pushdown = false;
     options.optimizer.enable_topk_dynamic_filter_pushdown = false;

@@ -17,7 +17,7 @@ use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::filter::FilterExec;
-use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
+use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, PartitionMode};
 use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
@@ -49,7 +49,8 @@ impl PhysicalOptimizerRule for Runs {
             {
                 return Ok(Transformed::yes(cut));
             }
-            Ok(in_order(&plan).map_or_else(|| Transformed::no(plan), Transformed::yes))
+            let instead = left_last(&plan)?.or_else(|| in_order(&plan));
+            Ok(instead.map_or_else(|| Transformed::no(plan), Transformed::yes))
         })?;
         let plan = plan.data;
         // What runs a plan would take the rows of several partitions as they come.
@@ -66,9 +67,24 @@ impl PhysicalOptimizerRule for Runs {
     }
 }
 
+/// In the place of a join that gives rows of its left side when its right side has ended, with a right side in several partitions, one
+/// with a right side in order: it is the partition which happens to end last that gives them.
+fn left_last(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let by_hash = plan.downcast_ref::<HashJoinExec>().map(HashJoinExec::join_type);
+    let kind = by_hash.or_else(|| plan.downcast_ref::<NestedLoopJoinExec>().map(NestedLoopJoinExec::join_type));
+    let gives_left = matches!(kind, Some(JoinType::Left | JoinType::Full | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark));
+    match plan.children().as_slice() {
+        [left, right] if gives_left && right.output_partitioning().partition_count() > 1 => {
+            let right = Arc::new(InOrder::new(Arc::clone(right)));
+            Ok(Some(over(plan, vec![Arc::clone(left), right])?))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// In the place of a node that takes the rows of several partitions (the inputs of a UNION) as they come, one that takes them
 /// in order.
-fn in_order(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+pub(crate) fn in_order(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
     if let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>() {
         return Some(Arc::new(merge.clone().with_round_robin_repartition(false))); // equal rows: in the order of the inputs
     }
@@ -108,8 +124,8 @@ impl Runs {
             return plan.repartitioned(self.count, config);
         }
         if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
-            // The other kinds of join also give rows that found no partner, when the last run ends.
-            let by_run = matches!(join.join_type(), JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti);
+            // The other kinds of join also give rows that found no partner: at the end of a batch, or when the last run ends.
+            let by_run = matches!(join.join_type(), JoinType::Inner | JoinType::RightSemi | JoinType::RightAnti);
             if !by_run || *join.partition_mode() != PartitionMode::CollectLeft {
                 return Ok(None);
             }

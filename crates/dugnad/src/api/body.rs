@@ -2,6 +2,7 @@
 
 use super::App;
 use super::error::ApiError;
+use super::headers::require_json_body;
 use crate::limits::{BODY_IDLE_TIMEOUT, BODY_TIMEOUT, MAX_BODY_BYTES_HELD, RETRY_AFTER_S};
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -50,6 +51,18 @@ pub async fn read(app: &App, headers: &HeaderMap, body: Body, limit: usize) -> R
         Ok(Err(error)) => Err(error),
         Err(_) => Err(too_slow()),
     }
+}
+
+/// Reads a body of JSON of at most `limit` bytes, as text.
+pub async fn json(app: &App, headers: &HeaderMap, body: Body, limit: usize) -> Result<String, ApiError> {
+    require_json_body(headers)?;
+    let (bytes, _held) = read(app, headers, body, limit).await?.into_parts();
+    text(bytes)
+}
+
+/// A body as text.
+pub fn text(bytes: Vec<u8>) -> Result<String, ApiError> {
+    String::from_utf8(bytes).map_err(|_| ApiError::bad_request(IssueType::Structure, "the body is not UTF-8"))
 }
 
 async fn fill(budget: &BodyBudget, body: Body, limit: usize, held: &mut HeldBody) -> Result<(), ApiError> {

@@ -41,13 +41,12 @@ fn build(routes: &[Route]) -> Value {
             if has("search-type") {
                 add_search(name, &referring, &mut resource);
             }
-            let operations = operations(routes, &|of| of == Some(name));
-            if !operations.is_empty() {
-                resource["operation"] = operations.into();
-            }
+            resource["operation"] = operations(routes, |route| matches!(resource_type(route), Some(of) if of == name || of == "{type}"));
             resource
         })
         .collect();
+    // Those of the system, and of what is no resource type of R4.
+    let operations = operations(routes, |route| resource_type(route).is_none_or(|of| of != "{type}" && !is_resource_type(of)));
     let system = ["transaction", "batch", "search-system", "history-system"];
     json!({
         "resourceType": "CapabilityStatement",
@@ -67,18 +66,18 @@ fn build(routes: &[Route]) -> Value {
                 "cors": false,
             },
             "resource": resources,
-            "operation": operations(routes, &|of| of.is_none_or(|name| !is_resource_type(name))),
+            "operation": operations,
             "interaction": system.iter().filter(|code| any(code)).map(|code| json!({"code": code})).collect::<Vec<_>>(),
         }],
     })
 }
 
-/// The operations of routes below resource types as `whose` says, each once.
-fn operations(routes: &[Route], whose: &dyn Fn(Option<&str>) -> bool) -> Vec<Value> {
-    let mut found: Vec<(&str, &str)> = routes.iter().filter(|r| whose(resource_type(r))).filter_map(|r| r.doc.operation).collect();
-    found.sort_unstable();
-    found.dedup();
-    found.into_iter().map(|(name, definition)| json!({"name": name, "definition": definition})).collect()
+/// The operations of some routes, each once.
+fn operations(routes: &[Route], wanted: impl Fn(&Route) -> bool) -> Value {
+    let mut operations: Vec<(&str, &str)> = routes.iter().filter(|route| wanted(route)).filter_map(|r| r.doc.operation).collect();
+    operations.sort_unstable();
+    operations.dedup();
+    operations.into_iter().map(|(name, definition)| json!({"name": name, "definition": definition})).collect()
 }
 
 /// What of search there is for a type: its parameters, and what can come along.
@@ -116,6 +115,19 @@ mod tests {
         assert!(of_patient.contains("Patient-everything"), "{of_patient}");
         let systemic = &statement["rest"][0]["interaction"];
         assert_eq!(*systemic, json!([{"code": "transaction"}, {"code": "batch"}, {"code": "search-system"}, {"code": "history-system"}]));
+    }
+
+    #[test]
+    fn operations_stand_where_they_are_called() {
+        let rest = &statement()["rest"][0];
+        let names = |of: &Value| {
+            of["operation"].as_array().into_iter().flatten().filter_map(|o| o["name"].as_str()).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let of = |name: &str| rest["resource"].as_array().into_iter().flatten().find(|r| r["type"] == name).map(names).unwrap_or_default();
+        assert!(names(rest).contains(&"sql-run".to_owned()) && !names(rest).contains(&"expand".to_owned()));
+        assert_eq!(of("Patient"), ["everything", "export", "purge", "validate"]);
+        assert_eq!(of("ValueSet"), ["expand", "validate", "validate-code"]);
+        assert_eq!(of("CodeSystem"), ["lookup", "subsumes", "validate", "validate-code"]);
     }
 
     #[test]

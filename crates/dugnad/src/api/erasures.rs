@@ -2,8 +2,8 @@
 
 use super::auth::Centre;
 use super::headers::{self, DUGNAD_COMMIT, value};
+use super::parameters::Parameters;
 use super::routes::{Caller, Doc, Routes};
-use super::views::Parameters;
 use super::work::Access;
 use super::{ApiError, App, answer, body, releases};
 use crate::access::Principal;
@@ -147,7 +147,7 @@ fn erase(app: &App, who: &Principal, request: &Request) -> Result<Erasure, ApiEr
     releases::remove_waiting(app.data(), app.database()); // so may they
     let erased = app.database().erased_patients();
     app.audit().forget(&erased)?;
-    futures::executor::block_on(app.query().forget(&erased)).map_err(|e| ApiError::internal(&e.to_string()))?;
+    app.query().forget(&erased).map_err(|e| ApiError::internal(&e.to_string()))?;
     app.append(&app.entry(Act::Decision, who, |entry| describe(entry, "erasures", &holder.name, &erasure)))?;
     Ok(erasure)
 }

@@ -126,6 +126,7 @@ impl From<SearchError> for ApiError {
     fn from(error: SearchError) -> Self {
         match error {
             SearchError::TooCostly(what) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, IssueType::TooCostly, what),
+            SearchError::Terminology(what) => Self::bad_request(IssueType::NotSupported, what),
             SearchError::TooLong => Self::new(StatusCode::PAYLOAD_TOO_LARGE, IssueType::TooCostly, error.to_string()),
             SearchError::NoCommit(_) | SearchError::NoPage => Self::new(StatusCode::GONE, IssueType::NotFound, error.to_string()),
             SearchError::Damaged(_) => {

@@ -27,6 +27,7 @@ mod openapi;
 mod ops;
 mod opt_outs;
 mod organisations;
+mod parameters;
 mod permits;
 pub(crate) mod persons;
 mod queries;
@@ -38,8 +39,10 @@ mod serve;
 mod settings;
 mod sql;
 mod statistics;
+mod terminology;
 mod timeline;
 mod unblindings;
+mod validate;
 mod views;
 pub mod work;
 
@@ -217,7 +220,8 @@ impl App {
 /// All routes of the API with their descriptions.
 fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
-    let routes = queries::add(sql::add(views::add(bulk::add(search::add(fhir::add(routes))))));
+    let routes = validate::add(bulk::add(search::add(fhir::add(routes))));
+    let routes = queries::add(sql::add(views::add(terminology::add(routes))));
     let routes = unblindings::add(opt_outs::add(permits::add(routes)));
     let routes = register::add(releases::add(applications::add(organisations::add(statistics::add(routes)))));
     ops::add(erasures::add(audit_event::add(persons::add(audit::add(routes)))))

@@ -4,7 +4,7 @@ use super::auth::Centre;
 use super::desk::{Deed, ORGANISATION, done};
 use super::routes::{Caller, Doc, Routes};
 use super::work::Access;
-use super::{ApiError, App, body, headers};
+use super::{ApiError, App, body};
 use crate::limits::MAX_CASE_BODY_BYTES;
 use axum::Json;
 use axum::body::Body;
@@ -42,9 +42,7 @@ async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    headers::require_json_body(&headers)?;
-    let (bytes, _held) = body::read(&app, &headers, body, MAX_CASE_BODY_BYTES).await?.into_parts();
-    let json = String::from_utf8(bytes).map_err(|_| ApiError::bad_request(IssueType::Structure, "the body is not UTF-8"))?;
+    let json = body::json(&app, &headers, body, MAX_CASE_BODY_BYTES).await?;
     let organisation = Organisation::parse(&json)?;
     if organisation.id != id {
         return Err(ApiError::bad_request(IssueType::Invalid, "the organisation's id must be the id of the address").at("id"));

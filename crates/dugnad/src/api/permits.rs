@@ -3,7 +3,6 @@
 use super::auth::{Caller as Known, Centre};
 use super::desk::{Deed, EXTENSION, Form, HEARING, PERMIT, Refused, Sent, done, to_json};
 use super::frozen::freeze;
-use super::headers;
 use super::routes::{Caller, Doc, Routes};
 use super::work::Access;
 use super::{ApiError, App, body};
@@ -75,10 +74,8 @@ async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    headers::require_json_body(&headers)?;
-    let (bytes, _held) = body::read(&app, &headers, body, MAX_SQL_BODY_BYTES).await?.into_parts();
-    let text = std::str::from_utf8(&bytes).map_err(|_| ApiError::bad_request(IssueType::Structure, "the body is not UTF-8"))?;
-    let permit = Permit::parse(text).map_err(|e| ApiError::bad_request(IssueType::Invalid, e.to_string()))?;
+    let text = body::json(&app, &headers, body, MAX_SQL_BODY_BYTES).await?;
+    let permit = Permit::parse(&text).map_err(|e| ApiError::bad_request(IssueType::Invalid, e.to_string()))?;
     if permit.id() != id {
         return Err(ApiError::bad_request(IssueType::Invalid, "the permit's id must be the id of the address").at("permit.id"));
     }

@@ -1,7 +1,7 @@
 //! `POST /sql` and `GET /permits`.
 
 use super::auth::Caller;
-use super::headers::{self, DUGNAD_COMMIT, DUGNAD_EPOCH, DUGNAD_QUERY, value};
+use super::headers::{self, DUGNAD_COMMIT, DUGNAD_DISCLOSURE, DUGNAD_EPOCH, DUGNAD_QUERY, value};
 use super::routes::{self, Doc, Parameter, Routes};
 use super::work::Access;
 use super::{ApiError, App, body, fhir};
@@ -29,7 +29,7 @@ const JSON: &str = "application/json";
 /// Adds the routes of SQL.
 pub fn add(routes: Routes) -> Routes {
     let sql = Doc {
-        description: "The body is `{\"permit\": ID, \"sql\": TEXT, \"as_of\"?: COMMIT, \"format\"?: \"json\"|\"ndjson\"|\"csv\"|\"parquet\"|\"arrow\"|\"table\"}`. A permit is a schema: what is not in it does not exist. Rows carry `Dugnad-Commit`, statistics `Dugnad-Epoch`. Without `format`, `Accept` decides; JSON is one array of objects.",
+        description: "The body is `{\"permit\": ID, \"sql\": TEXT, \"as_of\"?: COMMIT, \"format\"?: \"json\"|\"ndjson\"|\"csv\"|\"parquet\"|\"arrow\"|\"table\"}`. A permit is a schema: what is not in it does not exist. Rows carry `Dugnad-Commit`, statistics `Dugnad-Epoch` and, with the method of disclosure control, `Dugnad-Disclosure`; `as_of` on statistics means the latest epoch not after it. Without `format`, `Accept` decides; JSON is one array of objects.",
         caller: routes::Caller::Known,
         parameters: &[Parameter { place: "header", name: "Dugnad-Min-Commit", description: "Answer from no older commit than this." }],
         body: Some(JSON),
@@ -131,7 +131,10 @@ pub async fn streamed_chunks(
     headers.insert(DUGNAD_QUERY, value(id));
     match basis {
         Basis::Commit(commit) => headers.insert(DUGNAD_COMMIT, value(&commit.to_string())),
-        Basis::Epoch(epoch) => headers.insert(DUGNAD_EPOCH, value(&epoch)),
+        Basis::Epoch { epoch, method } => {
+            headers.insert(DUGNAD_DISCLOSURE, value(&method.to_string()));
+            headers.insert(DUGNAD_EPOCH, value(&epoch))
+        }
     };
     Ok(response)
 }

@@ -12,6 +12,7 @@ mod peer;
 pub mod restart;
 pub mod search;
 pub mod sql;
+pub mod statistics;
 #[cfg(test)]
 mod tests;
 pub mod views;

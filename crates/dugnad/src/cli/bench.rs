@@ -2,7 +2,8 @@
 
 use super::CliError;
 use super::ingest::References;
-use crate::bench::{attacks, audit, freshness, ingest, restart, search, sql, views};
+use crate::api::Settings;
+use crate::bench::{attacks, audit, freshness, ingest, restart, search, sql, statistics, views};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,7 +23,8 @@ Examples:
   dugnad bench restart --resources 10000000 --data ./bench-db
   dugnad bench search --resources 1000000 --clients 8
   dugnad bench audit --data ./bench-db
-  dugnad bench attacks --trials 4000
+  dugnad bench statistics                             and --data ./db for the accuracy of your own
+  dugnad bench attacks --trials 4000 --config dugnad.json    with your settings of statistics
   dugnad bench sql --resources 1000000                beside DuckDB, if benches/setup.sh has been run
   dugnad bench views bundles/                         beside pysof, if benches/setup.sh has been run")]
 pub struct Bench {
@@ -46,6 +48,8 @@ enum What {
     Restart(Restart),
     /// What the audit log costs a small query, and how fast "who read my data?" is answered.
     Audit(Audit),
+    /// What safe statistics cost: in accuracy beside exact counts, in time beside a count of patients.
+    Statistics(Statistics),
     /// How much better than a coin whoever has a permit guesses what it does not show, with the defences on and off.
     Attacks(Attacks),
     /// FHIR conformance and speed (comes with a later release).
@@ -207,6 +211,24 @@ struct Audit {
     memory: PathBuf,
 }
 
+/// Accuracy: every statistics table of the database with so many dimensions, on all levels, released for the first time, beside the exact
+/// counts. Time: a statistic beside the count of patients under a permit with rows; the clock is moved from epoch to epoch.
+#[derive(Debug, Args)]
+struct Statistics {
+    /// How many synthetic resources the database has, about.
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1_000..=20_000_000))]
+    resources: u32,
+    /// A database that is there, which no server has open: its accuracy is measured, and no times.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Up to how many dimensions.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=4))]
+    depth: u8,
+    /// How many epochs the questions are put in.
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    rounds: u16,
+}
+
 /// Plays each attack against a server in this process, over a database of its own: in each trial a bit about somebody whom the
 /// attacker's permit does not show is guessed from all that comes back. A figure is the upper 95 % bound of twice the share of right
 /// guesses less one, in percentage points; with few trials it cannot be small.
@@ -221,6 +243,10 @@ struct Attacks {
     /// Only attacks whose name contains this.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// The file of `serve --config`: the method and the budget of its part `statistics` are attacked. Without it, those that databases
+    /// have by default.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 impl From<Search> for search::Options {
@@ -235,9 +261,18 @@ impl From<Search> for search::Options {
     }
 }
 
-impl From<Attacks> for attacks::Options {
-    fn from(given: Attacks) -> Self {
-        Self { trials: given.trials as usize, data: given.data, only: given.only }
+impl From<Statistics> for statistics::Options {
+    fn from(given: Statistics) -> Self {
+        let (depth, rounds) = (usize::from(given.depth), usize::from(given.rounds));
+        Self { resources: given.resources as usize, data: given.data, depth, rounds }
+    }
+}
+
+impl Attacks {
+    fn options(self) -> Result<attacks::Options, CliError> {
+        let settings = self.config.as_deref().map(Settings::read).transpose().map_err(CliError::failed)?;
+        let statistics = settings.and_then(|settings| settings.statistics).unwrap_or_default();
+        Ok(attacks::Options { trials: self.trials as usize, data: self.data, only: self.only, statistics })
     }
 }
 
@@ -264,7 +299,8 @@ impl Bench {
             What::Sql(options) => return sql::run(&options.into()),
             What::Search(options) => return search::run(&options.into()),
             What::Audit(options) => return audit::run(&options.into()),
-            What::Attacks(options) => return attacks::run(&options.into()),
+            What::Statistics(options) => return statistics::run(&options.into()),
+            What::Attacks(options) => return attacks::run(&options.options()?),
             What::Fhir => "fhir",
         };
         Err(CliError::Failed(format!("`bench {name}` comes with a later release; nothing was measured")))

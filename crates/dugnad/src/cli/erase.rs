@@ -63,7 +63,7 @@ impl Erase {
         crate::api::releases::remove_waiting(&local.dir, &local.database);
         let erased = local.database.erased_patients();
         local.audit.forget(&erased).map_err(CliError::failed)?;
-        futures::executor::block_on(local.query.forget(&erased)).map_err(CliError::failed)?;
+        local.query.forget(&erased).map_err(CliError::failed)?;
         let mut entry = crate::api::work::blank_entry(local.clock.now(), Act::Decision);
         (entry.user, entry.role) = ("operator".to_owned(), "centre".to_owned());
         describe(&mut entry, "cli", &holder.name, &erasure);

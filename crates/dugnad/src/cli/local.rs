@@ -102,7 +102,7 @@ impl Local {
         let tokens = Arc::new(Tokens::open(dir).map_err(CliError::failed)?);
         let (folder, log, time) = (dir.join("statistics"), Arc::clone(&audit), Arc::clone(&clock));
         let query = QueryService::with(database.clone(), log, keys.pseudonym, time, &folder, statistics).map_err(CliError::failed)?;
-        futures::executor::block_on(query.forget(&database.erased_patients())).map_err(CliError::failed)?;
+        query.forget(&database.erased_patients()).map_err(CliError::failed)?;
         sweep_releases(dir, &database);
         Ok(Self { database, audit, query, tokens, page_key, clock, release_key: keys.release, dir: dir.to_owned() })
     }

@@ -111,7 +111,7 @@ async fn answer(local: &Local, question: Question, format: Format) -> Result<(),
     let answer = local.query.ask(question).await.map_err(CliError::failed)?;
     match &answer.basis {
         crate::query::Basis::Commit(commit) => eprintln!("answered from commit {commit}"),
-        crate::query::Basis::Epoch(epoch) => eprintln!("answered from epoch {epoch}"),
+        crate::query::Basis::Epoch { epoch, method } => eprintln!("answered from epoch {epoch}; {method}"),
     }
     let mut chunks = encode(answer, format);
     let mut out = io::stdout().lock();

@@ -37,7 +37,8 @@ pub use dugnad_sql::QueryError;
 pub use policy::{OptOutCover, PERSON_LIST, Subject, UNBLINDING, Unblinding, unblindings};
 pub use running::RunningQuestion;
 pub use statistics::{
-    COHORT, Catalogue, CatalogueDimension, CatalogueLevel, CatalogueTable, CellRow, DIMENSION, STATISTIC, StatisticsSettings, cell_rows,
+    COHORT, Catalogue, CatalogueDimension, CatalogueLevel, CatalogueTable, CellRow, DIMENSION, STATISTIC, StatisticsSettings, Utility,
+    cell_rows,
 };
 
 use crate::access::Principal;
@@ -48,7 +49,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use dugnad_kernel::audit::Log;
 use dugnad_kernel::clock::{Clock, SystemClock};
 use dugnad_kernel::database::Database;
-use dugnad_kernel::disclosure::{Cohort, Epoch, Hierarchy, Statistic};
+use dugnad_kernel::disclosure::{Cohort, Epoch, Hierarchy, MethodDocument, Period, Statistic};
 use dugnad_kernel::ids::{Commit, PatientOrdinal};
 use dugnad_kernel::limits::FEASIBILITY_ROUNDING;
 use dugnad_kernel::live::{RowFilter, Snapshot};
@@ -64,6 +65,7 @@ use running::{Holding, Listed, Running, Watch};
 use session::{Planned, Session};
 use source::Tables;
 use statistics::{Asker, Population, Published, Request, Resolved, Statistics};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -126,12 +128,17 @@ pub struct Question {
 }
 
 /// What the answer was computed on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Basis {
     /// Record-level: a commit.
     Commit(Commit),
-    /// Statistics: an epoch.
-    Epoch(String),
+    /// Statistics: an epoch, and what disclosure control did.
+    Epoch {
+        /// The instant at which it began; several with commas, where the cells of a question have several calendars.
+        epoch: String,
+        /// The method with its parameters.
+        method: MethodDocument,
+    },
 }
 
 /// An answer whose intent is in the log; it is durable before the first batch is handed out, and its completion
@@ -213,25 +220,40 @@ impl QueryService {
     /// What statistics permits can ask for now: a function of the calendar and of published documents, so anyone may see it.
     pub fn statistics_catalogue(&self) -> Result<Catalogue, QueryError> {
         let now = self.shared.clock.now();
-        Ok(self.shared.statistics.catalogue(&self.shared.published(now)?, now))
+        Ok(self.shared.statistics.catalogue(self.shared.published()?.as_ref(), now))
     }
 
     /// A published dimension.
     pub fn dimension(&self, name: &str) -> Result<Option<Arc<Hierarchy>>, QueryError> {
-        Ok(self.shared.published(self.shared.clock.now())?.dimension(name).cloned())
+        Ok(self.shared.published()?.dimension(name).cloned())
+    }
+
+    /// Checks that a dimension can be published: that its levels have names of their own.
+    pub fn check_dimension(&self, dimension: &Hierarchy) -> Result<(), QueryError> {
+        self.shared.published()?.check_dimension(dimension)
     }
 
     /// Takes erased persons out of what statistics keep from epoch to epoch.
-    pub async fn forget(&self, persons: &[PatientOrdinal]) -> io::Result<()> {
-        self.shared.statistics.erase(persons).await
+    pub fn forget(&self, persons: &[PatientOrdinal]) -> io::Result<()> {
+        futures::executor::block_on(self.shared.statistics.erase(persons))
     }
 
     /// Checks that a statistic can be counted: that its SQL can be planned, and that it has the columns that its dimensions name.
     pub async fn check_statistic(&self, statistic: &Statistic) -> Result<(), QueryError> {
-        let now = self.shared.clock.now();
-        let epoch = self.shared.statistics.settings.epochs.one.epoch(now);
+        let epoch = self.shared.statistics.settings.epochs.one.epoch(self.shared.clock.now());
         let population = statistics::Data::population(self.shared.as_ref(), &epoch)?;
-        statistics::check_statistic(statistic, &self.shared.published(now)?, &population).await
+        statistics::check_statistic(statistic, self.shared.published()?.as_ref(), &population).await
+    }
+
+    /// How accurate all tables with 1 to `depth` dimensions are at the newest commit.
+    pub async fn statistics_utility(&self, depth: usize) -> Result<BTreeMap<usize, Utility>, QueryError> {
+        let shared = &self.shared;
+        let start = shared.clock.now();
+        let epoch = Epoch { period: Period::Seconds(1), start, next: start };
+        let published = shared.published()?;
+        let tables: Vec<_> = published.tables().filter_map(|name| published.table(name)).collect();
+        let population = statistics::Data::population(shared.as_ref(), &epoch)?;
+        shared.statistics.utility(&tables, &population, depth).await
     }
 
     /// Checks that a cohort can be registered beside those that are, at the newest commit. Says how many persons it has, to those who
@@ -273,7 +295,7 @@ impl QueryService {
 
     /// How many cells a question about feasibility shows: one of the form that statistics permits have.
     pub fn feasibility_cells(&self, sql: &str) -> Result<usize, QueryError> {
-        Ok(self.shared.resolve(Request::parse(sql)?)?.cells())
+        Ok(self.shared.resolve(Request::parse(sql)?, self.shared.clock.now())?.cells())
     }
 
     /// Answers a question about feasibility, before there is a permit: cells of the catalogue of statistics, rounded. The caller
@@ -352,7 +374,7 @@ impl QueryService {
             }
             Prepared::Statistics { resolved, asker, schema, granted } => {
                 let bounds = self.bounds(question, granted, listed, deadline);
-                let basis = Basis::Epoch(resolved.cite());
+                let basis = Basis::Epoch { epoch: resolved.cite(), method: *self.shared.statistics.method().document() };
                 let intended = recorded.intent(&basis, &[format!("statistics.{}", resolved.request.table)], None)?;
                 let shared = self.shared.clone();
                 let produce = |sender: tokio::sync::mpsc::Sender<Message>| async move {
@@ -369,14 +391,14 @@ impl QueryService {
 }
 
 impl Shared {
-    fn published(&self, now: jiff::Timestamp) -> Result<Published, QueryError> {
-        // The calendar of years goes up to that of the shortest epoch.
-        Published::at(&self.database, &self.statistics.settings.epochs.one.epoch(now))
+    /// What statistics can be asked for now.
+    fn published(&self) -> Result<Arc<Published>, QueryError> {
+        self.statistics.published(&self.database, self.clock.now())
     }
 
-    fn resolve(&self, request: Request) -> Result<Resolved, QueryError> {
-        let now = self.clock.now();
-        Resolved::of(request, &self.published(now)?, &self.statistics.settings.epochs, now)
+    /// Finds the cells of the epochs that `at` lies in.
+    fn resolve(&self, request: Request, at: jiff::Timestamp) -> Result<Resolved, QueryError> {
+        Resolved::of(request, self.published()?.as_ref(), &self.statistics.settings.epochs, at)
     }
 
     /// Understands a question: finds its permit (whose purpose goes on the record), and plans. Reads no row for it; only
@@ -411,12 +433,14 @@ impl Shared {
     }
 
     async fn prepare_statistics(&self, question: &Question, granted: Granted) -> Result<Prepared, QueryError> {
-        if question.as_of.is_some() || question.min_commit.is_some() {
-            return Err(QueryError::Commit(
-                "statistics are those of the last epoch; `as_of` and Dugnad-Min-Commit are for rows".to_owned(),
-            ));
+        if question.min_commit.is_some() {
+            return Err(QueryError::Commit("statistics are those of an epoch; Dugnad-Min-Commit is for rows".to_owned()));
         }
-        let resolved = self.resolve(Request::parse(&question.sql)?)?;
+        let at = match question.as_of {
+            Some(commit) => permit::time_of(&self.database, &granted.permit, commit)?,
+            None => self.clock.now(),
+        };
+        let resolved = self.resolve(Request::parse(&question.sql)?, at)?;
         resolved.within(&granted.permit)?;
         statistics::has_begun(granted.permit.document().decision.at, &resolved)?;
         let group = self.group(&granted.permit)?;
@@ -426,7 +450,7 @@ impl Shared {
     async fn prepare_feasibility(&self, question: &Question) -> Result<Prepared, QueryError> {
         let request = Request { rounding: Some(FEASIBILITY_ROUNDING), ..Request::parse(&question.sql)? };
         // Of an application, twenty cells are shown in all; they are on no ledger.
-        self.prepared(self.resolve(request)?, None, None).await
+        self.prepared(self.resolve(request, self.clock.now())?, None, None).await
     }
 
     async fn prepared(&self, resolved: Resolved, group: Option<String>, granted: Option<Granted>) -> Result<Prepared, QueryError> {
@@ -477,7 +501,7 @@ impl Shared {
 
     /// The answer of a statistics question, from released tables.
     async fn released(&self, resolved: &Resolved, asker: &Asker) -> Result<RecordBatch, QueryError> {
-        self.statistics.answer(resolved, asker, self).await
+        self.statistics.answer(resolved, asker, self, self.clock.now()).await
     }
 }
 

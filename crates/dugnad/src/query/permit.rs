@@ -60,14 +60,23 @@ pub(super) fn snapshot(database: &Database, permit: &Permit, question: &Question
         )));
     }
     let Some(wanted) = question.as_of.filter(|wanted| *wanted != newest.commit()) else { return Ok(newest) };
-    let first = at(permit.document().valid_from)?;
-    if wanted > newest.commit() || wanted < first {
-        return Err(QueryError::Commit(format!(
-            "commit {wanted} is not among those that this permit can be asked about, {first} to {}",
-            newest.commit()
-        )));
-    }
+    within(database, permit, wanted, newest.commit())?;
     there(database, wanted)
+}
+
+/// The time of a commit that a permit of statistics is asked about.
+pub(super) fn time_of(database: &Database, permit: &Permit, wanted: Commit) -> Result<Timestamp, QueryError> {
+    within(database, permit, wanted, database.snapshot().commit())?;
+    Ok(there(database, wanted)?.time())
+}
+
+/// Checks that a commit is not before the permit's start, and not after the newest that it shows.
+fn within(database: &Database, permit: &Permit, wanted: Commit, newest: Commit) -> Result<(), QueryError> {
+    let first = database.commit_at(permit.document().valid_from).map_err(|e| internal(&e))?;
+    if (first..=newest).contains(&wanted) {
+        return Ok(());
+    }
+    Err(QueryError::Commit(format!("commit {wanted} is not among those that this permit can be asked about, {first} to {newest}")))
 }
 
 fn there(database: &Database, commit: Commit) -> Result<Snapshot, QueryError> {

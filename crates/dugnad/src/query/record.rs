@@ -104,7 +104,7 @@ impl Recorded {
     pub fn intent(mut self, basis: &Basis, tables: &[String], delivered: Option<Delivered>) -> Result<Intended, QueryError> {
         match basis {
             Basis::Commit(commit) => self.common.commit = Some(commit.0),
-            Basis::Epoch(epoch) => self.common.epoch = Some(epoch.clone()),
+            Basis::Epoch { epoch, .. } => self.common.epoch = Some(epoch.clone()),
         }
         self.common.tables = tables.to_vec();
         let entry = Entry { act: Act::Intent, at: self.clock.now(), ..self.common.clone() };

@@ -7,6 +7,7 @@ use super::world::{ColumnGrant, Lens};
 use crate::limits::SCAN_BATCH_ROWS;
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::DFSchema;
@@ -165,21 +166,29 @@ struct State {
 }
 
 impl State {
-    /// The next slice of the present part; parts without a row of the permit are passed over.
+    /// The next batch: of `SCAN_BATCH_ROWS` rows, but for the last. Where a batch ends follows from visible rows alone, for what comes
+    /// after has an order that depends on it: of equal rows in a sort, of rows without a partner in a join.
     fn next(&mut self) -> Result<Option<RecordBatch>> {
-        loop {
-            if self.left == 0 {
-                return Ok(None);
-            }
+        let wanted = SCAN_BATCH_ROWS.min(self.left);
+        let (mut slices, mut rows) = (Vec::new(), 0);
+        while rows < wanted {
             if let Some(batch) = self.rest.take().filter(|b| b.num_rows() > 0) {
-                let rows = batch.num_rows().min(SCAN_BATCH_ROWS).min(self.left);
-                self.left -= rows;
-                self.rest = Some(batch.slice(rows, batch.num_rows() - rows));
-                return Ok(Some(batch.slice(0, rows)));
+                let more = batch.num_rows().min(wanted - rows);
+                slices.push(batch.slice(0, more));
+                self.rest = Some(batch.slice(more, batch.num_rows() - more));
+                rows += more;
+            } else if let Some(part) = self.parts.next() {
+                self.rest = Some(self.opened.part(part, self.left - rows)?);
+            } else {
+                break;
             }
-            let Some(part) = self.parts.next() else { return Ok(None) };
-            self.rest = Some(self.opened.part(part, self.left)?);
         }
+        self.left -= rows;
+        Ok(match slices.as_slice() {
+            [] => None,
+            [batch] => Some(batch.clone()),
+            [first, ..] => Some(concat_batches(first.schema_ref(), &slices)?),
+        })
     }
 }
 

@@ -22,7 +22,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 /// What all sessions share; it has no table.
-static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new(ZONE));
+pub(super) static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new(ZONE));
 
 /// A session over one world.
 pub(super) struct Session {

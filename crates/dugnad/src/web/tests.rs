@@ -105,7 +105,7 @@ impl Fake {
             ("radiotherapy", "388"),
             ("drug_administration", "741"),
             ("other_procedure", "1401"),
-            ("immunization", "< 5"),
+            ("immunization", "–"),
         ];
         state.statistics.cells = cells.iter().map(|(kind, persons)| Cell { kind: (*kind).into(), persons: (*persons).into() }).collect();
         state.freshness = Freshness {

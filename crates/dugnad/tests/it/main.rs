@@ -30,5 +30,7 @@ mod search;
 mod sql;
 mod statistics;
 mod support;
+mod terminology;
+mod validate;
 mod view_run;
 mod views;

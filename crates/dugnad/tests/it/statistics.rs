@@ -20,7 +20,7 @@ struct Scene {
 
 /// Little noise, and small differences: the hospitals are small.
 fn settings() -> StatisticsSettings {
-    let method = MethodDocument::CellKey { threshold: 3, difference: 4, bound: 1, variance: 0.5 };
+    let method = MethodDocument::CellKey { threshold: 3, difference: 4, bound: 1, variance: 0.5, patience: 0 };
     StatisticsSettings { method, epochs: Calendars::all(Period::Seconds(60)), cells_per_epoch: 200, tables_per_epoch: 10 }
 }
 
@@ -205,6 +205,32 @@ async fn the_same_cell_is_the_same_however_it_is_asked_for() {
         scene.clock.set(at(60 * n + 1));
         near(scene.one(female, "persons").await, first, 0.0);
     }
+    // A hospital that is registered within an epoch comes before those that it has cells of, and changes none.
+    let places = "SELECT county, persons FROM statistics.patients GROUP BY county";
+    let before = scene.rows(places).await;
+    assert!(before.iter().any(|row| !row["persons"].is_null()));
+    scene.server.local.database.register_holder("Ahus").unwrap();
+    let after: Vec<Value> =
+        scene.rows(places).await.into_iter().filter(|row| before.iter().any(|b| b["county"] == row["county"])).collect();
+    assert_eq!(after, before);
+    // After a backup is restored.
+    let other = tempfile::tempdir().unwrap();
+    let (copy, restored) = (other.path().join("copy"), other.path().join("restored"));
+    let command = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_dugnad")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let path = |path: &std::path::Path| path.display().to_string();
+    command(&["backup", "--data", &path(scene.server.dir()), "--to", &path(&copy)]);
+    command(&["restore", "--from", &path(&copy), "--data", &path(&restored), "--no-erasures"]);
+    let kept = |dir: &std::path::Path| {
+        let anchors = std::fs::read_dir(dir.join("statistics/anchors")).unwrap();
+        let mut files: Vec<_> =
+            anchors.map(|file| file.unwrap()).map(|file| (file.file_name(), std::fs::read(file.path()).unwrap())).collect();
+        files.sort();
+        (files, std::fs::read(dir.join("statistics/settings.json")).unwrap())
+    };
+    assert!(kept(&restored) == kept(scene.server.dir()) && !kept(&restored).0.is_empty());
     // After a restart too.
     let Scene { server, clock } = scene;
     let scene = Scene { server: Server::open_with(server.close(), Arc::clone(&clock) as Arc<dyn Clock>, None), clock };
@@ -214,6 +240,37 @@ async fn the_same_cell_is_the_same_however_it_is_asked_for() {
     let folder = scene.server.close();
     let other = dugnad::cli::local::Local::open_with(folder.path(), None, Arc::new(ManualClock::new(at(400))), Some(settings));
     assert!(other.err().unwrap().to_string().contains("made by other settings"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_of_is_the_latest_epoch_not_after_it() {
+    let scene = Scene::new().await;
+    let sql = "SELECT county, sex, persons FROM statistics.patients GROUP BY county, sex";
+    let first = scene.rows(sql).await;
+    assert!(first.iter().any(|row| !row["persons"].is_null()));
+    let hospital = scene.server.hospital("Haukeland");
+    write(&hospital, &[patient(300)]).await;
+    let commit = scene.server.local.database.snapshot().commit().0;
+    scene.clock.set(at(59));
+    write(&hospital, &(240..300).map(patient).collect::<Vec<_>>()).await;
+    scene.clock.set(at(121));
+    assert_ne!(scene.rows(sql).await, first);
+    let asked = async |sql: &str, commit: u64| {
+        let body = json!({"permit": "statistics", "sql": sql, "as_of": commit});
+        scene.company().post("/sql", &[("Content-Type", "application/json")], &body).await
+    };
+    let then = asked(sql, commit).await.expect(200);
+    assert_eq!(then.header("Dugnad-Epoch"), Some("2026-11-21T19:30:00Z"));
+    assert_eq!(then.header("Dugnad-Disclosure").unwrap().split(';').next(), Some("method=cell_key"));
+    assert_eq!(then.json(), json!(first));
+    let path = format!("/statistics/patients?permit=statistics&by=county,sex&as_of={commit}");
+    let cells = scene.company().get(&path).await.expect(200).json();
+    assert_eq!(cells["value"], first.iter().map(|row| row["persons"].clone()).collect::<Value>());
+    // What nobody asked for then is not counted now.
+    let other = asked("SELECT age_band, persons FROM statistics.patients GROUP BY age_band", commit).await.expect(400).json();
+    assert!(other["detail"].as_str().unwrap().contains("nobody asked"), "{other}");
+    asked(sql, 1).await.expect(412); // before the permit
+    asked(sql, commit + 100).await.expect(412);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -257,7 +314,7 @@ async fn cells_as_json_stat_and_csv() {
     assert!(told["detail"].as_str().unwrap().contains("fe'male"), "{told}");
     // The catalogue and the lists are for everybody, and have nothing of the data.
     let catalogue = scene.server.get("/statistics").await.expect(200).json();
-    assert_eq!((&catalogue["method"]["method"], &catalogue["least_shown"]), (&json!("cell_key"), &json!(4)));
+    assert_eq!((&catalogue["method"]["method"], &catalogue["least_shown"]), (&json!("cell_key"), &json!(5)));
     assert_eq!(catalogue["tables"].as_array().map(Vec::len), Some(9));
     let icd = scene.server.get("/dimensions/icd10").await.expect(200).json();
     let c50 = icd["codes"].as_array().unwrap().iter().find(|c| c["code"] == "C50").unwrap();
@@ -285,6 +342,21 @@ async fn the_centre_publishes_dimensions_and_tables_of_its_own() {
     centre.send("PUT", "/statistics/tumours", &json, table.to_string()).await.expect(200);
     let sites = scene.rows("SELECT site, persons FROM statistics.tumours GROUP BY site").await;
     near(sites[0]["persons"].as_f64().unwrap(), 120.0, 1.0);
+    // Lists that change within an epoch change no cell: a category more, before the others.
+    let mut longer = dimension.clone();
+    longer["codes"].as_array_mut().unwrap().insert(0, json!({"level": "site", "code": "anus", "label": "Anus"}));
+    centre.send("PUT", "/dimensions/site", &json, longer.to_string()).await.expect(200);
+    let again = scene.rows("SELECT site, persons FROM statistics.tumours GROUP BY site").await;
+    assert_eq!((again[0]["site"].as_str(), &again[0]["persons"]), (Some("anus"), &Value::Null));
+    assert_eq!(again[1..], sites[..]);
+    // A level has one name, and no measure has it.
+    for name in ["county", "persons", "cohort"] {
+        let mut wrong = longer.clone();
+        wrong["levels"][0]["name"] = json!(name);
+        wrong["codes"].as_array_mut().unwrap().iter_mut().for_each(|code| code["level"] = json!(name));
+        let answer = centre.send("PUT", "/dimensions/site", &json, wrong.to_string()).await.expect(400).json();
+        assert!(answer["detail"].as_str().unwrap().contains(name), "{answer}");
+    }
     for (sql, told) in [
         ("SELECT 1 AS person", "no column code"),
         ("SELECT patient_key AS person, code FROM nothing", "nothing"),

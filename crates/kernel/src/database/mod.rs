@@ -17,6 +17,7 @@ mod references;
 mod search;
 mod stamp;
 mod tables;
+mod terminology;
 mod views;
 mod write;
 

@@ -531,6 +531,7 @@ impl Preparer<'_> {
 fn unsearched(error: SearchError) -> Unprepared {
     let (status, code) = match &error {
         SearchError::TooCostly(_) | SearchError::TooLong => (413, IssueType::TooCostly),
+        SearchError::Terminology(_) => (400, IssueType::NotSupported),
         SearchError::Damaged(_) | SearchError::Journal(_) | SearchError::NoCommit(_) | SearchError::NoPage => (503, IssueType::Exception),
     };
     let what = format!("the criteria cannot be searched for: {error}");

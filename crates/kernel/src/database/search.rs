@@ -2,11 +2,13 @@
 
 use super::erased::About;
 use super::tables::search_table;
+use super::terminology::Definitions;
 use super::{Database, ReadError, Shared, StoredVersion, stored};
 use crate::ids::{Commit, HolderId};
 use crate::live::Snapshot;
 use crate::search::execute::{Cursor, Found, Hit, Reader, SearchError};
 use crate::search::query::Search;
+use crate::terminology::Source;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Instant;
@@ -38,6 +40,22 @@ impl Shared {
         page: Page,
         until: Option<Instant>,
     ) -> Result<Found, SearchError> {
+        let definitions = Definitions::new(self, snapshot, Some(holder), until);
+        let found = self.search_with(snapshot, holder, search, page, until, &definitions);
+        definitions.failure()?;
+        found
+    }
+
+    /// The same with these definitions of codes.
+    pub(super) fn search_with(
+        &self,
+        snapshot: &Snapshot,
+        holder: HolderId,
+        search: &Search,
+        page: Page,
+        until: Option<Instant>,
+        terminology: &dyn Source,
+    ) -> Result<Found, SearchError> {
         let all = self.erasures.load();
         let erased_of = self.erased_of(holder);
         let known = RefCell::new(HashMap::new());
@@ -50,9 +68,34 @@ impl Shared {
             table: &search_table,
             commit_at: &commit_at,
             erased: if all.to_hide().is_empty() { None } else { Some(&erased) },
+            terminology,
             until,
         };
         reader.run(search, page.after, page.count)
+    }
+
+    /// See [`Database::found`].
+    pub(super) fn found(&self, holder: HolderId, resource_type: &str, hits: &[Hit]) -> Result<Vec<Option<StoredVersion>>, ReadError> {
+        let erased = self.erased_of(holder);
+        self.look(|lookup| {
+            let mut versions = Vec::with_capacity(hits.len());
+            for hit in hits {
+                let mut sequence = lookup.newest_version(hit.resource)?;
+                let mut found = None;
+                while sequence != 0 {
+                    let Some(row) = lookup.version(sequence)? else { break };
+                    if row.commit == hit.commit {
+                        let seen =
+                            row.erased.is_none() && !matches!(erased.about(resource_type, &hit.id, row.json.as_deref()), About::Erased(_));
+                        found = Some(stored(row)).filter(|_| seen);
+                        break;
+                    }
+                    sequence = row.previous;
+                }
+                versions.push(found);
+            }
+            Ok(versions)
+        })
     }
 }
 
@@ -85,25 +128,6 @@ impl Database {
 
     /// The versions that a search has found, in its order; `None` for what was erased since.
     pub fn found(&self, holder: HolderId, resource_type: &str, hits: &[Hit]) -> Result<Vec<Option<StoredVersion>>, ReadError> {
-        let erased = self.shared.erased_of(holder);
-        self.shared.look(|lookup| {
-            let mut versions = Vec::with_capacity(hits.len());
-            for hit in hits {
-                let mut sequence = lookup.newest_version(hit.resource)?;
-                let mut found = None;
-                while sequence != 0 {
-                    let Some(row) = lookup.version(sequence)? else { break };
-                    if row.commit == hit.commit {
-                        let seen =
-                            row.erased.is_none() && !matches!(erased.about(resource_type, &hit.id, row.json.as_deref()), About::Erased(_));
-                        found = Some(stored(row)).filter(|_| seen);
-                        break;
-                    }
-                    sequence = row.previous;
-                }
-                versions.push(found);
-            }
-            Ok(versions)
-        })
+        self.shared.found(holder, resource_type, hits)
     }
 }

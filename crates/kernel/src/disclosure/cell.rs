@@ -110,9 +110,10 @@ pub(super) fn release(raw: &Raw, cell: CellId, seed: &Seed, method: &Method) -> 
     }
     match method.noise() {
         Noise::Multiple(to) => {
+            // A rounded count says little of one person; the sum of values, and many rows of one person, would say much.
             let round = |n: u64| (n + to / 2) / to * to;
-            let dominated = Raw::dominated(raw.sum, &raw.most_sum);
-            Released { persons: Some(round(persons)), rows: Some(round(raw.rows)), sum: (!dominated).then_some(raw.sum) }
+            let rows = (!Raw::dominated(raw.rows as f64, &raw.most_rows)).then(|| round(raw.rows));
+            Released { persons: Some(round(persons)), rows, sum: None }
         }
         Noise::Table(table) => {
             let draws = seed.draws(cell, seed.cell_key(raw.persons.iter()));

@@ -1,8 +1,10 @@
 //! Counting: the contributors of each cell of a table, and how many persons the cells have that are one step coarser.
 
 use super::facts::Facts;
+use super::hierarchy::Hierarchy;
 use crate::limits::{MAX_CELL_DIMENSIONS, MAX_TABLE_CELLS};
 use roaring::RoaringBitmap;
+use std::sync::Arc;
 
 /// Which cells a table has: a level of each of some dimensions, and who counts in a cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -69,18 +71,18 @@ const NOBODY: u32 = u32::MAX;
 
 impl Shape {
     /// Checks that it has at most as many dimensions as a cell may have, each once, and not too many cells.
-    pub fn check(&self, facts: &Facts) -> Result<(), ShapeError> {
-        self.layout(facts).map(drop)
+    pub fn check(&self, hierarchies: &[Arc<Hierarchy>]) -> Result<(), ShapeError> {
+        self.layout(hierarchies).map(drop)
     }
 
-    pub(super) fn layout(&self, facts: &Facts) -> Result<Layout, ShapeError> {
+    pub(super) fn layout(&self, hierarchies: &[Arc<Hierarchy>]) -> Result<Layout, ShapeError> {
         if self.levels.len() > MAX_CELL_DIMENSIONS {
             return Err(ShapeError::Dimensions(self.levels.len()));
         }
         if self.levels.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
             return Err(ShapeError::Twice);
         }
-        let sizes: Vec<u32> = self.levels.iter().map(|(d, l)| facts.hierarchies()[*d].levels()[*l].categories().len() as u32).collect();
+        let sizes: Vec<u32> = self.levels.iter().map(|(d, l)| hierarchies[*d].levels()[*l].categories().len() as u32).collect();
         let all: u128 = sizes.iter().map(|size| u128::from(*size)).product();
         let cells = usize::try_from(all).ok().filter(|all| *all <= MAX_TABLE_CELLS).ok_or(ShapeError::Cells(all))?;
         let strides = (0..sizes.len()).map(|at| sizes[at + 1..].iter().product()).collect();
@@ -103,7 +105,7 @@ impl Layout {
 impl Counted {
     /// Counts the cells of a shape. `members`, where given, are the persons of a cohort: nobody else counts.
     pub fn of(facts: &Facts, shape: &Shape, members: Option<&RoaringBitmap>) -> Result<Self, ShapeError> {
-        let layout = shape.layout(facts)?;
+        let layout = shape.layout(facts.hierarchies())?;
         let met = contributors(facts, shape, &layout, members);
         let coarser = (0..shape.levels.len()).map(|at| Coarser::of(facts, shape, &layout, at, &met)).collect();
         // By cell; persons stay in their order.

@@ -282,6 +282,10 @@ impl Level {
     }
 
     /// The category of a node.
+    pub fn category(&self, node: Node) -> usize {
+        usize::from(self.of(node))
+    }
+
     pub(super) fn of(&self, node: Node) -> u16 {
         self.of_node.get(usize::from(node.0)).copied().unwrap_or(self.unknown() as u16)
     }

@@ -2,6 +2,7 @@
 
 use super::perturbation::{NoSuchPerturbation, Perturbation, PerturbationTable};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// The method of a database, as its configuration says it. All of it is public.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +22,10 @@ pub enum MethodDocument {
         /// The variance of the noise, in persons squared.
         #[serde(default = "default_variance")]
         variance: f64,
+        /// By how many persons more than `difference`, at most, a cell may differ from its anchor before it moves: a number up to it
+        /// is drawn for each anchor.
+        #[serde(default = "default_patience")]
+        patience: u32,
     },
     /// What OpenSAFELY asks of its users: counts of few are redacted, all others rounded.
     Rounding {
@@ -48,6 +53,9 @@ fn default_bound() -> u32 {
 fn default_variance() -> f64 {
     60.0
 }
+fn default_patience() -> u32 {
+    80
+}
 fn default_redact() -> u32 {
     7
 }
@@ -62,6 +70,22 @@ impl Default for MethodDocument {
             difference: default_difference(),
             bound: default_bound(),
             variance: default_variance(),
+            patience: default_patience(),
+        }
+    }
+}
+
+/// In one line: `method=cell_key; threshold=5; ...`.
+impl fmt::Display for MethodDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CellKey { threshold, difference, bound, variance, patience } => write!(
+                f,
+                "method=cell_key; threshold={threshold}; difference={difference}; bound={bound}; variance={variance}; patience={patience}"
+            ),
+            Self::Rounding { redact, to, difference } => {
+                write!(f, "method=rounding; redact={redact}; to={to}; difference={difference}")
+            }
         }
     }
 }
@@ -95,7 +119,7 @@ impl Method {
     pub fn new(document: MethodDocument) -> Result<Self, MethodError> {
         let least = |name, value: u32, least| if value < least { Err(MethodError::Low(name, least)) } else { Ok(()) };
         let noise = match document {
-            MethodDocument::CellKey { threshold, difference, bound, variance } => {
+            MethodDocument::CellKey { threshold, difference, bound, variance, .. } => {
                 least("threshold", threshold, 2)?;
                 least("difference", difference, 2)?;
                 Noise::Table(PerturbationTable::new(&Perturbation { bound, variance })?)
@@ -144,16 +168,26 @@ impl Method {
         }
     }
 
+    /// By how many persons a cell must differ from its anchor before that moves, which nobody knows: at least [`Method::difference`], and
+    /// more by up to the patience, as `draw` (from 0 up to but not including 1) says. With rounding it is the difference.
+    pub(super) fn patience(&self, draw: impl FnOnce() -> f64) -> u32 {
+        match self.document {
+            MethodDocument::CellKey { difference, patience, .. } => difference + (draw() * f64::from(patience + 1)) as u32,
+            MethodDocument::Rounding { difference, .. } => difference,
+        }
+    }
+
     /// The largest that [`Method::limit`] can be.
     pub(super) fn most_limit(&self) -> u32 {
         self.difference().saturating_add(self.perturbation().map_or(0, |table| 2 * table.bound() as u32))
     }
 
-    /// The least number that is ever shown. Under noise, a cell shows when its *noisy* count is the threshold and the largest
-    /// noise at least: so no cell below the threshold can, and that a cell shows tells no more than its value would.
+    /// The least number that is ever shown. Under noise, a cell shows when its *noisy* count is the threshold (or the difference, if
+    /// that is more: fewer have no anchor) and the largest noise at least: so no cell below can, and that a cell shows tells no more
+    /// than its value would.
     pub fn least_shown(&self) -> u64 {
         match &self.noise {
-            Noise::Table(table) => u64::from(self.threshold()) + table.bound(),
+            Noise::Table(table) => u64::from(self.threshold().max(self.difference())) + table.bound(),
             Noise::Multiple(to) => u64::from(self.threshold()).div_ceil(*to) * to,
         }
     }

@@ -5,6 +5,7 @@ use super::keys::{CellId, Limit};
 use super::protect::{Rules, protect};
 use super::*;
 use crate::ids::{PatientOrdinal, ResourceOrdinal};
+use jiff::Timestamp;
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
 use std::collections::HashSet;
@@ -51,12 +52,22 @@ fn shape(levels: &[(usize, usize)]) -> Shape {
 }
 
 fn small() -> Method {
-    Method::new(MethodDocument::CellKey { threshold: 3, difference: 4, bound: 2, variance: 1.0 }).unwrap()
+    Method::new(MethodDocument::CellKey { threshold: 3, difference: 4, bound: 2, variance: 1.0, patience: 4 }).unwrap()
+}
+
+fn cells(facts: &Facts, shape: &Shape, cohort: Option<&str>) -> Cells {
+    let (table, hierarchies) = ("t".to_owned(), facts.hierarchies().to_vec());
+    Cells { table, hierarchies, shape: shape.clone(), cohort: cohort.map(str::to_owned) }
 }
 
 fn ask(facts: &Facts, shape: &Shape, anchors: &mut Anchors) -> ReleasedTable {
+    ask_at(Timestamp::UNIX_EPOCH, facts, shape, anchors)
+}
+
+fn ask_at(epoch: Timestamp, facts: &Facts, shape: &Shape, anchors: &mut Anchors) -> ReleasedTable {
     let (seed, method) = (Seed::of(&[7; 32]), small());
-    Asked { table: "t", facts, shape, cohort: None, before: &[], seed: &seed, method: &method }.release(anchors).unwrap()
+    let cells = cells(facts, shape, None);
+    Asked { cells: &cells, epoch, facts, members: None, before: &[], seed: &seed, method: &method }.release(anchors).unwrap()
 }
 
 /// Every cell of a table of two dimensions.
@@ -187,7 +198,7 @@ proptest! {
         let mut anchors = Anchors::default();
         ask(&facts(&rows, &dimensions()), &shape(&[(0, 1)]), &mut anchors);
         let bytes = anchors.to_bytes().unwrap();
-        prop_assert_eq!(Anchors::from_bytes(&bytes), Ok(anchors));
+        prop_assert_eq!(Anchors::from_bytes(&bytes).unwrap().to_bytes().unwrap(), bytes.clone());
         let mut other = bytes.clone();
         other[at.index(bytes.len())] ^= 1 << bit;
         prop_assert!(Anchors::from_bytes(&other).is_err());
@@ -225,9 +236,13 @@ fn a_cohort_alone_counts() {
     let (facts, seed, method) = (facts(&rows, &dimensions()), Seed::of(&[7; 32]), small());
     let members: RoaringBitmap = (50..150).collect();
     let shape = shape(&[(0, 0)]);
-    let of = |cohort| Asked { table: "t", facts: &facts, shape: &shape, cohort, before: &[], seed: &seed, method: &method };
-    let all = of(None).release(&mut Anchors::default()).unwrap().cell(&[0]).persons().unwrap();
-    let some = of(Some(("c", &members))).release(&mut Anchors::default()).unwrap().cell(&[0]).persons().unwrap();
+    let of = |cohort: Option<&str>| {
+        let (cells, members) = (cells(&facts, &shape, cohort), cohort.map(|_| &members));
+        let asked =
+            Asked { cells: &cells, epoch: Timestamp::UNIX_EPOCH, facts: &facts, members, before: &[], seed: &seed, method: &method };
+        asked.release(&mut Anchors::default()).unwrap().cell(&[0]).persons().unwrap()
+    };
+    let (all, some) = (of(None), of(Some("c")));
     assert!((98..=102).contains(&all) && (48..=52).contains(&some), "{all} {some}");
 }
 
@@ -239,7 +254,16 @@ fn a_cell_of_a_cohort_is_away_from_everyone_and_from_earlier_cohorts() {
     let far: RoaringBitmap = (100..270).collect();
     let shape = shape(&[(0, 0)]);
     let of = |cohort, before: &[&RoaringBitmap]| {
-        let asked = Asked { table: "t", facts: &facts, shape: &shape, cohort: Some(("c", cohort)), before, seed: &seed, method: &method };
+        let cells = cells(&facts, &shape, Some("c"));
+        let asked = Asked {
+            cells: &cells,
+            epoch: Timestamp::UNIX_EPOCH,
+            facts: &facts,
+            members: Some(cohort),
+            before,
+            seed: &seed,
+            method: &method,
+        };
         let table = asked.release(&mut Anchors::default()).unwrap();
         [0, 1].map(|code| table.cell(&[code]).persons().is_some())
     };
@@ -253,7 +277,7 @@ fn a_cell_of_a_cohort_is_away_from_everyone_and_from_earlier_cohorts() {
 #[test]
 fn limits_are_the_difference_at_least_and_each_cells_own() {
     let (seed, method) = (Seed::of(&[7; 32]), Method::default());
-    let of = |n: u64| method.limit(|| seed.limit(CellId(u128::from(n)), Limit::Anchor(n)));
+    let of = |n: u64| method.limit(|| seed.limit(CellId(u128::from(n)), Limit::Coarser(u128::from(n))));
     let all: Vec<u32> = (0..4_000).map(of).collect();
     assert!(all.iter().all(|limit| (10..=method.most_limit()).contains(limit)));
     let mean = f64::from(all.iter().sum::<u32>()) / 4_000.0;
@@ -266,11 +290,11 @@ fn limits_are_the_difference_at_least_and_each_cells_own() {
 fn a_table_that_is_too_fine_is_refused() {
     let dimensions = [hierarchy("a", 100, 3), hierarchy("b", 100, 3)];
     let facts = facts(&vec![(1, 0, 0)], &dimensions);
-    assert_eq!(shape(&[(0, 1), (0, 0)]).check(&facts), Err(ShapeError::Twice));
-    assert_eq!(shape(&[(0, 0); 5]).check(&facts), Err(ShapeError::Dimensions(5)));
+    assert_eq!(shape(&[(0, 1), (0, 0)]).check(facts.hierarchies()), Err(ShapeError::Twice));
+    assert_eq!(shape(&[(0, 0); 5]).check(facts.hierarchies()), Err(ShapeError::Dimensions(5)));
     let wide = FactsBuilder::new(vec![hierarchy("a", 700, 3), hierarchy("b", 700, 3)], false).finish();
-    assert_eq!(shape(&[(0, 1), (1, 1)]).check(&wide), Err(ShapeError::Cells(2_101 * 2_101)));
-    assert!(shape(&[(0, 1), (1, 0)]).check(&wide).is_ok());
+    assert_eq!(shape(&[(0, 1), (1, 1)]).check(wide.hierarchies()), Err(ShapeError::Cells(2_101 * 2_101)));
+    assert!(shape(&[(0, 1), (1, 0)]).check(wide.hierarchies()).is_ok());
 }
 
 #[test]
@@ -289,6 +313,29 @@ fn who_is_erased_is_gone_from_anchors_and_counts_as_a_difference() {
     assert_ne!(later, before, "ten who are gone do, whatever became of them");
 }
 
+/// What was shown in an epoch is shown for it ever after, and nothing else.
+#[test]
+fn an_earlier_epoch_shows_what_it_showed() {
+    let shape = shape(&[(0, 0)]);
+    let codes = |table: &ReleasedTable| (0..3).map(|code| table.cell(&[code])).collect::<Vec<_>>();
+    let at = |n: i64| Timestamp::from_second(n * 60).unwrap();
+    let rows = |n: i64| -> Rows { (0..40 + 7 * n as u32).map(|p| (p, usize::from(p % 3 == 0) * 4, 0)).filter(|_| n != 7).collect() };
+    let (mut anchors, mut shown) = (Anchors::default(), Vec::new());
+    for n in 3..10 {
+        let facts = facts(&rows(n), &dimensions());
+        shown.push((n, codes(&ask_at(at(n), &facts, &shape, &mut anchors))));
+        anchors = Anchors::from_bytes(&anchors.to_bytes().unwrap()).unwrap();
+    }
+    let cells = cells(&facts(&rows(9), &dimensions()), &shape, None);
+    for (n, then) in &shown {
+        let recalled = cells.recall(&anchors, at(*n)).unwrap();
+        assert_eq!(codes(&recalled), *then, "epoch {n}");
+    }
+    assert!(shown.windows(2).filter(|pair| pair[0].1 != pair[1].1).count() > 2, "{shown:?}");
+    assert_eq!(cells.recall(&anchors, at(2)).err(), Some(RecallError::NotAsked(Some(at(3)))));
+    assert_eq!(cells.recall(&Anchors::default(), at(9)).err(), Some(RecallError::NotAsked(None)));
+}
+
 #[test]
 fn rounding_is_the_other_method() {
     let method = Method::new(serde_json::from_str(r#"{"method":"rounding"}"#).unwrap()).unwrap();
@@ -296,11 +343,13 @@ fn rounding_is_the_other_method() {
     let rows: Rows = (0..63).map(|p| (p, 0, 0)).chain((100..112).map(|p| (p, 4, 0))).chain((200..207).map(|p| (p, 99, 0))).collect();
     let (facts, seed) = (facts(&rows, &dimensions()), Seed::of(&[7; 32]));
     let shape = shape(&[(0, 0)]);
-    let table = Asked { table: "t", facts: &facts, shape: &shape, cohort: None, before: &[], seed: &seed, method: &method }
-        .release(&mut Anchors::default())
-        .unwrap();
+    let cells = cells(&facts, &shape, None);
+    let asked =
+        Asked { cells: &cells, epoch: Timestamp::UNIX_EPOCH, facts: &facts, members: None, before: &[], seed: &seed, method: &method };
+    let table = asked.release(&mut Anchors::default()).unwrap();
     // Those without a code are fewer than 8: they are redacted, and counted with the first shown group.
     assert_eq!([0, 1, 2].map(|code| table.cell(&[code]).persons()), [Some(70), Some(10), None]);
+    assert_eq!([0, 1].map(|code| table.cell(&[code]).sum()), [None, None], "a sum would be exact");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! HL7's R4 structure definitions, reduced to a table.
 // The table `data/fhir-r4.tsv` is made from HL7's CC0 files by `examples/reduce_definitions.rs`.
 
+use super::binding::Binding;
+use super::invariant::Invariants;
 use super::primitive::Primitive;
 use crate::hash::HashMap;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 mod load;
 #[cfg(test)]
@@ -44,6 +46,24 @@ pub struct TypeDefinition {
     slots: Box<[u16]>,
     required: u64,
     choices: u64,
+    constraints: Vec<Constraint>,
+    /// The constraints, compiled when the type is first seen.
+    invariants: OnceLock<Invariants>,
+}
+
+/// A rule of the specification about an element (ElementDefinition.constraint).
+#[derive(Clone, Copy, Debug)]
+pub struct Constraint {
+    /// `obs-6`
+    pub key: &'static str,
+    /// Whether breaking it is an error, rather than bad practice.
+    pub error: bool,
+    /// The element that it is about; none if that is the type itself.
+    pub element: Option<&'static str>,
+    /// FHIRPath; none if HL7 gives none.
+    pub expression: Option<&'static str>,
+    /// What it says.
+    pub human: &'static str,
 }
 
 /// An element as the definition has it; a choice `value[x]` is one element.
@@ -63,6 +83,8 @@ pub struct Element {
     pub summary: bool,
     /// Property names and types: one, or those of the choice.
     pub variants: Vec<Variant>,
+    /// What its codes must or should be of.
+    pub binding: Option<&'static Binding>,
 }
 
 /// An element as a JSON property; a choice `value[x]` has many.
@@ -76,6 +98,8 @@ pub struct Property {
     pub repeats: bool,
     /// What its value (or each item) is.
     pub value: ValueType,
+    /// What its codes must or should be of.
+    pub binding: Option<&'static Binding>,
 }
 
 impl Property {
@@ -153,6 +177,16 @@ impl TypeDefinition {
         &self.properties
     }
 
+    /// The rules about it and its elements, those of the base types first.
+    pub fn constraints(&self) -> &[Constraint] {
+        &self.constraints
+    }
+
+    /// The rules, compiled.
+    pub(super) fn invariants(&self) -> &Invariants {
+        self.invariants.get_or_init(|| Invariants::compile(self))
+    }
+
     /// The elements that are required, as bits by their index.
     pub(super) fn required(&self) -> u64 {
         self.required
@@ -165,7 +199,7 @@ impl TypeDefinition {
 }
 
 /// Length, the first eight bytes and the last eight: enough to tell FHIR's names apart mostly.
-fn hash(name: &[u8]) -> usize {
+pub(super) fn hash(name: &[u8]) -> usize {
     let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
     let (first, last) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
         (Some(first), Some(last)) => (word(first), word(last)),
@@ -199,6 +233,11 @@ pub fn resource_types() -> impl Iterator<Item = &'static str> {
 /// `value` -> `("valueQuantity", "Quantity")`, ... Empty if no element of that name is a choice.
 pub fn choice_variants(base: &str) -> &'static [Variant] {
     DEFINITIONS.choices.get(base).map_or(&[], Vec::as_slice)
+}
+
+/// All data types, backbone elements and resources.
+pub fn types() -> impl Iterator<Item = &'static TypeDefinition> {
+    DEFINITIONS.types.iter()
 }
 
 /// What a primitive's sibling `_name` is: an Element with id and extensions.

@@ -26,6 +26,8 @@ pub enum IssueType {
     Value,
     /// A rule is broken.
     Invariant,
+    /// A code is not of the value set that it must be of.
+    CodeInvalid,
     /// Content that no rule allows.
     Invalid,
     /// The interaction or parameter is not supported.

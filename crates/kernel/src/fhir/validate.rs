@@ -1,53 +1,83 @@
-//! Structure validation against HL7's R4 definitions.
+//! Validation against HL7's R4 definitions: structure, required codes, and the invariants of the base specification.
 //!
 //! One pass over the value. A valid resource costs no allocation: where something stands is a chain on the stack, what
 //! has been seen of a type is a bit per element, and messages are made only for what is wrong. Messages name elements
-//! and types, never values. Value sets, invariants and profiles are not looked at, except the invariants that are about
-//! structure: ele-1 (an element has a value or children), ext-1 (an extension has a value or extensions, not both) and
-//! dom-2 (what is contained contains nothing). `may_lack` has the one known deviation from the definitions.
+//! and types, never values. Three invariants are about structure and so part of it: ele-1 (an element has a value or children),
+//! ext-1 (an extension has a value or extensions, not both) and dom-2 (what is contained contains nothing). The others are those
+//! of [`super::invariant`], codes are looked up by [`super::binding`]. Profiles are not looked at. `may_lack` has the one known
+//! deviation from the definitions.
 
+use super::binding::{Binding, Rule, Strength};
 use super::definitions::{self, Kind, Property, TypeDefinition, ValueType};
 use super::issue::{Issue, IssueType};
 use super::json::{Member, Value};
 use super::path::Place;
 use super::primitive::Primitive;
 use crate::limits::MAX_ISSUES;
+use bumpalo::Bump;
 
+mod codes;
+mod rules;
 mod siblings;
 #[cfg(test)]
 mod tests;
 
-/// Checks unknown elements, types, cardinality, required elements and formats. At most
+/// Checks unknown elements, types, cardinality, required elements, formats, required bindings and invariants. At most
 /// [`crate::limits::MAX_ISSUES`] problems; expressions start with the resource type, such as `Patient.name[0].use`.
 pub fn validate(resource: &Value<'_>) -> Vec<Issue> {
-    run(resource, true)
+    run(*resource, Scope { entries: true, advice: false })
+}
+
+/// [`validate`], and what could be better: codes outside of extensible value sets, and rules of good practice, as warnings.
+pub fn advise(resource: &Value<'_>) -> Vec<Issue> {
+    run(*resource, Scope { entries: true, advice: true })
 }
 
 /// [`validate`] for a Bundle, without what is in `entry.resource`.
 pub(super) fn validate_frame(bundle: &Value<'_>) -> Vec<Issue> {
-    run(bundle, false)
+    run(*bundle, Scope { entries: false, advice: false })
 }
 
-fn run(resource: &Value<'_>, entries: bool) -> Vec<Issue> {
+/// What is looked at.
+#[derive(Clone, Copy)]
+struct Scope {
+    /// Resources in the entries of a Bundle.
+    entries: bool,
+    /// What is no error.
+    advice: bool,
+}
+
+fn run(resource: Value<'_>, scope: Scope) -> Vec<Issue> {
     let name = resource.str("resourceType").filter(|name| definitions::is_resource_type(name)).unwrap_or("Resource");
-    let mut validator = Validator { issues: Vec::new(), entries };
+    let mut validator = Validator { issues: Vec::new(), scope, resource, root: resource, arena: Bump::new() };
     validator.resource(resource, &Place::root(name), false);
     validator.issues
 }
 
-struct Validator {
+struct Validator<'v> {
     issues: Vec<Issue>,
-    /// Whether resources in the entries of a Bundle are looked at.
-    entries: bool,
+    scope: Scope,
+    /// The resource that is being looked at.
+    resource: Value<'v>,
+    /// What contains it, or itself.
+    root: Value<'v>,
+    /// For what rules compute. It takes memory when one first does.
+    arena: Bump,
 }
 
 /// The bit of `id`, which comes first in every type.
 const ID: u64 = 1;
 
-impl Validator {
+impl<'v> Validator<'v> {
     fn report(&mut self, code: IssueType, at: &Place<'_>, what: impl Into<String>) {
         if !self.is_full() {
             self.issues.push(Issue::error(code, at.to_string(), what));
+        }
+    }
+
+    fn add(&mut self, issue: Issue) {
+        if !self.is_full() {
+            self.issues.push(issue);
         }
     }
 
@@ -55,9 +85,9 @@ impl Validator {
         self.issues.len() >= MAX_ISSUES
     }
 
-    fn resource(&mut self, value: &Value<'_>, at: &Place<'_>, contained: bool) {
+    fn resource(&mut self, value: Value<'v>, at: &Place<'_>, contained: bool) {
         let Value::Object(members) = value else {
-            return self.report(IssueType::Structure, at, format!("expected a resource (a JSON object), found {}", found(value)));
+            return self.report(IssueType::Structure, at, format!("expected a resource (a JSON object), found {}", found(&value)));
         };
         let Some(name) = value.get("resourceType") else {
             return self.report(IssueType::Required, at, "`resourceType` is missing, so nobody can tell what resource this is");
@@ -68,10 +98,16 @@ impl Validator {
         if contained && value.get("contained").is_some() {
             self.report(IssueType::Invariant, &at.child("contained"), "a contained resource cannot contain resources (dom-2)");
         }
+        let outer = (self.resource, self.root);
+        self.resource = value;
+        if !contained {
+            self.root = value;
+        }
         self.members(definition, members, at);
+        (self.resource, self.root) = outer;
     }
 
-    fn complex(&mut self, definition: &'static TypeDefinition, value: &Value<'_>, at: &Place<'_>) {
+    fn complex(&mut self, definition: &'static TypeDefinition, value: &Value<'v>, at: &Place<'_>) {
         match value {
             Value::Object([]) => self.report(IssueType::Structure, at, "an object cannot be empty: leave the property out"),
             Value::Object(members) => self.members(definition, members, at),
@@ -80,7 +116,7 @@ impl Validator {
         }
     }
 
-    fn members(&mut self, definition: &'static TypeDefinition, members: &[Member<'_>], at: &Place<'_>) {
+    fn members(&mut self, definition: &'static TypeDefinition, members: &'v [Member<'v>], at: &Place<'_>) {
         let (mut values, mut siblings, mut nulls) = (0_u64, 0_u64, false);
         for (name, value) in members {
             let (property, seen) = match (definition.property(name), name.strip_prefix('_')) {
@@ -114,6 +150,10 @@ impl Validator {
             self.mixed_choices(definition, members, at);
         }
         self.complete(definition, values | siblings, members, at);
+        // Of a frame, `bundle` says what matters, with better places.
+        if self.scope.entries && !definition.invariants().is_empty() {
+            self.rules(definition, values, siblings & !values, members, at);
+        }
     }
 
     /// What is missing once all members have been seen.
@@ -148,7 +188,7 @@ impl Validator {
     }
 
     /// One property. Whether there are nulls in its array.
-    fn property(&mut self, definition: &'static TypeDefinition, property: &Property, value: &Value<'_>, at: &Place<'_>) -> bool {
+    fn property(&mut self, definition: &'static TypeDefinition, property: &Property, value: &Value<'v>, at: &Place<'_>) -> bool {
         let place = at.child(definition.element_name(property));
         if !property.repeats {
             self.value(definition, property, value, &place);
@@ -179,13 +219,24 @@ impl Validator {
         nulls
     }
 
-    fn value(&mut self, definition: &'static TypeDefinition, property: &Property, value: &Value<'_>, at: &Place<'_>) {
+    fn value(&mut self, definition: &'static TypeDefinition, property: &Property, value: &Value<'v>, at: &Place<'_>) {
+        // (What is one of the codes has the form of a code.)
+        if let (Some(binding @ Binding { strength: Strength::Required, .. }), Value::String(code)) = (property.binding, value)
+            && let rule @ Rule::Codes(_) = binding.rule()
+            && rule.accepts(code)
+        {
+            return;
+        }
         match property.value {
+            ValueType::Primitive(Primitive::Xhtml) => self.narrative(property, value, at),
             ValueType::Primitive(primitive) if primitive.accepts(value) => {}
-            ValueType::Primitive(primitive) => self.primitive(primitive, property, value, at),
+            ValueType::Primitive(primitive) => return self.primitive(primitive, property, value, at),
             ValueType::Complex(of) => self.complex(of.definition(), value, at),
-            ValueType::Resource if !self.entries && definition.name() == "Bundle.entry" => {}
-            ValueType::Resource => self.resource(value, at, property.name == "contained"),
+            ValueType::Resource if !self.scope.entries && definition.name() == "Bundle.entry" => {}
+            ValueType::Resource => self.resource(*value, at, property.name == "contained"),
+        }
+        if let Some(binding) = property.binding {
+            self.code(binding, value, at);
         }
     }
 

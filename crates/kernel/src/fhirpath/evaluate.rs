@@ -13,11 +13,13 @@ pub(super) use coding::coding;
 use super::code::{Code, Combine, Filter, Lambda, Pick, Summary};
 use super::item::{Item, equal};
 use super::syntax::Literal;
+use super::temporal::Temporal;
 use super::types::Class;
 use super::{EvaluationError, Focus};
 use crate::limits::{MAX_FHIRPATH_ITERATIONS, MAX_FHIRPATH_TEXT, MAX_JSON_DEPTH};
 use bumpalo::{Bump, collections::Vec};
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 /// Why a flow of items ends before its end.
@@ -207,7 +209,7 @@ impl Code {
     }
 
     /// As a condition: of no item unknown, of one boolean that, of one other item true (FHIRPath N1, section 5.1).
-    fn truth(&self, scope: &Scope<'_, '_>, at: usize) -> Result<Option<bool>> {
+    pub(super) fn truth(&self, scope: &Scope<'_, '_>, at: usize) -> Result<Option<bool>> {
         match self {
             Code::EqualText { from, text } => operators::equal_text(from, text, scope),
             _ => Ok(self.single(scope, at)?.map(|item| item.as_boolean().unwrap_or(true))),
@@ -361,8 +363,14 @@ fn summarised<'a>(from: &Code, summary: Summary, scope: &Scope<'_, 'a>) -> Resul
         Summary::AllFalse { at } => !any(from, scope, |item| boolean(item, at))?,
         Summary::AnyFalse { at } => any(from, scope, |item| boolean(item, at).map(|b| !b))?,
         Summary::IsDistinct => {
-            let mut seen = Vec::new_in(scope.arena());
-            !any(from, scope, |item| Ok(!insert(&mut seen, item)))?
+            // Texts that are no dates are equal if they are the same: thousands of them are compared by their hashes.
+            let (mut texts, mut seen) = (HashSet::new(), Vec::new_in(scope.arena()));
+            !any(from, scope, |item| {
+                match item.as_text().filter(|text| !matches!(item, Item::Key { .. }) && Temporal::parse(text).is_none()) {
+                    Some(text) => Ok(!texts.insert(text)),
+                    None => Ok(!insert(&mut seen, item)),
+                }
+            })?
         }
         Summary::HasValue => matches!(from.items(scope)?.as_slice(), [item] if !item.is_object()),
     };

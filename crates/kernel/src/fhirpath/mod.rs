@@ -17,6 +17,7 @@ mod infer;
 mod item;
 mod lexer;
 mod parser;
+mod presence;
 mod syntax;
 mod temporal;
 pub mod types;
@@ -114,6 +115,25 @@ impl Expression {
     /// What is known of its result without a resource.
     pub fn result_type(&self) -> ResultType {
         infer::result(&self.code)
+    }
+
+    /// The elements that it steps into first, by name.
+    pub fn elements(&self) -> Vec<&str> {
+        let mut found = Vec::new();
+        presence::elements(&self.code, &mut found);
+        found
+    }
+
+    /// Whether it can be false on an element of which `present` says which parts it has (`None`: nobody knows). Where it cannot, it
+    /// need not be evaluated.
+    pub fn can_fail(&self, present: &dyn Fn(&str) -> Option<bool>) -> bool {
+        !matches!(presence::known(&self.code, present), presence::Known::True | presence::Known::Empty)
+    }
+
+    /// As a condition: nothing where it cannot be known, or is about nothing.
+    pub fn truth(&self, focus: &Focus<'_>) -> Result<Option<bool>, EvaluationError> {
+        let root = Root::new(focus);
+        self.code.truth(&Scope::new(&root), 0)
     }
 
     /// Calls `sink` with each item of the result, in order, until it breaks.

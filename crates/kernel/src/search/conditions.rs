@@ -96,6 +96,11 @@ fn check(criterion: &Criterion) -> Result<(), &'static str> {
         Criterion::Is { test: Test::Any(operands) | Test::None(operands), .. } if operands.iter().any(depends_on_the_present) => {
             Err("`ap` of a date depends on when it is asked; give a range with `ge` and `le`")
         }
+        Criterion::Is { test: Test::Any(operands) | Test::None(operands), .. }
+            if operands.iter().any(|operand| matches!(operand, Operand::Concepts(_))) =>
+        {
+            Err("a condition looks at the resource itself only, not at definitions of codes; name the codes, with commas between them")
+        }
         Criterion::Is { .. } => Ok(()),
         Criterion::Either(of) => of.iter().try_for_each(check),
     }

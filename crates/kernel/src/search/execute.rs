@@ -18,6 +18,7 @@ use super::values::Value;
 use super::values::packed::Packed;
 use crate::ids::{Commit, HolderId, ResourceOrdinal};
 use crate::live::{Damaged, Part, Snapshot, TableSnapshot};
+use crate::terminology::Source;
 use resolve::Begins;
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -34,6 +35,9 @@ pub enum SearchError {
     /// It asks for too much.
     #[error("{0}")]
     TooCostly(String),
+    /// It asks for codes by a definition that is not known, or that cannot be followed.
+    #[error("{0}")]
+    Terminology(String),
     /// There is no such commit.
     #[error("there is no commit {0} yet, or it belongs to another timeline; search without it")]
     NoCommit(Commit),
@@ -59,6 +63,8 @@ pub struct Reader<'r> {
     pub commit_at: &'r dyn Fn(i64) -> Result<Commit, SearchError>,
     /// Whether a Patient of the holder was erased; `None` while nobody's records are being erased.
     pub erased: Option<&'r dyn Fn(&str) -> bool>,
+    /// The definitions of codes.
+    pub terminology: &'r dyn Source,
     /// When it is to end at the latest; `None`: it takes its time.
     pub until: Option<Instant>,
 }

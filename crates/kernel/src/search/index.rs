@@ -10,7 +10,7 @@ mod probe;
 pub(super) use probe::Probe;
 
 use super::fold::fold;
-use super::matches::interval;
+use super::matches::{canonical_interval, interval};
 use super::query::Moments;
 use super::values::Value;
 use super::values::packed::Packed;
@@ -36,6 +36,8 @@ pub(super) enum Use {
     Date,
     /// Numbers, whatever their unit.
     Number,
+    /// Quantities with units of UCUM, in base units.
+    Canonical,
 }
 
 /// Rows by what they have.
@@ -69,7 +71,7 @@ impl Content {
             Use::Key => Self::Keys(Keys::default()),
             Use::String | Use::Text => Self::Texts(BTreeMap::new()),
             Use::Date => Self::Dates(Ranges::default()),
-            Use::Number => Self::Numbers(Ranges::default()),
+            Use::Number | Use::Canonical => Self::Numbers(Ranges::default()),
         }
     }
 
@@ -97,7 +99,7 @@ impl Content {
                 ranges.push(row, *low, *high);
                 20
             }
-            (Self::Numbers(ranges), _, value) => match interval(value) {
+            (Self::Numbers(ranges), of, value) => match if of == Use::Canonical { canonical_interval(value) } else { interval(value) } {
                 Some((low, high)) => {
                     ranges.push(row, low, high);
                     20

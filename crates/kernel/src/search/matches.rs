@@ -2,6 +2,7 @@
 //!
 //! FHIR R4, section 3.1.1.4. Where the text leaves a choice:
 //! - Tokens and URIs are compared as they are, case included. A code whose value set is bound to one system has that system.
+//! - Quantities with units of UCUM are compared in base units: `5.4 mg` finds `0.0054 g`.
 //! - A number in a resource is a point: `5.40` finds `5.4`. What is asked for is as wide as its digits with `eq` and `ne`, and
 //!   exact with the other prefixes, as section 3.1.1.4.5 says. `<5` of a resource is everything below 5.
 
@@ -9,6 +10,8 @@ use super::fold::fold;
 use super::query::{Comparison, Criterion, Hierarchy, Match, Moments, Number, Operand, Prefix, Reference, System, Test, Token, Unit};
 use super::values::packed::{Packed, Tuple, Values};
 use super::values::{UnitOf, Value};
+use crate::ucum;
+use std::sync::Arc;
 
 #[cfg(test)]
 mod tests;
@@ -69,7 +72,7 @@ pub(super) fn meets(operand: &Operand, value: &Value<'_>) -> bool {
         (Operand::Date(date), Value::Date(has)) => is_date(date, has),
         (Operand::Number(number), Value::Number(_) | Value::Range { .. }) => interval(value).is_some_and(|has| is_number(number, has)),
         (Operand::Quantity { number, unit }, Value::Quantity { unit: has, .. } | Value::Range { unit: has, .. }) => {
-            is_unit(unit, has) && interval(value).is_some_and(|has| is_number(number, has))
+            is_quantity(number, unit, has, value)
         }
         (Operand::Uri { uri, how }, Value::Uri(has)) => is_uri(uri, *how, has),
         (Operand::Composite(operands), Value::Tuple(tuple)) => is_tuple(operands, *tuple),
@@ -167,6 +170,46 @@ pub(super) fn is_number(number: &Comparison<Number>, (from, to): (f64, f64)) -> 
         Prefix::LessOrEqual => from <= value,
         Prefix::Approximately => from <= high && low <= to,
     }
+}
+
+/// With units of UCUM, other units of the same kind are compared in base units. The same unit is compared as it is.
+fn is_quantity(number: &Comparison<Number>, unit: &Unit, has: &UnitOf<'_>, value: &Value<'_>) -> bool {
+    if is_unit(unit, has) {
+        return interval(value).is_some_and(|has| is_number(number, has));
+    }
+    let Unit::Coded { system, code } = unit else { return false };
+    match (measured(system, code), measured(has.system, has.code)) {
+        (Some(wanted), Some(of)) if wanted.dimension() == of.dimension() => {
+            canonical_interval(value).is_some_and(|has| is_measured(&in_base_units(number, &wanted), has))
+        }
+        _ => false,
+    }
+}
+
+/// The unit of a code, if it is one of UCUM that is understood.
+pub(super) fn measured(system: &str, code: &str) -> Option<Arc<ucum::Unit>> {
+    if system == ucum::SYSTEM { ucum::Unit::parse(code) } else { None }
+}
+
+/// What is asked for in a unit, in base units. Its range is as wide as its digits were.
+pub(super) fn in_base_units(number: &Comparison<Number>, unit: &ucum::Unit) -> Comparison<Number> {
+    let Number { value, low, high } = number.value;
+    let value = Number { value: unit.canonical(value), low: unit.canonical(low), high: unit.canonical(high) };
+    Comparison { value, ..*number }
+}
+
+/// The same as [`is_number`] in base units, where what differs by the rounding of the computation is the same.
+pub(super) fn is_measured(number: &Comparison<Number>, (from, to): (f64, f64)) -> bool {
+    let Number { value, low, high } = number.value;
+    let settled = |n: f64| [value, low, high].into_iter().find(|bound| ucum::is_near(n, *bound)).unwrap_or(n);
+    is_number(number, (settled(from), settled(to)))
+}
+
+/// What a quantity stands for in base units; nothing for one whose unit is not understood.
+pub(super) fn canonical_interval(value: &Value<'_>) -> Option<(f64, f64)> {
+    let (Value::Quantity { unit, .. } | Value::Range { unit, .. }) = value else { return None };
+    let unit = measured(unit.system, unit.code)?;
+    interval(value).map(|(from, to)| (unit.canonical(from), unit.canonical(to)))
 }
 
 fn is_unit(unit: &Unit, has: &UnitOf<'_>) -> bool {

@@ -6,6 +6,7 @@
 
 pub mod care_date;
 pub mod compartment;
+mod concepts;
 pub mod conditions;
 pub mod execute;
 pub mod fold;

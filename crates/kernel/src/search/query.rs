@@ -79,6 +79,8 @@ pub enum Operand {
     },
     /// Token with `:in`, `:above`, `:below` (and `:not-in` in [`Test::None`]): the codes of the expanded value set or hierarchy.
     Codes(Arc<Codes>),
+    /// The same before the definitions were looked up. It matches nothing: [`super::execute`] puts the codes in its place.
+    Concepts(Concepts),
     /// Token and reference with `:text`: the display text begins with it, without regard to case and accents.
     Text(String),
     /// String.
@@ -145,19 +147,51 @@ pub struct Token {
     pub code: Option<String>,
 }
 
+/// Which codes a token is to have, by a definition that has to be looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Concepts {
+    /// `:in`, `:not-in`: those of a value set, by its canonical URL or as `ValueSet/id`.
+    In(String),
+    /// `:below`: this code and what is below it.
+    Below {
+        /// The code system.
+        system: String,
+        /// The code.
+        code: String,
+    },
+    /// `:above`: this code and what is above it.
+    Above {
+        /// The code system.
+        system: String,
+        /// The code.
+        code: String,
+    },
+}
+
 /// Codes of a value set or a hierarchy, by system (`""`: any system or none) and code.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Codes(HashMap<String, Vec<String>>);
+pub struct Codes {
+    named: HashMap<String, Vec<String>>,
+    /// System and the beginning of codes: in some hierarchies, what begins with a code is below it.
+    beginning: Vec<(String, String)>,
+}
 
 impl Codes {
     /// Whether the code is one of them.
     pub fn contains(&self, system: &str, code: &str) -> bool {
-        self.0.get(code).is_some_and(|systems| systems.iter().any(|s| s.is_empty() || s == system))
+        self.named.get(code).is_some_and(|systems| systems.iter().any(|s| s.is_empty() || s == system))
+            || self.beginning.iter().any(|(of, start)| of == system && code.starts_with(start.as_str()))
     }
 
-    /// Systems and codes.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().flat_map(|(code, systems)| systems.iter().map(|system| (&**system, &**code)))
+    /// Adds all codes of a system that begin so.
+    pub fn add_beginning(&mut self, system: &str, start: &str) {
+        self.beginning.push((system.to_owned(), start.to_owned()));
+    }
+
+    /// Systems and codes; `None` if nobody can name them all.
+    pub fn named(&self) -> Option<impl Iterator<Item = (&str, &str)>> {
+        let named = self.named.iter().flat_map(|(code, systems)| systems.iter().map(|system| (&**system, &**code)));
+        self.beginning.is_empty().then_some(named)
     }
 }
 
@@ -167,7 +201,7 @@ impl FromIterator<(String, String)> for Codes {
         for (system, code) in codes {
             all.entry(code).or_default().push(system);
         }
-        Self(all)
+        Self { named: all, beginning: Vec::new() }
     }
 }
 

@@ -1,8 +1,8 @@
 //! What is to be exported.
 
 use crate::api::ApiError;
+use crate::api::parameters::Parameters;
 use crate::api::search::refused;
-use crate::api::views::Parameters;
 use crate::limits::MAX_TYPE_FILTERS;
 use bumpalo::Bump;
 use dugnad_kernel::fhir::definitions::{resource_type, resource_types};

@@ -11,8 +11,8 @@ mod job;
 
 use super::auth::Hospital;
 use super::headers::{self, DUGNAD_COMMIT, PREFER, Preferences, http_date, value};
+use super::parameters::Parameters;
 use super::routes::{Caller, Doc, Parameter, Routes};
-use super::views::Parameters;
 use super::{ApiError, App, answer, body};
 use crate::limits::{EXPORT_POLL_S, MAX_SEARCH_BYTES};
 use asked::{Asked, Level};

@@ -103,7 +103,7 @@ async fn computed(app: &App, who: &Principal, request: &Request, sql: &str) -> R
     let answer = app.query().ask(question).await?;
     let (commit, timeline, epoch) = match &answer.basis {
         Basis::Commit(commit) => (Some(commit.0), Some(app.database().timeline().to_string()), None),
-        Basis::Epoch(epoch) => (None, None, Some(epoch.clone())),
+        Basis::Epoch { epoch, .. } => (None, None, Some(epoch.clone())),
     };
     let (delivered, at) = (answer.delivered.clone(), commit.map(Commit));
     let (mut encoded, _) = encode_whole(answer, &[Format::Csv, Format::Parquet], MAX_RELEASE_BYTES).await?;

@@ -1,7 +1,7 @@
 //! `GET /statistics` and `GET /statistics/{table}`.
 
 use crate::api::auth::Caller as Known;
-use crate::api::headers::{DUGNAD_EPOCH, percent_decode, value};
+use crate::api::headers::{DUGNAD_DISCLOSURE, DUGNAD_EPOCH, percent_decode, value};
 use crate::api::routes::{Caller, Doc, Routes};
 use crate::api::{ApiError, App};
 use crate::query::{Basis, Catalogue, CellRow, Question, cell_rows};
@@ -11,6 +11,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, header};
 use dugnad_kernel::disclosure::is_name;
 use dugnad_kernel::fhir::issue::IssueType;
+use dugnad_kernel::ids::Commit;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
@@ -26,7 +27,7 @@ pub(super) fn add(routes: Routes) -> Routes {
         ..Doc::new("Statistics", "statistics", "What statistics can be asked for")
     };
     let cells = Doc {
-        description: "The cells that `POST /sql` answers with for the same permit, as [JSON-stat 2.0](https://json-stat.org/full/) or as CSV in long form, with the columns of SDMX-CSV. Parameters: `permit`; `by`, the levels, with commas; `measure`, with commas (`persons`); `cohort`; any level with the codes that are asked for, with commas; `format`, `json-stat` or `csv`. A cell that is not shown has the status `c` (confidential).",
+        description: "The cells that `POST /sql` answers with for the same permit, as [JSON-stat 2.0](https://json-stat.org/full/) or as CSV in long form, with the columns of SDMX-CSV. Parameters: `permit`; `by`, the levels, with commas; `measure`, with commas (`persons`); `cohort`; `as_of`, a commit; any level with the codes that are asked for, with commas; `format`, `json-stat` or `csv`. A cell that is not shown has the status `c` (confidential).",
         caller: Caller::Known,
         answer: &[JSON_STAT, "text/csv"],
         statuses: &[
@@ -50,6 +51,7 @@ struct Asked {
     by: Vec<String>,
     measures: Vec<String>,
     sql: String,
+    as_of: Option<Commit>,
     csv: bool,
 }
 
@@ -57,7 +59,8 @@ impl Asked {
     fn of(table: &str, query: &str, headers: &HeaderMap) -> Result<Self, ApiError> {
         let wrong = |at: &str, what: &str| ApiError::bad_request(IssueType::Value, what).at(at);
         let list = |text: &str| text.split(',').filter(|part| !part.is_empty()).map(str::to_owned).collect::<Vec<_>>();
-        let (mut permit, mut by, mut measures, mut conditions, mut format) = (None, Vec::new(), Vec::new(), Vec::new(), None);
+        let (mut permit, mut by, mut measures, mut conditions) = (None, Vec::new(), Vec::new(), Vec::new());
+        let (mut as_of, mut format) = (None, None);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, text) = (percent_decode(name, true), percent_decode(text, true));
@@ -66,12 +69,18 @@ impl Asked {
                 "by" => by = list(&text),
                 "measure" => measures = list(&text),
                 "format" => format = Some(text),
+                "as_of" => as_of = Some(Commit(text.parse().map_err(|_| wrong("as_of", "write the number of a commit"))?)),
                 level if is_name(level) => {
                     // A cohort is one; its id has no comma.
                     let codes = list(&text).iter().map(|code| format!("'{}'", code.replace('\'', "''"))).collect::<Vec<_>>();
                     conditions.push(format!("{level} IN ({})", codes.join(", ")));
                 }
-                other => return Err(wrong(other, "there is no such parameter; levels, permit, by, measure, cohort and format are known")),
+                other => {
+                    return Err(wrong(
+                        other,
+                        "there is no such parameter; levels, permit, by, measure, cohort, as_of and format are known",
+                    ));
+                }
             }
         }
         if measures.is_empty() {
@@ -98,7 +107,7 @@ impl Asked {
             let _ = write!(sql, " GROUP BY {}", by.join(", "));
         }
         let permit = permit.ok_or_else(|| wrong("permit", "say under which permit: ?permit=ID; GET /permits lists yours"))?;
-        Ok(Self { permit, by, measures, sql, csv })
+        Ok(Self { permit, by, measures, sql, as_of, csv })
     }
 }
 
@@ -110,19 +119,21 @@ async fn ask(
     headers: HeaderMap,
 ) -> Result<Response<Body>, ApiError> {
     let asked = Asked::of(&table, query.as_deref().unwrap_or_default(), &headers)?;
-    let question =
-        Question { who, interface: "statistics", permit: asked.permit.clone(), sql: asked.sql.clone(), as_of: None, min_commit: None };
+    let (permit, sql) = (asked.permit.clone(), asked.sql.clone());
+    let question = Question { who, interface: "statistics", permit, sql, as_of: asked.as_of, min_commit: None };
     let answer = app.query().ask(question).await?;
-    let Basis::Epoch(epoch) = answer.basis.clone() else {
+    let Basis::Epoch { epoch, method } = answer.basis.clone() else {
         return Err(ApiError::bad_request(IssueType::Invalid, "this permit gives rows, not statistics; ask POST /sql").at("permit"));
     };
+    let method = method.to_string();
     let rows = cell_rows(answer, asked.by.len()).await?;
     let catalogue = app.query().statistics_catalogue()?;
-    let cells = Cells { table: &table, epoch: &epoch, asked: &asked, catalogue: &catalogue, rows: &rows };
+    let cells = Cells { table: &table, epoch: &epoch, method: &method, asked: &asked, catalogue: &catalogue, rows: &rows };
     let (body, kind) = if asked.csv { (cells.csv(), "text/csv; charset=utf-8") } else { (cells.json_stat().to_string(), JSON_STAT) };
     let mut response = Response::new(Body::from(body));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response.headers_mut().insert(DUGNAD_EPOCH, value(&epoch));
+    response.headers_mut().insert(DUGNAD_DISCLOSURE, value(&method));
     Ok(response)
 }
 
@@ -130,6 +141,7 @@ async fn ask(
 struct Cells<'a> {
     table: &'a str,
     epoch: &'a str,
+    method: &'a str,
     asked: &'a Asked,
     catalogue: &'a Catalogue,
     rows: &'a [CellRow],
@@ -216,7 +228,6 @@ impl Cells<'_> {
             let _ = write!(text, ",{}", level.to_uppercase());
         }
         text.push_str(",MEASURE,OBS_VALUE,OBS_STATUS,CONF_STATUS,EPOCH,METHOD\n");
-        let method = method_of(self.catalogue);
         for CellRow { codes, values } in self.rows {
             for (measure, value) in self.asked.measures.iter().zip(values) {
                 let _ = write!(text, "DUGNAD:{}(1.0)", self.table.to_uppercase());
@@ -224,21 +235,11 @@ impl Cells<'_> {
                     let _ = write!(text, ",{}", field(code));
                 }
                 let (shown, status, confidential) = if value.is_null() { (String::new(), "M", "C") } else { (value.to_string(), "A", "F") };
-                let _ = writeln!(text, ",{measure},{shown},{status},{confidential},{},{}", field(self.epoch), field(&method));
+                let _ = writeln!(text, ",{measure},{shown},{status},{confidential},{},{}", field(self.epoch), field(self.method));
             }
         }
         text
     }
-}
-
-/// The method in one line: its name and parameters.
-pub(in crate::api) fn method_of(catalogue: &Catalogue) -> String {
-    let json = json!(catalogue.method);
-    let fields = json.as_object().into_iter().flatten().map(|(name, value)| match value {
-        Value::String(text) => format!("{name}={text}"),
-        other => format!("{name}={other}"),
-    });
-    fields.collect::<Vec<_>>().join("; ")
 }
 
 fn field(text: &str) -> String {

@@ -3,7 +3,7 @@
 use crate::api::auth::Centre;
 use crate::api::desk::{Deed, done};
 use crate::api::routes::{Caller, Doc, Routes};
-use crate::api::{ApiError, App, body, headers};
+use crate::api::{ApiError, App, body};
 use crate::limits::{MAX_DIMENSION_BODY_BYTES, MAX_STATISTIC_BODY_BYTES};
 use crate::query::{DIMENSION, STATISTIC};
 use axum::Json;
@@ -81,12 +81,6 @@ fn shown(hierarchy: &Hierarchy) -> Value {
     json!({"name": hierarchy.name(), "title": hierarchy.title(), "source": hierarchy.source(), "levels": levels, "codes": codes})
 }
 
-async fn text(app: &App, headers: &HeaderMap, body: Body, most: usize) -> Result<String, ApiError> {
-    headers::require_json_body(headers)?;
-    let (bytes, _held) = body::read(app, headers, body, most).await?.into_parts();
-    String::from_utf8(bytes).map_err(|_| ApiError::bad_request(IssueType::Structure, "the body is not UTF-8"))
-}
-
 fn invalid(error: impl std::fmt::Display) -> ApiError {
     ApiError::bad_request(IssueType::Invalid, error.to_string())
 }
@@ -102,18 +96,13 @@ async fn publish_dimension(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, ApiError> {
-    let json = text(&app, &headers, body, MAX_DIMENSION_BODY_BYTES).await?;
+    let json = body::json(&app, &headers, body, MAX_DIMENSION_BODY_BYTES).await?;
     let document = HierarchyDocument::parse(&json).map_err(invalid)?;
     let hierarchy = Hierarchy::new(&document).map_err(invalid)?;
     same_name(&name, &document.name)?;
-    let place = app.enter_writes().await?;
-    app.on_thread(place, move |app| {
-        let deed = Deed { who, interface: "dimensions", request: format!("PUT /dimensions/{name}") };
-        let commit = app
-            .at_desk(&deed, |_| Ok(app.put_recorded(&deed, &[(DIMENSION, &name, &json)], |e| e.outcome = Some("published".to_owned()))?))?;
-        Ok(done(commit, json!({"name": name, "codes": document.codes.len(), "levels": hierarchy.levels().len()})))
-    })
-    .await
+    let said = json!({"name": name, "codes": document.codes.len(), "levels": hierarchy.levels().len()});
+    let deed = Deed { who, interface: "dimensions", request: format!("PUT /dimensions/{name}") };
+    publish(&app, deed, (DIMENSION, name, json), said, move |app| Ok(app.query().check_dimension(&hierarchy)?)).await
 }
 
 async fn publish_statistic(
@@ -123,16 +112,29 @@ async fn publish_statistic(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, ApiError> {
-    let json = text(&app, &headers, body, MAX_STATISTIC_BODY_BYTES).await?;
+    let json = body::json(&app, &headers, body, MAX_STATISTIC_BODY_BYTES).await?;
     let statistic = Statistic::parse(&json).map_err(invalid)?;
     same_name(&name, &statistic.name)?;
     app.query().check_statistic(&statistic).await?;
+    let deed = Deed { who, interface: "statistics", request: format!("PUT /statistics/{name}") };
+    publish(&app, deed, (STATISTIC, name, json), json!(statistic), |_| Ok(())).await
+}
+
+/// Writes a document of the centre's, if `check` lets it.
+async fn publish(
+    app: &App,
+    deed: Deed,
+    (kind, name, json): (&'static str, String, String),
+    said: Value,
+    check: impl FnOnce(&App) -> Result<(), ApiError> + Send + 'static,
+) -> Result<Response<Body>, ApiError> {
     let place = app.enter_writes().await?;
     app.on_thread(place, move |app| {
-        let deed = Deed { who, interface: "statistics", request: format!("PUT /statistics/{name}") };
-        let commit = app
-            .at_desk(&deed, |_| Ok(app.put_recorded(&deed, &[(STATISTIC, &name, &json)], |e| e.outcome = Some("published".to_owned()))?))?;
-        Ok(done(commit, json!(statistic)))
+        check(app)?;
+        let commit = app.at_desk(&deed, |_| {
+            Ok(app.put_recorded(&deed, &[(kind, &name, &json)], |entry| entry.outcome = Some("published".to_owned()))?)
+        })?;
+        Ok(done(commit, said))
     })
     .await
 }

@@ -6,7 +6,7 @@ use crate::api::answer;
 use crate::api::auth::{Caller, Centre};
 use crate::api::headers::{DUGNAD_COMMIT, value};
 use crate::api::work::Access;
-use crate::api::{ApiError, App, interaction};
+use crate::api::{ApiError, App, body, interaction};
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -42,7 +42,7 @@ pub fn text(bytes: Vec<u8>) -> Result<String, ApiError> {
         let what = "this must be a resource of type ViewDefinition";
         return Err(ApiError::bad_request(IssueType::Invalid, what).at("ViewDefinition.resourceType"));
     }
-    stored::text(bytes)
+    body::text(bytes)
 }
 
 async fn write(app: App, who: Principal, id: String, definition: String, summary: String) -> Answer {

@@ -4,8 +4,8 @@
 //! record, population, cadence and revocation are those of `POST /sql`. Each resource is read as it was at the answer's commit, and
 //! the view is run on it.
 
-use super::parameters::unsupported;
 use super::{Answer, run};
+use crate::api::parameters::unsupported;
 use crate::api::sql::streamed_chunks;
 use crate::api::{ApiError, App};
 use crate::query::format::rows::Rows;

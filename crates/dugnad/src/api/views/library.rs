@@ -1,9 +1,9 @@
 //! A SQLQuery as it is asked: its SQL with the values of its parameters, written in as literals of their declared types, so that
 //! the audit log holds the question as it was asked.
 
-use super::parameters::{Parameters, unsupported};
 use super::run::quoted;
 use crate::api::ApiError;
+use crate::api::parameters::{Parameters, unsupported};
 use crate::query::library::{Declared, LibraryError};
 use crate::query::published::PublishError;
 use axum::http::StatusCode;

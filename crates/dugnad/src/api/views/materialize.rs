@@ -4,11 +4,11 @@
 //! definition, to drop it is to delete it. A refresh builds the table anew from the journal; its rows are current without.
 
 use super::definition::{self, KIND};
-use super::parameters::{Parameters, unsupported};
 use super::{Answer, readable_table, stored};
 use crate::access::{Principal, Role};
 use crate::api::auth::{Caller, Centre};
 use crate::api::headers::{self, DUGNAD_COMMIT, value};
+use crate::api::parameters::{Parameters, unsupported};
 use crate::api::work::Access;
 use crate::api::{ApiError, App, answer, body, interaction};
 use crate::limits::MAX_VIEW_BODY_BYTES;

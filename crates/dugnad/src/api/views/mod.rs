@@ -5,14 +5,12 @@ mod export;
 mod inline;
 mod library;
 mod materialize;
-mod parameters;
 mod published;
 mod routes;
 mod run;
 mod stored;
 mod supplied;
 
-pub use parameters::Parameters;
 pub use routes::add;
 
 use super::{ApiError, App};

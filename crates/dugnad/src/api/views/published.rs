@@ -7,7 +7,7 @@ use crate::access::{Principal, Role};
 use crate::api::answer;
 use crate::api::auth::{Caller, Hospital};
 use crate::api::work::Access;
-use crate::api::{ApiError, App, fhir, interaction, search};
+use crate::api::{ApiError, App, body, fhir, interaction, search};
 use crate::query::library::{LibraryKind, SqlLibrary};
 use crate::query::published::LIBRARY;
 use axum::body::Body;
@@ -156,7 +156,7 @@ async fn publish(app: App, who: Principal, id: String, headers: &HeaderMap, body
     if !summary.starts_with("POST") {
         stored::check_id(LIBRARY, &bytes, &id)?;
     }
-    let json = stored::text(bytes)?;
+    let json = body::text(bytes)?;
     let library = SqlLibrary::parse(json.as_bytes())?;
     app.query().check_library(&id, &library).await?;
     let place = app.enter_writes().await?;

@@ -5,11 +5,11 @@
 //! and formats are those of `POST /sql`.
 
 use super::definition::{self, KIND};
-use super::parameters::{Parameters, unsupported};
 use super::{Answer, inline, library, published, supplied};
 use crate::access::{Principal, Role};
 use crate::api::auth::Caller;
 use crate::api::headers::{self, media_type};
+use crate::api::parameters::{Parameters, unsupported};
 use crate::api::sql::streamed;
 use crate::api::{ApiError, App, body, fhir, interaction};
 use crate::limits::RETRY_AFTER_S;

@@ -39,11 +39,6 @@ pub fn check_id(kind: &str, json: &[u8], id: &str) -> Result<(), ApiError> {
     }
 }
 
-/// A body as text.
-pub fn text(bytes: Vec<u8>) -> Result<String, ApiError> {
-    String::from_utf8(bytes).map_err(|_| ApiError::bad_request(IssueType::Structure, "the body is not UTF-8"))
-}
-
 /// Puts a write on the record.
 pub fn recorded(app: &App, who: &Principal, kind: &str, summary: String, commit: Commit) -> Result<(), ApiError> {
     let entry = app.entry(Act::Write, who, |e| {

@@ -17,7 +17,7 @@ mod surface;
 use super::figures::{Better, Figures};
 use super::machine;
 use crate::cli::CliError;
-use crate::limits::TABLES_PER_EPOCH;
+use crate::query::StatisticsSettings;
 use dugnad_kernel::disclosure::Method;
 use game::Score;
 use scene::Scene;
@@ -33,6 +33,8 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// Only attacks whose name contains this.
     pub only: Option<String>,
+    /// Whose method and budget are attacked.
+    pub statistics: StatisticsSettings,
 }
 
 /// Whether the permit keeps the secret from the attacker.
@@ -42,14 +44,14 @@ enum Defence {
     Off,
 }
 
-/// An attack.
-struct Attack {
+/// An attack on a server in a scene.
+struct Attack<S> {
     /// Its name in JSON.
     name: &'static str,
     /// What it tries.
     said: &'static str,
     /// Plays it.
-    play: fn(&Scene, Defence) -> Result<Score, CliError>,
+    play: fn(&S, Defence) -> Result<Score, CliError>,
 }
 
 /// Plays all attacks, and prints.
@@ -62,61 +64,38 @@ pub fn run(options: &Options) -> Result<(), CliError> {
     }
     figures.add("trials", options.trials as f64, "1", Better::Context, "trials of each attack");
     let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
-    let on_permits: Vec<_> = permits::ATTACKS.iter().filter(|attack| wanted(attack.name)).collect();
-    if !on_permits.is_empty() {
-        let scene = Scene::new(options.data.as_deref(), options.trials)?;
-        for attack in on_permits {
-            played(&mut figures, attack.name, attack.said, |defence| (attack.play)(&scene, defence))?;
-        }
-        scene.close()?;
-    }
-    let on_surface: Vec<_> = surface::ATTACKS.iter().filter(|attack| wanted(attack.name)).collect();
-    if !on_surface.is_empty() {
-        let surface = Surface::new(options.data.as_deref(), options.trials)?;
-        for attack in on_surface {
-            played(&mut figures, attack.name, attack.said, |defence| (attack.play)(&surface, defence))?;
-        }
-        surface.close()?;
-    }
-    let method = Method::default();
+    let (data, trials) = (options.data.as_deref(), options.trials);
+    in_scene(&mut figures, &permits::ATTACKS, &wanted, || Scene::new(data, trials), Scene::close)?;
+    in_scene(&mut figures, &surface::ATTACKS, &wanted, || Surface::new(data, trials), Surface::close)?;
+    let method = Method::new(options.statistics.method).map_err(CliError::failed)?;
     for attack in statistics::attacks().iter().filter(|attack| wanted(attack.name)) {
         // They cost little: more trials make the bound narrow.
         let trials = options.trials * 2;
         let said =
             if attack.claimed { format!("statistics: {}", attack.said) } else { format!("statistics, not withstood: {}", attack.said) };
-        played(&mut figures, attack.name, &said, |defence| Ok(attack.play(trials, &method, TABLES_PER_EPOCH, defence)))?;
-    }
-    if wanted("utility") {
-        utility(&mut figures, &method);
+        played(&mut figures, attack.name, &said, |defence| Ok(attack.play(trials, &method, options.statistics.tables_per_epoch, defence)))?;
     }
     figures.print();
     Ok(())
 }
 
-/// What the defence costs: on a synthetic database of 20,000 persons, all tables of so many dimensions, released for the first time.
-fn utility(figures: &mut Figures, method: &Method) {
-    eprintln!("statistics: what is shown, and how far off it is");
-    for depth in 1..=4 {
-        let mut world = statistics::world::World::of_size(7, 20_000);
-        let mut shapes = statistics::world::shapes(depth, &[], &[], 2);
-        shapes.retain(|shape| shape.len() == depth);
-        let seed = world.random.bytes();
-        let found = statistics::utility::measure(&[world.at(i32::MAX)], &shapes, method, &seed);
-        let mut add = |name: &str, value: f64, said: &str| {
-            figures.add(format!("utility_{name}_{depth}"), value, "%", Better::Context, format!("{depth} dimensions: {said}"));
-        };
-        for (of, name) in found.sizes.iter().zip(["20 to 49", "50 to 99", "100 to 499", "500 or more"]) {
-            add(&format!("error_from_{}", of.from), 100.0 * of.mean, &format!("mean relative error of shown cells of {name} persons"));
-            add(
-                &format!("most_error_from_{}", of.from),
-                100.0 * of.most,
-                &format!("largest relative error of shown cells of {name} persons"),
-            );
-        }
-        add("suppressed", 100.0 * found.suppressed, "share of the cells with anybody that are not shown");
-        add("bias", 100.0 * found.bias, "what shown cells add up to, beside the truth of the same");
-        add("covered", 100.0 * found.covered, "what shown cells add up to, beside the truth of all");
+/// Plays the attacks that are wanted in one scene.
+fn in_scene<S>(
+    figures: &mut Figures,
+    attacks: &[Attack<S>],
+    wanted: &dyn Fn(&str) -> bool,
+    open: impl FnOnce() -> Result<S, CliError>,
+    close: impl FnOnce(S) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let attacks: Vec<_> = attacks.iter().filter(|attack| wanted(attack.name)).collect();
+    if attacks.is_empty() {
+        return Ok(());
     }
+    let scene = open()?;
+    for attack in attacks {
+        played(figures, attack.name, attack.said, |defence| (attack.play)(&scene, defence))?;
+    }
+    close(scene)
 }
 
 /// Plays an attack with the defence on and off.

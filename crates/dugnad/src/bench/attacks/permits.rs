@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use ureq::http::Method;
 
 /// All of them.
-pub(super) const ATTACKS: [Attack; 12] = [
+pub(super) const ATTACKS: [Attack<Scene>; 12] = [
     Attack { name: "error_oracle", said: "errors: 1/0 where a hidden row says so", play: errors },
     Attack { name: "type_oracle", said: "errors: a hidden text that is no number is cast", play: casts },
     Attack { name: "subquery_oracle", said: "subqueries, HAVING, windows and LIMIT over a hidden row", play: subqueries },

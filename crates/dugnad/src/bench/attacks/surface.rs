@@ -3,9 +3,9 @@
 
 use super::super::Folder;
 use super::super::loopback::Loopback;
-use super::Defence;
 use super::game::{Score, Seen, by_number, by_text};
 use super::scene::{bit, seen, token, write};
+use super::{Attack, Defence};
 use crate::access::Role;
 use crate::cli::CliError;
 use crate::cli::client::Client;
@@ -37,21 +37,14 @@ pub(super) struct Surface {
     trials: usize,
 }
 
-/// An attack by way of the server.
-pub(super) struct SurfaceAttack {
-    pub(super) name: &'static str,
-    pub(super) said: &'static str,
-    pub(super) play: fn(&Surface, Defence) -> Result<Score, CliError>,
-}
-
 /// All of them.
-pub(super) const ATTACKS: [SurfaceAttack; 6] = [
-    SurfaceAttack { name: "statistics_having", said: "statistics: HAVING about a hidden cell", play: having },
-    SurfaceAttack { name: "statistics_order", said: "statistics: ORDER BY and LIMIT over a hidden cell", play: order },
-    SurfaceAttack { name: "statistics_case", said: "statistics: CASE about a hidden cell", play: case },
-    SurfaceAttack { name: "statistics_division", said: "statistics: division by a hidden cell", play: division },
-    SurfaceAttack { name: "statistics_time", said: "statistics: the time of a question about a hidden cell, best of 3", play: time },
-    SurfaceAttack { name: "statistics_public", said: "statistics: catalogue, metrics, headers of a hidden cell's page", play: public },
+pub(super) const ATTACKS: [Attack<Surface>; 6] = [
+    Attack { name: "statistics_having", said: "statistics: HAVING about a hidden cell", play: having },
+    Attack { name: "statistics_order", said: "statistics: ORDER BY and LIMIT over a hidden cell", play: order },
+    Attack { name: "statistics_case", said: "statistics: CASE about a hidden cell", play: case },
+    Attack { name: "statistics_division", said: "statistics: division by a hidden cell", play: division },
+    Attack { name: "statistics_time", said: "statistics: the time of a question about a hidden cell, best of 3", play: time },
+    Attack { name: "statistics_public", said: "statistics: catalogue, metrics, headers of a hidden cell's page", play: public },
 ];
 
 impl Surface {

@@ -18,7 +18,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Instant;
 
-pub(super) use data::fill;
+pub(super) use data::{fill, grant};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -128,7 +128,7 @@ fn measure(
     Ok(())
 }
 
-fn median(values: &mut [f64]) -> f64 {
+pub(super) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }

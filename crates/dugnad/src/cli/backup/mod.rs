@@ -21,11 +21,12 @@ const ACCESS: &str = "access.sqlite";
 const AUDIT: &str = "audit";
 const KEYS: &str = "keys";
 const RELEASES: &str = "releases";
+const STATISTICS: &str = "statistics";
 
 /// Copy a database, also while a server writes to it.
 ///
 /// The copy is the database at one commit. In it: the journal, the tokens, the audit log up to its newest signed checkpoint,
-/// the secret keys, what was released, and backup.json with the SHA-256 of each file. Not in it: live tables, which follow from the journal, and
+/// the secret keys, what was released, what statistics keep from epoch to epoch, and backup.json with the SHA-256 of each file. Not in it: live tables, which follow from the journal, and
 /// erasures.jsonl. Keep that file elsewhere, always the newest: `dugnad restore` needs it to erase again whom the backup still has.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -57,6 +58,11 @@ impl Backup {
         let made_at = jiff::Timestamp::now();
         // The log first: an entry follows its commit, so that the log in the backup is never ahead of the journal in it.
         let checkpoint = audit::copy(&data.join(AUDIT), &to.join(AUDIT)).map_err(CliError::failed)?;
+        // Anchors hold numbers of persons: all that are in the backup's anchors are in its journal.
+        if data.join(STATISTICS).is_dir() {
+            let whole = |path: &Path| path.extension().is_none_or(|extension| extension != "new");
+            copy_files(&data.join(STATISTICS), &to.join(STATISTICS), &whole)?;
+        }
         let mut progress = Progress::start("copying the journal".to_owned(), "pages");
         let state = copy_journal(data, &to.join(JOURNAL), &mut |done, all| progress.tell(done, all)).map_err(CliError::failed)?;
         progress.finish();
@@ -112,14 +118,19 @@ fn copy_releases(from: &Path, to: &Path) -> Result<(), CliError> {
 
 /// Copies a folder with all below it, rights included; synced.
 fn copy_folder(from: &Path, to: &Path) -> Result<(), CliError> {
+    copy_files(from, to, &|_| true)
+}
+
+/// The same of those files that are wanted.
+fn copy_files(from: &Path, to: &Path, wanted: &dyn Fn(&Path) -> bool) -> Result<(), CliError> {
     make_empty(to)?;
     let failed = |error| CliError::Failed(format!("{}: {error}", from.display()));
     for entry in fs::read_dir(from).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let target = to.join(entry.file_name());
         if entry.path().is_dir() {
-            copy_folder(&entry.path(), &target)?;
-        } else {
+            copy_files(&entry.path(), &target, wanted)?;
+        } else if wanted(&entry.path()) {
             fs::copy(entry.path(), &target).and_then(|_| fs::File::open(&target)?.sync_all()).map_err(failed)?;
         }
     }

@@ -1,10 +1,10 @@
 //! From released cells to the rows of an answer. Nothing here sees a count.
 
-use super::ENGINE;
 use super::request::{CELLS, Measure, quantile_name};
 use super::resolved::{Part, Resolved};
 use crate::query::Answer;
 use crate::query::catalog::{Catalog, Tables};
+use crate::query::session::ENGINE;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray};
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};

@@ -18,7 +18,7 @@ pub struct Catalogue {
     pub least_shown: u64,
     /// How many different cells of two dimensions or more a group of organisations is shown in an epoch.
     pub cells_per_epoch: usize,
-    /// Of how many different tables of two dimensions or more.
+    /// Of how many different tables of two dimensions or more, in an epoch of the longest calendar.
     pub tables_per_epoch: usize,
     /// The form of SQL that is admitted.
     pub sql: &'static str,

@@ -12,6 +12,7 @@ mod settings;
 mod store;
 #[cfg(test)]
 mod tests;
+mod utility;
 
 use crate::limits::STATISTICS_ROWS_HELD;
 use answer::Shown;
@@ -20,52 +21,43 @@ pub use catalogue::{Catalogue, CatalogueDimension, CatalogueLevel, CatalogueTabl
 pub use cohorts::COHORT;
 pub(super) use cohorts::{Members, all, check, members, standing};
 use datafusion::arrow::array::RecordBatch;
-use dugnad_kernel::disclosure::{Asked, Epoch, Exhausted, Facts, Method, ReleasedTable, Seed, Shape};
+use dugnad_kernel::database::Database;
+use dugnad_kernel::disclosure::{Asked, Cells, Epoch, Exhausted, Facts, Method, ReleasedTable, Seed};
 use dugnad_kernel::ids::PatientOrdinal;
-use dugnad_kernel::live::schema::ZONE;
-use dugnad_sql::{Engine, QueryError};
+use dugnad_sql::QueryError;
 use jiff::Timestamp;
 pub(super) use published::Published;
 pub use published::{DIMENSION, STATISTIC};
+use published::{Kept, Table};
 pub(super) use request::Request;
 use resolved::Part;
 pub(super) use resolved::Resolved;
 use roaring::RoaringBitmap;
 pub(super) use rows::{Population, check_statistic};
 pub use settings::StatisticsSettings;
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use store::Store;
 use tokio::sync::Mutex;
-
-/// What all second parts of questions share.
-static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new(ZONE));
+pub use utility::Utility;
 
 /// The statistics of a database.
 pub(super) struct Statistics {
     pub settings: StatisticsSettings,
     method: Method,
     seed: Seed,
+    published: Kept,
     state: Mutex<State>,
 }
 
 struct State {
     store: Store,
     /// The rows of each statistic in each epoch that was asked for, the last asked for at the end.
-    facts: Vec<((String, Epoch), Arc<Facts>)>,
-    released: HashMap<Cells, Arc<ReleasedTable>>,
-}
-
-/// Which cells: of what, in which epoch.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Cells {
-    table: String,
-    shape: Shape,
-    epoch: Epoch,
-    cohort: Option<String>,
+    facts: Vec<(Epoch, Table, Arc<Facts>)>,
+    /// What was released in each epoch, by the name of the cells; of which table, for its lists may have become longer since.
+    released: HashMap<(String, Epoch), (Table, Arc<ReleasedTable>)>,
 }
 
 /// Who asks a statistic.
@@ -94,11 +86,16 @@ impl Statistics {
         let settings = StatisticsSettings::of(folder, chosen)?;
         let method = Method::new(settings.method).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, format!("statistics: {e}")))?;
         let state = State { store, facts: Vec::new(), released: HashMap::new() };
-        Ok(Self { settings, method, seed: Seed::of(secret), state: Mutex::new(state) })
+        Ok(Self { settings, method, seed: Seed::of(secret), published: Kept::default(), state: Mutex::new(state) })
     }
 
     pub fn method(&self) -> &Method {
         &self.method
+    }
+
+    /// What can be asked for at `now`. The calendar of years goes up to that of the shortest epoch.
+    pub fn published(&self, database: &Database, now: Timestamp) -> Result<Arc<Published>, QueryError> {
+        self.published.at(database, &self.settings.epochs.one.epoch(now))
     }
 
     /// Takes erased persons out of what is kept from epoch to epoch.
@@ -107,16 +104,28 @@ impl Statistics {
         if persons.is_empty() { Ok(()) } else { self.state.lock().await.store.erase(&persons) }
     }
 
-    /// The rows of an answer.
-    pub async fn answer(&self, resolved: &Resolved, asker: &Asker, data: &dyn Data) -> Result<RecordBatch, QueryError> {
+    /// The rows of an answer, at `now`.
+    pub async fn answer(&self, resolved: &Resolved, asker: &Asker, data: &dyn Data, now: Timestamp) -> Result<RecordBatch, QueryError> {
         let mut state = self.state.lock().await;
         let mut tables = Vec::new();
         for part in resolved.parts() {
-            tables.push(self.released(&mut state, resolved, part, asker, data).await?);
+            let passed = part.epoch.next <= now;
+            tables.push(match passed {
+                true => self.recalled(&mut state, resolved, part, asker)?,
+                false => self.released(&mut state, resolved, part, asker, data).await?,
+            });
         }
         drop(state);
-        let now = resolved.base.epoch.start;
-        Shown { resolved, tables }.rows(now).await
+        Shown { resolved, tables }.rows(resolved.base.epoch.start).await
+    }
+
+    /// What was shown in an epoch that has passed.
+    fn recalled(&self, state: &mut State, resolved: &Resolved, part: &Part, asker: &Asker) -> Result<Arc<ReleasedTable>, QueryError> {
+        let cells = resolved.counted(part);
+        let anchors = state.store.anchors(&cells.name()).map_err(|e| failed(&e))?;
+        let table = cells.recall(&anchors, part.epoch.start).map_err(|e| QueryError::Refused(e.to_string()))?;
+        self.charge(state, resolved, part, &cells, asker)?;
+        Ok(Arc::new(table))
     }
 
     async fn released(
@@ -127,69 +136,67 @@ impl Statistics {
         asker: &Asker,
         data: &dyn Data,
     ) -> Result<Arc<ReleasedTable>, QueryError> {
-        let name = &resolved.table.statistic.name;
+        let cells = resolved.counted(part);
+        cells.check().map_err(|e| QueryError::Refused(e.to_string()))?;
+        let name = (cells.name(), part.epoch);
+        if let Some((of, table)) = state.released.get(&name)
+            && *of == resolved.table
+        {
+            let table = table.clone();
+            self.charge(state, resolved, part, &cells, asker)?;
+            return Ok(table);
+        }
         let facts = state.facts(resolved, &part.epoch, data).await?;
-        part.shape.check(&facts).map_err(|e| QueryError::Refused(e.to_string()))?;
-        let id = resolved.request.cohort.as_deref();
-        let members = id.map(|id| data.cohort(id, &part.epoch)).transpose()?;
+        let members = cells.cohort.as_deref().map(|id| data.cohort(id, &part.epoch)).transpose()?;
+        self.charge(state, resolved, part, &cells, asker)?;
         let before: Vec<&RoaringBitmap> = members.iter().flat_map(|members| &members.before).collect();
         let asked = Asked {
-            table: name,
+            cells: &cells,
+            epoch: part.epoch.start,
             facts: &facts,
-            shape: &part.shape,
-            cohort: id.zip(members.as_ref().map(|members| &members.persons)),
+            members: members.as_ref().map(|members| &members.persons),
             before: &before,
             seed: &self.seed,
             method: &self.method,
         };
-        self.charge(state, resolved, part, asker, &asked)?;
-        let cells = Cells { table: name.clone(), shape: part.shape.clone(), epoch: part.epoch, cohort: resolved.request.cohort.clone() };
-        if let Some(table) = state.released.get(&cells) {
-            return Ok(table.clone());
-        }
         // What passed is not asked for again.
-        state.released.retain(|known, _| known.epoch.period != part.epoch.period || known.epoch == part.epoch);
-        let file = file_of(resolved, part);
-        let mut anchors = state.store.anchors(&file).map_err(|e| failed(&e))?;
-        let before = anchors.clone();
+        state.released.retain(|(_, known), _| known.period != part.epoch.period || *known == part.epoch);
+        let mut anchors = state.store.anchors(&name.0).map_err(|e| failed(&e))?;
         let table = Arc::new(asked.release(&mut anchors).map_err(|e| QueryError::Refused(e.to_string()))?);
         // Durable before anything is shown: what was shown once must not be shown differently after a crash.
-        if anchors != before {
-            state.store.keep_anchors(&file, &anchors).map_err(|e| failed(&e))?;
+        if anchors.have_changed() {
+            state.store.keep_anchors(&name.0, &anchors).map_err(|e| failed(&e))?;
         }
-        state.released.insert(cells, table.clone());
+        state.released.insert(name, (resolved.table.clone(), table.clone()));
         Ok(table)
     }
 
-    /// Spends the cells of a part, durably.
-    fn charge(&self, state: &mut State, resolved: &Resolved, part: &Part, asker: &Asker, asked: &Asked<'_>) -> Result<(), QueryError> {
-        let fine = part.shape.levels.len() + usize::from(asked.cohort.is_some()) >= 2;
+    /// Spends the cells of a part that are shown, durably.
+    fn charge(&self, state: &mut State, resolved: &Resolved, part: &Part, cells: &Cells, asker: &Asker) -> Result<(), QueryError> {
+        let fine = part.shape.levels.len() + usize::from(cells.cohort.is_some()) >= 2;
         let Some(group) = asker.group.as_deref().filter(|_| fine) else { return Ok(()) };
-        let cells = resolved.cells_of(part);
-        let ledger = state.store.ledger(&part.epoch).map_err(|e| failed(&e))?;
-        let mut after = ledger.clone();
-        let refused = |e: Exhausted| QueryError::Refused(e.to_string());
-        let mut entries = after.spend_table(group, &file_of(resolved, part), self.settings.tables_per_epoch).map_err(refused)?;
-        entries.extend(asked.spend(&mut after, group, cells.into_iter(), self.settings.cells_per_epoch).map_err(refused)?);
-        state.store.spent(&part.epoch, &entries).map_err(|e| failed(&e))?;
-        *state.store.ledger(&part.epoch).map_err(|e| failed(&e))? = after;
-        Ok(())
+        let refused = |e: Exhausted, epoch: &Epoch| QueryError::Refused(format!("{e}, which begins at {}", epoch.next));
+        let (store, longest) = (&mut state.store, self.settings.epochs.more.epoch(part.epoch.start));
+        let ledger = store.ledger(&longest).map_err(|e| failed(&e))?;
+        let table = ledger.table(group, cells, self.settings.tables_per_epoch).map_err(|e| refused(e, &longest))?;
+        let ledger = store.ledger(&part.epoch).map_err(|e| failed(&e))?;
+        let cells = ledger.cells(group, cells, resolved.shown(part), self.settings.cells_per_epoch).map_err(|e| refused(e, &part.epoch))?;
+        store.spend(&longest, table).and_then(|()| store.spend(&part.epoch, cells)).map_err(|e| failed(&e))
     }
 }
 
 impl State {
     async fn facts(&mut self, resolved: &Resolved, epoch: &Epoch, data: &dyn Data) -> Result<Arc<Facts>, QueryError> {
-        let key = (resolved.table.statistic.name.clone(), *epoch);
-        let same = |facts: &Facts| facts.hierarchies() == resolved.table.hierarchies;
-        if let Some(at) = self.facts.iter().position(|(known, facts)| *known == key && same(facts)) {
+        let table = &resolved.table;
+        if let Some(at) = self.facts.iter().position(|(known, of, _)| known == epoch && of == table) {
             let found = self.facts.remove(at);
             self.facts.push(found.clone());
-            return Ok(found.1);
+            return Ok(found.2);
         }
-        let facts = Arc::new(rows::read(&resolved.table, &data.population(epoch)?).await?);
-        self.facts.retain(|((name, kept), _)| *name != key.0 || kept.period != epoch.period);
-        self.facts.push((key, facts.clone()));
-        while self.facts.len() > 1 && self.facts.iter().map(|(_, facts)| facts.bytes()).sum::<usize>() > STATISTICS_ROWS_HELD {
+        let facts = Arc::new(rows::facts(table, &data.population(epoch)?).await?);
+        self.facts.retain(|(kept, of, _)| of.statistic.name != table.statistic.name || kept.period != epoch.period);
+        self.facts.push((*epoch, table.clone(), facts.clone()));
+        while self.facts.len() > 1 && self.facts.iter().map(|(.., facts)| facts.bytes()).sum::<usize>() > STATISTICS_ROWS_HELD {
             self.facts.remove(0);
         }
         Ok(facts)
@@ -197,8 +204,14 @@ impl State {
 }
 
 impl Resolved {
+    /// The cells that are counted for a part.
+    fn counted(&self, part: &Part) -> Cells {
+        let (statistic, hierarchies) = (&self.table.statistic, self.table.hierarchies.clone());
+        Cells { table: statistic.name.clone(), hierarchies, shape: part.shape.clone(), cohort: self.request.cohort.clone() }
+    }
+
     /// The cells that a part shows: those of the rows, with every category of the levels that it has besides.
-    fn cells_of(&self, part: &Part) -> Vec<Vec<usize>> {
+    fn shown(&self, part: &Part) -> Vec<Vec<usize>> {
         if self.survival.as_ref().is_some_and(|(steps, _)| std::ptr::eq(steps, part)) {
             return self
                 .rows
@@ -224,19 +237,6 @@ impl Resolved {
             })
             .collect()
     }
-}
-
-/// The name of the file of the anchors of some cells: a hash of which they are, by the names of their levels.
-fn file_of(resolved: &Resolved, part: &Part) -> String {
-    let mut hash = Sha256::new();
-    let level = |(d, l): &(usize, usize)| resolved.table.hierarchies[*d].levels()[*l].name().to_owned();
-    let mut said: Vec<String> = part.shape.levels.iter().map(level).collect();
-    said.sort_unstable();
-    let first = part.shape.first_of.map(|d| resolved.table.hierarchies[d].name().to_owned()).unwrap_or_default();
-    let cohort = resolved.request.cohort.clone().unwrap_or_default();
-    said.extend([first, part.shape.valued.to_string(), cohort, resolved.table.statistic.name.clone()]);
-    hash.update(said.join("\0"));
-    hash.finalize().iter().take(16).fold(String::new(), |name, byte| format!("{name}{byte:02x}"))
 }
 
 /// Whether something that was decided at `decided` may be used in an epoch: all begins with the next one.

@@ -42,6 +42,11 @@ pub(in crate::query) enum Measure {
     Survival,
 }
 
+/// Whether questions use a name for something that is no level: a measure, or a parameter of `GET /statistics/{table}`.
+pub(super) fn is_word(name: &str) -> bool {
+    Measure::named(name).is_some() || ["quantile", COHORT, "permit", "by", "measure", "as_of", "format"].contains(&name)
+}
+
 impl Measure {
     pub(super) const ALL: [(Self, &'static str, &'static str); 10] = [
         (Self::Persons, "persons", "Persons"),

@@ -52,15 +52,33 @@ pub(in crate::query) async fn check_statistic(
     absent.map_or(Ok(()), |column| Err(refused(format!("its SQL has no column {column}"))))
 }
 
+/// Where the rows of a statistic go, in any order.
+pub(super) trait Rows {
+    /// A row: whose it is, its day, its node of each dimension, its value. As [`FactsBuilder::add`].
+    fn add(&mut self, person: PatientOrdinal, day: Option<i32>, nodes: &[Node], value: Option<f64>);
+}
+
+impl Rows for FactsBuilder {
+    fn add(&mut self, person: PatientOrdinal, day: Option<i32>, nodes: &[Node], value: Option<f64>) {
+        self.add(person, day, nodes, value);
+    }
+}
+
+/// The rows that a statistic counts.
+pub(super) async fn facts(table: &Table, population: &Population) -> Result<Facts, QueryError> {
+    let facts = FactsBuilder::new(table.hierarchies.clone(), table.statistic.value.is_some());
+    Ok(read(table, population, facts).await?.finish())
+}
+
 /// The rows of a statistic. They have the stored ordinals of persons, which never leave the statistics.
-pub(super) async fn read(table: &Table, population: &Population) -> Result<Facts, QueryError> {
+pub(super) async fn read<R: Rows>(table: &Table, population: &Population, rows: R) -> Result<R, QueryError> {
     let planned = plan(&table.statistic.sql, population).await?;
-    let mut reader = Reader::new(table, population.epoch.start);
+    let mut reader = Reader::new(table, population.epoch.start, rows);
     let mut batches = planned.execute().map_err(QueryError::running)?;
     while let Some(batch) = batches.next().await {
         reader.add(&batch.map_err(QueryError::running)?)?;
     }
-    Ok(reader.facts.finish())
+    Ok(reader.rows)
 }
 
 /// Plans SQL over everybody's rows.
@@ -77,9 +95,9 @@ async fn plan(sql: &str, population: &Population) -> Result<Planned, QueryError>
     Session::open(&world).await?.plan(sql).await
 }
 
-struct Reader<'a> {
+struct Reader<'a, R> {
     table: &'a Table,
-    facts: FactsBuilder,
+    rows: R,
     zone: TimeZone,
     day: Date,
     /// For each dimension, the nodes of the codes that were met, by code system.
@@ -88,12 +106,11 @@ struct Reader<'a> {
     hours: HashMap<i64, Date>,
 }
 
-impl<'a> Reader<'a> {
-    fn new(table: &'a Table, at: Timestamp) -> Self {
+impl<'a, R: Rows> Reader<'a, R> {
+    fn new(table: &'a Table, at: Timestamp, rows: R) -> Self {
         let zone = TimeZone::get(ZONE).unwrap_or(TimeZone::UTC);
         let day = at.to_zoned(zone.clone()).date();
-        let facts = FactsBuilder::new(table.hierarchies.clone(), table.statistic.value.is_some());
-        Self { table, facts, zone, day, codes: vec![HashMap::new(); table.hierarchies.len()], hours: HashMap::new() }
+        Self { table, rows, zone, day, codes: vec![HashMap::new(); table.hierarchies.len()], hours: HashMap::new() }
     }
 
     fn add(&mut self, batch: &RecordBatch) -> Result<(), QueryError> {
@@ -122,7 +139,7 @@ impl<'a> Reader<'a> {
             of_row.iter_mut().zip(&nodes).for_each(|(node, column)| *node = column[row]);
             let day = started.as_ref().and_then(|days| days[row]).map(|day| (day - date(1970, 1, 1)).get_days());
             let value = value.filter(|v| v.is_valid(row)).map(|v| v.value(row));
-            self.facts.add(PatientOrdinal(persons.value(row)), day, &of_row, value);
+            self.rows.add(PatientOrdinal(persons.value(row)), day, &of_row, value);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The files of statistics: settings, anchors, the ledger of each epoch. A file is replaced whole, or appended to and synced.
 
-use dugnad_kernel::disclosure::{Anchors, Epoch, Ledger, Period};
+use dugnad_kernel::disclosure::{Anchors, Epoch, Ledger, Period, Spending};
 use roaring::RoaringBitmap;
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -97,11 +97,17 @@ impl Store {
         Ok(self.ledgers.entry(*epoch).or_default())
     }
 
-    /// Appends to the ledger of an epoch, durably.
-    pub fn spent(&self, epoch: &Epoch, entries: &[u8]) -> io::Result<()> {
-        if entries.is_empty() {
-            return Ok(());
+    /// Spends on the ledger of an epoch, durably. If that fails, nothing was spent.
+    pub fn spend(&mut self, epoch: &Epoch, spending: Spending) -> io::Result<()> {
+        let entries = self.ledger(epoch)?.spend(spending);
+        let written = if entries.is_empty() { Ok(()) } else { self.append(epoch, &entries) };
+        if written.is_err() {
+            self.ledgers.remove(epoch); // it is read again
         }
+        written
+    }
+
+    fn append(&self, epoch: &Epoch, entries: &[u8]) -> io::Result<()> {
         let path = self.ledger_at(epoch);
         let mut file = private(OpenOptions::new().append(true).create(true)).open(&path)?;
         // What a crash left of an entry must not shift those after it.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Questions of every shape whose plan is kept.
-const QUESTIONS: [&str; 11] = [
+const QUESTIONS: [&str; 12] = [
     "SELECT * FROM procedure ORDER BY resource_id",
     "SELECT code, holder, COUNT(*), COUNT(DISTINCT patient_key) FROM procedure GROUP BY code, holder ORDER BY code, holder",
     "SELECT kind, COUNT(DISTINCT patient_key) AS n FROM treatment GROUP BY kind ORDER BY kind",
@@ -26,6 +26,7 @@ const QUESTIONS: [&str; 11] = [
     "SELECT COUNT(*) FROM procedure WHERE started < TIMESTAMP '2027-01-01 00:00:00'",
     "SELECT p.patient_key FROM patient p LEFT JOIN procedure q ON q.patient_key = p.patient_key ORDER BY 1",
     "SELECT birth_date FROM patient ORDER BY birth_date",
+    "SELECT t.code, u.code FROM treatment t RIGHT JOIN treatment u ON t.patient_key = u.patient_key ORDER BY length(t.kind) % 2",
 ];
 
 type Told = Result<String, String>;

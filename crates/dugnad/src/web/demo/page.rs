@@ -233,7 +233,7 @@ fn statistics(state: &DemoState) -> Markup {
                     }
                 }
             }
-            p.line { "“< 5” stands for none to four" }
+            p.line { "– is a number that is not shown: it is small, or close to another" }
             p.foot { "epoch " span data-text="statistics.epoch" { (view.epoch) } }
         }
     }

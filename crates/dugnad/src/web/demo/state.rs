@@ -147,7 +147,7 @@ pub struct StatisticsView {
     pub next_s: f64,
     /// Seconds that an epoch lasts.
     pub epoch_s: f64,
-    /// Persons by kind of treatment, as released: a number or `< 5`.
+    /// Persons by kind of treatment, as released: a number, or `–` where it is not shown.
     pub cells: Vec<Cell>,
 }
 

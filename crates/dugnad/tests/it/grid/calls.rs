@@ -43,6 +43,12 @@ pub fn export(permit: &str) -> Value {
     parameters(permit, json!([{"name": "view", "part": [{"name": "viewReference", "valueReference": {"reference": "ViewDefinition/bp"}}]}]))
 }
 
+const GENDER: &str = "http://hl7.org/fhir/ValueSet/administrative-gender";
+
+fn given(parameters: Value) -> Value {
+    json!({"resourceType": "Parameters", "parameter": parameters})
+}
+
 fn parameters(permit: &str, more: Value) -> Value {
     let mut all = vec![json!({"name": "permit", "valueString": permit})];
     all.extend(more.as_array().unwrap().clone());
@@ -231,6 +237,33 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
         ("POST", "/fhir/_search") => one(path, json!("_type=Patient")),
         ("POST", "/fhir/{type}/_search") => one("/fhir/Observation/_search", json!("code:missing=false&_count=100")),
         ("POST", "/fhir/{type}/{id}/{of}/_search") => one("/fhir/Patient/p1/Observation/_search", json!("_count=100")),
+        ("POST", "/fhir/{type}/$validate") => one("/fhir/Observation/$validate", new),
+        ("POST", "/fhir/Library/$validate") => one(path, library("asked")),
+        ("POST", "/fhir/{type}/{id}/$validate") => one("/fhir/Observation/bp-p1/$validate", Value::Null),
+        ("GET", "/fhir/ValueSet/$expand") => read(&format!("{path}?url={GENDER}")),
+        ("GET", "/fhir/ValueSet/$validate-code") => {
+            read(&format!("{path}?url={GENDER}&system=http://hl7.org/fhir/administrative-gender&code=male"))
+        }
+        ("GET", "/fhir/ValueSet/{id}/$expand" | "/fhir/ValueSet/{id}/$validate-code") => read(&path.replace("{id}", "none")),
+        ("GET", "/fhir/CodeSystem/$lookup") => read(&format!("{path}?system=http://hl7.org/fhir/administrative-gender&code=male")),
+        ("GET", "/fhir/CodeSystem/$validate-code") => read(&format!("{path}?url=http://hl7.org/fhir/administrative-gender&code=male")),
+        ("GET", "/fhir/CodeSystem/$subsumes") => read(&format!("{path}?system=http://hl7.org/fhir/sid/icd-10&codeA=C50&codeB=C50.9")),
+        ("POST", "/fhir/ValueSet/$expand") => one(path, given(json!([{"name": "url", "valueUri": GENDER}]))),
+        ("POST", "/fhir/ValueSet/$validate-code") => one(
+            path,
+            given(json!([{"name": "url", "valueUri": GENDER},
+                {"name": "coding", "valueCoding": {"system": "http://hl7.org/fhir/administrative-gender", "code": "male"}}])),
+        ),
+        ("POST", "/fhir/ValueSet/{id}/$expand" | "/fhir/ValueSet/{id}/$validate-code") => one(&path.replace("{id}", "none"), Value::Null),
+        ("POST", "/fhir/CodeSystem/$lookup" | "/fhir/CodeSystem/$validate-code") => one(
+            path,
+            given(json!([{"name": "coding", "valueCoding": {"system": "http://hl7.org/fhir/administrative-gender", "code": "male"}}])),
+        ),
+        ("POST", "/fhir/CodeSystem/$subsumes") => one(
+            path,
+            given(json!([{"name": "system", "valueUri": "http://hl7.org/fhir/sid/icd-10"}, {"name": "codeA", "valueCode": "C50"},
+                {"name": "codeB", "valueCode": "C50.9"}])),
+        ),
         ("POST", "/fhir/Library/_search") => one(path, json!("status=active")),
         ("POST", "/permits/{id}/extend") => {
             one(&format!("/permits/{permit}/extend"), json!({"until": "2098-06-01T00:00:00Z", "reasons": "R"}))

@@ -6,7 +6,8 @@
 //! again, they must be those of a question that nobody has asked: the same SQL with a space behind it.
 //!
 //! `cargo test interference` asks 2,000 questions. `just fuzz 1000000` asks as many as wanted, on all cores, says how fast, and ends
-//! with the first that fails: seed, permit, SQL, both answers and what changed. `DUGNAD_FUZZ_SEED=n` begins with that seed.
+//! with the first that fails: seed, permit, SQL, both answers and what changed. `DUGNAD_FUZZ_SEED=n` begins with that seed;
+//! `DUGNAD_FUZZ_SQL='SELECT ...; ...'` asks these first under each permit.
 
 mod grammar;
 mod world;
@@ -21,16 +22,13 @@ use rand::{RngExt, SeedableRng};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
-use world::{Case, World};
+use world::{Case, KINDS, World};
 
 /// How many questions are asked where nobody says.
 const QUESTIONS: u64 = 2_000;
 
 /// How many of them under one permit.
 const OF_A_PERMIT: usize = 40;
-
-/// How many permits share a database.
-const PERMITS: usize = 5;
 
 /// How many are asked at once: no more than have a place.
 const AT_ONCE: usize = 4;
@@ -53,7 +51,7 @@ struct Asked {
 #[test]
 fn interference_is_none() {
     let (first, questions) = (number("DUGNAD_FUZZ_SEED", 1), number("DUGNAD_FUZZ_QUESTIONS", QUESTIONS));
-    let stories = questions.div_ceil((OF_A_PERMIT * PERMITS) as u64);
+    let stories = questions.div_ceil((OF_A_PERMIT * KINDS.len()) as u64);
     let (next, failed, all) = (AtomicU64::new(first), AtomicBool::new(false), Mutex::new(Asked::default()));
     let started = Instant::now();
     let work = || {
@@ -99,7 +97,7 @@ async fn story(seed: u64) -> (usize, usize) {
     let mut random = StdRng::seed_from_u64(seed);
     let (mut world, mut cases) = (World::new(), Vec::new());
     let (mut asked, mut answered) = (0, 0);
-    for round in 0..PERMITS {
+    for round in 0..KINDS.len() {
         let case = world.case(round, &mut random);
         let (questions, good) = held(&world, &case, seed, &mut random).await;
         asked += questions.len();
@@ -132,7 +130,9 @@ async fn as_if_new(world: &World, case: &Case, questions: &[String], seed: u64) 
 /// Asks questions under one permit before and after a change outside it. Which, and how many of them were answered.
 async fn held(world: &World, case: &Case, seed: u64, random: &mut StdRng) -> (Vec<String>, usize) {
     let grammar = Grammar::new(world.columns(case).await, case.order_may_change);
-    let questions: Vec<String> = (0..OF_A_PERMIT).map(|_| grammar.question(random)).collect();
+    let own = std::env::var("DUGNAD_FUZZ_SQL").unwrap_or_default();
+    let own = own.split(';').filter(|sql| !sql.trim().is_empty()).map(str::to_owned);
+    let questions: Vec<String> = own.chain((0..OF_A_PERMIT).map(|_| grammar.question(random))).collect();
     let before = answers(world, case, &questions).await;
     let changes = world.change_outside(case, random);
     let after = answers(world, case, &questions).await;

@@ -3,8 +3,11 @@
 use super::{ask, one};
 use dugnad::access::{Principal, Role};
 use dugnad::cli::local::Local;
+use dugnad::query::PERSON_LIST;
 use dugnad_kernel::clock::ManualClock;
 use dugnad_kernel::database::{Handling, Interaction, WriteRequest};
+use dugnad_kernel::ids::Commit;
+use dugnad_kernel::permit::PersonList;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::{Map, Value, json};
@@ -53,10 +56,17 @@ pub struct Case {
     pub order_may_change: bool,
 }
 
+/// One permit of each kind shares a database.
+pub const KINDS: [Kind; 7] = [Kind::Study, Kind::Criteria, Kind::Frozen, Kind::Listed, Kind::Register, Kind::Ehds, Kind::Care];
+
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+pub enum Kind {
     Study,
     Criteria,
+    /// Whoever met the criteria when it was decided.
+    Frozen,
+    /// Persons who were named.
+    Listed,
     Register,
     Ehds,
     Care,
@@ -174,6 +184,12 @@ impl World {
         }
     }
 
+    /// The number of a person.
+    fn patient(&self, person: usize) -> u32 {
+        let holder = self.local.database.holder(HOLDERS[person % 3]).unwrap();
+        self.local.database.patient(holder.id, &format!("p{person}")).unwrap().unwrap().0
+    }
+
     fn write(&self, holder: &str, interaction: Interaction) {
         let holder = self.local.database.holder(holder).unwrap().id;
         let request = WriteRequest { holder, interaction, handling: Handling::Strict, idempotency_key: None };
@@ -200,7 +216,7 @@ impl World {
 
     /// A permit.
     pub fn case(&mut self, round: usize, random: &mut StdRng) -> Case {
-        let kind = [Kind::Study, Kind::Criteria, Kind::Register, Kind::Ehds, Kind::Care][round % 5];
+        let kind = KINDS[round % KINDS.len()];
         self.cases += 1;
         let id = if kind == Kind::Care { "care".to_owned() } else { format!("permit-{}", self.cases) };
         let names =
@@ -226,11 +242,17 @@ impl World {
             grant
         };
         let grants: Vec<Value> = tables.iter().map(grant).collect();
-        let permit = permit(&id, kind, grants);
+        let commit = self.local.database.snapshot().commit();
+        let permit = permit(&id, kind, grants, commit);
         let role = if kind == Kind::Care { Role::Hospital } else { Role::Authority };
         let holder = (kind == Kind::Care).then(|| HOLDERS[0].to_owned());
         if kind != Kind::Care {
             self.local.database.put_document("permit", &id, &permit.to_string()).unwrap();
+        }
+        if matches!(kind, Kind::Frozen | Kind::Listed) {
+            // One of them has opted out.
+            let inside = (0..INSIDE).chain([OUT[0]]).map(|person| self.patient(person)).collect();
+            self.local.database.put_document(PERSON_LIST, &id, &PersonList::new(commit, inside).to_json().unwrap()).unwrap();
         }
         let who = Principal { user: "reader".to_owned(), role, holder, inside_spe: true };
         Case { id, permit, who, kind, tables, order_may_change }
@@ -247,7 +269,7 @@ impl World {
         let behind = case.tables.iter().any(|t| t == "treatment") && BEHIND_TREATMENT.contains(&table);
         let granted = behind || case.tables.iter().any(|t| t == table);
         let outside = match case.kind {
-            Kind::Study | Kind::Criteria => random.random_range(INSIDE..PERSONS),
+            Kind::Study | Kind::Criteria | Kind::Frozen | Kind::Listed => random.random_range(INSIDE..PERSONS),
             Kind::Register | Kind::Ehds => *one(&[OUT[0], OUT[1], PROTECTED], random),
             // Persons of the other hospitals.
             Kind::Care => *one(&[1, 2, 4, 5, 7, 8], random),
@@ -281,7 +303,7 @@ impl World {
                 self.put(HOLDERS[inside % 3], &changed);
                 Some(format!("a column that is not granted: {changed}"))
             }
-            4 if matches!(case.kind, Kind::Study | Kind::Criteria | Kind::Care) && outside != PROTECTED => {
+            4 if matches!(case.kind, Kind::Study | Kind::Criteria | Kind::Frozen | Kind::Listed | Kind::Care) && outside != PROTECTED => {
                 let mut patient = resource("Patient", &format!("p{outside}"), outside, random, true);
                 patient["identifier"] = json!([{"system": "urn:oid:2.16.578.1.12.4.1.4.1", "value": one(&NUMBERS, random)}]);
                 // Two of those outside may become one person.
@@ -316,13 +338,14 @@ impl World {
     }
 }
 
-fn permit(id: &str, kind: Kind, tables: Vec<Value>) -> Value {
+fn permit(id: &str, kind: Kind, tables: Vec<Value>, commit: Commit) -> Value {
+    let c50 = json!({"rows": {"table": "condition", "where": {"in": {"column": "code", "codes": ["C50"]}}}});
     let studies: Vec<Value> = HOLDERS.iter().map(|holder| json!({"holder": holder, "id": "s"})).collect();
     let (basis, population) = match kind {
         Kind::Study => ("trial_protocol", json!({"study_subjects": {"studies": studies}})),
-        Kind::Criteria => {
-            ("ehds_permit", json!({"criteria": {"rows": {"table": "condition", "where": {"in": {"column": "code", "codes": ["C50"]}}}}}))
-        }
+        Kind::Criteria => ("ehds_permit", json!({"criteria": c50})),
+        Kind::Frozen => ("ehds_permit", json!({"frozen": {"criteria": c50, "commit": commit}})),
+        Kind::Listed => ("ehds_permit", json!({"listed": {"commit": commit}})),
         Kind::Register => ("statutory_register", json!("everyone")),
         Kind::Ehds | Kind::Care => ("ehds_permit", json!("everyone")),
     };

@@ -109,7 +109,9 @@ async fn tokens_strings_dates_references_quantities_numbers_uris_composites_and_
         ("Condition?subject:identifier=urn:mrn|77", &["logical"]),
         // quantity, number
         ("Observation?value-quantity=5.4", &["early"]),
-        ("Observation?value-quantity=5.4|http://unitsofmeasure.org|mg", &["early"]),
+        ("Observation?value-quantity=5.4|http://unitsofmeasure.org|mg", &["early", "month"]),
+        ("Observation?value-quantity=0.0054|http://unitsofmeasure.org|g", &["early", "month"]),
+        ("Observation?value-quantity=5.4|http://unitsofmeasure.org|mL", &[]),
         ("Observation?value-quantity=5.4||mg", &["early"]),
         ("Observation?value-quantity=gt100", &["late"]),
         ("Observation?value-quantity=ap118", &["late"]),

@@ -137,7 +137,7 @@ fn deletes_and_reads() {
 fn methods_that_are_not_supported_are_named() {
     let issue = one(&request("HEAD", "Patient/p"), PATIENT).unwrap_err();
     assert!(issue.code == IssueType::NotSupported && issue.diagnostics.starts_with("HEAD"), "{issue:?}");
-    refused(&request("post", "Patient"), PATIENT, IssueType::Value, "request.method");
+    refused(&request("post", "Patient"), PATIENT, IssueType::CodeInvalid, "request.method");
 }
 
 #[test]

@@ -3,8 +3,10 @@
 //! The table is part of the program, and a test holds that all of it is understood: what is wrong with it cannot come
 //! from outside, so nothing here returns an error.
 
-use super::{Definitions, Element, Kind, Primitive, Property, TypeDefinition, TypeId, ValueType, Variant, hash};
+use super::{Constraint, Definitions, Element, Kind, Primitive, Property, TypeDefinition, TypeId, ValueType, Variant, hash};
+use crate::fhir::binding::{Binding, Strength};
 use crate::hash::HashMap;
+use std::sync::OnceLock;
 
 /// A type of the table, before the names of other types are resolved.
 struct Draft {
@@ -12,6 +14,7 @@ struct Draft {
     kind: Kind,
     base: &'static str,
     elements: Vec<Element>,
+    constraints: Vec<Constraint>,
 }
 
 pub(super) fn load(table: &'static str) -> Definitions {
@@ -34,6 +37,8 @@ pub(super) fn load(table: &'static str) -> Definitions {
 /// The types of the table with their own elements.
 fn drafts(table: &'static str) -> Vec<Draft> {
     let mut drafts: Vec<Draft> = Vec::with_capacity(800);
+    // One binding for all elements that are bound alike.
+    let mut bindings: HashMap<&'static str, &'static Binding> = HashMap::default();
     for line in table.lines().filter(|line| !line.starts_with('#')) {
         let mut columns = line.split('\t');
         let mut column = || columns.next().unwrap_or_default();
@@ -46,12 +51,30 @@ fn drafts(table: &'static str) -> Vec<Draft> {
                 "abstract" => Kind::Abstract,
                 _ => Kind::DataType,
             };
-            drafts.push(Draft { name, kind, base, elements: Vec::new() });
+            drafts.push(Draft { name, kind, base, elements: Vec::new(), constraints: Vec::new() });
+        } else if first == "!"
+            && let Some(draft) = drafts.last_mut()
+        {
+            draft.constraints.push(constraint(column(), column(), column(), column(), column()));
         } else if let Some(draft) = drafts.last_mut() {
-            draft.elements.push(element(first, column(), column(), column(), column()));
+            let mut element = element(first, column(), column(), column(), column());
+            element.binding = binding(column(), &mut bindings);
+            draft.elements.push(element);
         }
     }
     drafts
+}
+
+fn constraint(key: &'static str, severity: &str, element: &'static str, expression: &'static str, human: &'static str) -> Constraint {
+    let said = |text: &'static str| (text != "-").then_some(text);
+    Constraint { key, error: severity == "error", element: said(element), expression: said(expression), human }
+}
+
+/// `required URL`. It lives as long as the program, as the table does.
+fn binding(text: &'static str, bindings: &mut HashMap<&'static str, &'static Binding>) -> Option<&'static Binding> {
+    let (strength, value_set) = text.split_once(' ')?;
+    let strength = if strength == "extensible" { Strength::Extensible } else { Strength::Required };
+    Some(bindings.entry(text).or_insert_with(|| Box::leak(Box::new(Binding::new(strength, value_set)))))
 }
 
 fn element(name: &'static str, min: &str, max: &str, types: &'static str, flags: &str) -> Element {
@@ -66,6 +89,7 @@ fn element(name: &'static str, min: &str, max: &str, types: &'static str, flags:
         modifier: is("modifier"),
         summary: is("summary"),
         variants,
+        binding: None,
     }
 }
 
@@ -80,30 +104,45 @@ fn variant_name(base: &str, of: &str) -> &'static str {
 
 fn finish(draft: &Draft, drafts: &[Draft], by_name: &HashMap<&'static str, u16>) -> TypeDefinition {
     let mut elements: Vec<Element> = Vec::new();
-    inherit(draft, drafts, by_name, &mut elements);
+    let mut constraints: Vec<Constraint> = Vec::new();
+    inherit(draft, drafts, by_name, &mut elements, &mut constraints);
     let (mut properties, mut required, mut choices) = (Vec::new(), 0, 0);
     for (element, index) in elements.iter().zip(0_u8..) {
         let bit = 1 << index;
         required |= if element.required { bit } else { 0 };
         choices |= if element.choice { bit } else { 0 };
         for (name, of) in &element.variants {
-            properties.push(Property { name, element: index, repeats: element.repeats, value: value_type(of, drafts, by_name) });
+            let (value, binding) = (value_type(of, drafts, by_name), element.binding.filter(|_| is_coded(of)));
+            properties.push(Property { name, element: index, repeats: element.repeats, value, binding });
         }
     }
     if draft.kind == Kind::Resource {
         let value = ValueType::Primitive(Primitive::ResourceType);
-        properties.push(Property { name: "resourceType", element: elements.len() as u8, repeats: false, value });
+        properties.push(Property { name: "resourceType", element: elements.len() as u8, repeats: false, value, binding: None });
     }
     let slots = slots(&properties);
-    TypeDefinition { name: draft.name, kind: draft.kind, elements, properties, slots, required, choices }
+    let invariants = OnceLock::new();
+    TypeDefinition { name: draft.name, kind: draft.kind, elements, properties, slots, required, choices, constraints, invariants }
 }
 
-/// The elements of the base types, then the type's own.
-fn inherit(draft: &Draft, drafts: &[Draft], by_name: &HashMap<&'static str, u16>, elements: &mut Vec<Element>) {
+/// The types whose values a value set can be about. (Of a choice, such as a CodeableConcept or a Reference, these only.)
+fn is_coded(of: &str) -> bool {
+    matches!(of, "code" | "uri" | "string" | "Coding" | "CodeableConcept")
+}
+
+/// The elements and constraints of the base types, then the type's own.
+fn inherit(
+    draft: &Draft,
+    drafts: &[Draft],
+    by_name: &HashMap<&'static str, u16>,
+    elements: &mut Vec<Element>,
+    constraints: &mut Vec<Constraint>,
+) {
     if let Some(base) = by_name.get(draft.base).and_then(|index| drafts.get(usize::from(*index))) {
-        inherit(base, drafts, by_name, elements);
+        inherit(base, drafts, by_name, elements, constraints);
     }
     elements.extend(draft.elements.iter().cloned());
+    constraints.extend(&draft.constraints);
 }
 
 fn value_type(name: &str, drafts: &[Draft], by_name: &HashMap<&'static str, u16>) -> ValueType {

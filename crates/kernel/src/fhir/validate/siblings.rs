@@ -7,9 +7,9 @@ use crate::fhir::issue::IssueType;
 use crate::fhir::json::{Member, Value};
 use crate::fhir::path::Place;
 
-impl Validator {
+impl<'v> Validator<'v> {
     /// The id and extensions of a primitive, or of a primitive's repetitions.
-    pub(super) fn sibling(&mut self, property: &Property, value: &Value<'_>, at: &Place<'_>) {
+    pub(super) fn sibling(&mut self, property: &Property, value: &Value<'v>, at: &Place<'_>) {
         let element = definitions::element_type();
         match (property.repeats, value) {
             (false, value) => self.complex(element, value, at),

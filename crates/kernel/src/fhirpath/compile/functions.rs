@@ -8,7 +8,7 @@ use super::{CompileError, Compiler, equal_text, error, of_type, path, type_argum
 
 /// The functions that are supported, by name, with the least and the most arguments of each.
 #[rustfmt::skip]
-const SUPPORTED: [(&str, usize, usize); 85] = [
+const SUPPORTED: [(&str, usize, usize); 86] = [
     ("abs", 0, 0),
     ("all", 1, 1),
     ("allFalse", 0, 0),
@@ -89,6 +89,7 @@ const SUPPORTED: [(&str, usize, usize); 85] = [
     ("toQuantity", 0, 1),
     ("toString", 0, 0),
     ("toTime", 0, 0),
+    ("trace", 1, 2),
     ("trim", 0, 0),
     ("truncate", 0, 0),
     ("union", 1, 1),
@@ -102,8 +103,8 @@ fn refusal(name: &str) -> Option<&'static str> {
         "now" | "today" | "timeOfDay" => "the result may depend on the resource only, not on when it is computed",
         "resolve" => "the result may depend on this resource only; use getReferenceKey() and a join",
         "memberOf" | "subsumes" | "subsumedBy" | "validateVS" | "translate" => "there is no terminology service here",
-        "trace" | "defineVariable" | "aggregate" | "type" | "comparable" | "conformsTo" | "checkModifiers" | "elementDefinition"
-        | "slice" | "htmlChecks" | "escape" | "unescape" | "sort" | "precision" | "repeatAll" => "it is not supported yet",
+        "defineVariable" | "aggregate" | "type" | "comparable" | "conformsTo" | "checkModifiers" | "elementDefinition" | "slice"
+        | "htmlChecks" | "escape" | "unescape" | "sort" | "precision" | "repeatAll" => "it is not supported yet",
         _ => return None,
     })
 }
@@ -152,6 +153,8 @@ impl Compiler<'_> {
         let code = match (name, arguments) {
             ("ofType" | "as", [argument]) => of_type(*from, type_argument(argument)?),
             ("is", [argument]) => Code::Is { of: from, name: type_argument(argument)?, at },
+            // What is traced would go to a log, where no value of a resource belongs: the collection goes on, and that is all.
+            ("trace", _) => *from,
             ("getReferenceKey", []) => Code::ReferenceKey { from, resource_type: None },
             ("getReferenceKey", [argument]) => match type_argument(argument)? {
                 TypeName::Resource(resource_type) => Code::ReferenceKey { from, resource_type: Some(resource_type) },

@@ -3,6 +3,7 @@
 use super::{Reader, SearchError};
 use crate::ids::Commit;
 use crate::limits::{MAX_SEARCH_DEPTH, MAX_SEARCH_JOINED};
+use crate::search::concepts::codes;
 use crate::search::matches::LAST_UPDATED;
 use crate::search::parameters::{self, Parameter};
 use crate::search::query::{Codes, Comparison, Criterion, Moments, Operand, Prefix, Resources, Test};
@@ -37,6 +38,12 @@ impl Reader<'_> {
         for criterion in criteria {
             match criterion {
                 Criterion::Is { parameter, test } if parameter.code == LAST_UPDATED => begins.push(self.begins(test)?),
+                Criterion::Is { parameter, test: Test::Any(operands) } => {
+                    resolved.push(Criterion::Is { parameter, test: Test::Any(self.operands(operands)?) });
+                }
+                Criterion::Is { parameter, test: Test::None(operands) } => {
+                    resolved.push(Criterion::Is { parameter, test: Test::None(self.operands(operands)?) });
+                }
                 Criterion::Is { .. } => resolved.push(criterion.clone()),
                 Criterion::Chain { parameter, of } => resolved.push(self.chain(parameter, of, depth)?),
                 Criterion::Has { resource_type: from, reference, criterion } => {
@@ -46,6 +53,15 @@ impl Reader<'_> {
             }
         }
         Ok((resolved, begins))
+    }
+
+    /// Puts the codes of value sets and hierarchies in their place.
+    fn operands(&self, operands: &[Operand]) -> Result<Vec<Operand>, SearchError> {
+        let looked_up = |operand: &Operand| match operand {
+            Operand::Concepts(concepts) => Ok(Operand::Codes(Arc::new(codes(concepts, self.terminology)?))),
+            other => Ok(other.clone()),
+        };
+        operands.iter().map(looked_up).collect()
     }
 
     fn either(&self, resource_type: &'static str, of: &[Criterion], depth: usize) -> Result<Criterion, SearchError> {

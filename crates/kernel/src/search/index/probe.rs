@@ -4,7 +4,7 @@ use super::keys::key;
 use super::{Content, Indexes, Ranges, Use};
 use crate::live::{Damaged, Part};
 use crate::search::fold::fold;
-use crate::search::matches::{canonical, is_date, is_number};
+use crate::search::matches::{canonical, in_base_units, is_date, is_measured, is_number, measured};
 use crate::search::query::{Comparison, Criterion, Hierarchy, Match, Moments, Number, Operand, Reference, Test, Unit};
 use std::ops::Bound;
 
@@ -21,6 +21,8 @@ enum Access {
     Texts(Use, String, Match),
     Dates(Comparison<Moments>),
     Numbers(Comparison<Number>),
+    /// In base units of UCUM.
+    Canonical(Comparison<Number>),
 }
 
 impl Access {
@@ -30,6 +32,7 @@ impl Access {
             Self::Texts(of, ..) => *of,
             Self::Dates(_) => Use::Date,
             Self::Numbers(_) => Use::Number,
+            Self::Canonical(_) => Use::Canonical,
         }
     }
 }
@@ -72,7 +75,7 @@ impl Probe {
                 })?,
                 // Not looked at for the estimate: an index that is not needed is not made.
                 Access::Texts(..) => part.len().div_ceil(4),
-                Access::Dates(_) | Access::Numbers(_) => part.len().div_ceil(2),
+                Access::Dates(_) | Access::Numbers(_) | Access::Canonical(_) => part.len().div_ceil(2),
             });
         }
         Ok(sum)
@@ -94,7 +97,7 @@ fn access(operand: &Operand) -> Option<Access> {
     Some(match operand {
         Operand::Token(token) | Operand::Identifier(token) => Access::Keys(vec![key(token.code.as_deref()?)]),
         Operand::OfType { value, .. } => Access::Keys(vec![key(value)]),
-        Operand::Codes(codes) => Access::Keys(once(codes.iter().map(|(_, code)| key(code)))),
+        Operand::Codes(codes) => Access::Keys(once(codes.named()?.map(|(_, code)| key(code)))),
         Operand::Resources(resources) => Access::Keys(once(resources.ids().map(key))),
         Operand::Reference(Reference::Resource { id, .. } | Reference::Id(id)) => Access::Keys(vec![key(id)]),
         Operand::Reference(Reference::Url(url)) => Access::Keys(vec![key(canonical(url))]),
@@ -102,12 +105,15 @@ fn access(operand: &Operand) -> Option<Access> {
         Operand::Text(text) => Access::Texts(Use::Text, fold(text).into_owned(), Match::Begins),
         Operand::String { text, how } => Access::Texts(Use::String, fold(text).into_owned(), *how),
         Operand::Date(date) => Access::Dates(*date),
+        Operand::Quantity { number, unit: Unit::Coded { system, code } } if let Some(unit) = measured(system, code) => {
+            Access::Canonical(in_base_units(number, &unit))
+        }
         Operand::Number(number) | Operand::Quantity { number, .. } => Access::Numbers(*number),
         Operand::Composite(operands) => match access(operands.first()?)? {
             keys @ Access::Keys(_) => keys,
             _ => return None,
         },
-        Operand::Uri { .. } | Operand::Near { .. } => return None,
+        Operand::Uri { .. } | Operand::Near { .. } | Operand::Concepts(_) => return None,
     })
 }
 
@@ -133,6 +139,7 @@ fn collect(access: &Access, content: &Content, rows: &mut Vec<u32>) {
         }
         (Access::Dates(date), Content::Dates(index)) => within(index, rows, |low, high| is_date(date, &Moments { low, high })),
         (Access::Numbers(number), Content::Numbers(index)) => within(index, rows, |low, high| is_number(number, (low, high))),
+        (Access::Canonical(number), Content::Numbers(index)) => within(index, rows, |low, high| is_measured(number, (low, high))),
         _ => {}
     }
 }

@@ -177,3 +177,32 @@ fn places() {
     let near = |distance_m| any(oslo, "near", Operand::Near { latitude: 60.3913, longitude: 5.3221, distance_m });
     assert!(near(310_000.0) && !near(300_000.0), "Bergen is 305 km away");
 }
+
+/// A quantity is found by every unit of its kind, as wide as the digits that were asked for.
+#[test]
+fn quantities_in_units_of_ucum() {
+    let json = |value: &str, code: &str| {
+        format!(
+            r#"{{"resourceType":"Observation","status":"final","code":{{"text":"a"}},"valueQuantity":{{"value":{value},"unit":"x","system":"http://unitsofmeasure.org","code":"{code}"}}}}"#
+        )
+    };
+    let asks = |value: &str, code: &str, prefix: Prefix, number: &str, wanted: &str| {
+        let unit = Unit::Coded { system: "http://unitsofmeasure.org".to_owned(), code: wanted.to_owned() };
+        let number = Comparison { prefix, value: Number::parse(number).unwrap() };
+        any(&json(value, code), "value-quantity", Operand::Quantity { number, unit })
+    };
+    use Prefix::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
+    for (value, code) in [("0.0054", "g"), ("5.4", "mg"), ("5400", "ug"), ("0.0000054", "kg")] {
+        assert!(asks(value, code, Equal, "5.4", "mg"), "{value} {code}");
+        assert!(asks(value, code, GreaterOrEqual, "5.4", "mg") && asks(value, code, LessOrEqual, "5.4", "mg"), "{value} {code}");
+        assert!(!asks(value, code, Greater, "5.4", "mg") && !asks(value, code, Less, "5.4", "mg"), "{value} {code}");
+        assert!(!asks(value, code, NotEqual, "5.4", "mg") && asks(value, code, NotEqual, "5.5", "mg"), "{value} {code}");
+        assert!(!asks(value, code, Equal, "5.4", "mL") && !asks(value, code, Equal, "5.4", "none"), "{value} {code}");
+    }
+    // As wide as its digits: 5 mg is 4.5 to 5.5 mg, 5.0 mg is 4.95 to 5.05 mg.
+    assert!(asks("0.0052", "g", Equal, "5", "mg") && !asks("0.0052", "g", Equal, "5.0", "mg"));
+    assert!(asks("0.0045", "g", Equal, "5", "mg") && !asks("0.0055", "g", Equal, "5", "mg"));
+    assert!(asks("37.0", "Cel", Equal, "98.6", "[degF]") && asks("310.15", "K", Equal, "37.00", "Cel"));
+    // A unit that is not understood is compared as the text that it is.
+    assert!(asks("5", "puff", Equal, "5", "puff") && !asks("5", "puff", Equal, "5", "mg"));
+}

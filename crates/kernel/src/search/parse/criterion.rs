@@ -49,7 +49,7 @@ fn test(reader: &Reader<'_>, parameter: &'static Parameter, modifier: Option<&st
     reader.budget.take_values(values.len())?;
     let operands: Result<Vec<_>, Refusal> =
         values.into_iter().map(|one| value::read(reader.environment, parameter, &modifier, one)).collect();
-    Ok(if modifier == Modifier::Not { Test::None(operands?) } else { Test::Any(operands?) })
+    Ok(if matches!(modifier, Modifier::Not | Modifier::NotIn) { Test::None(operands?) } else { Test::Any(operands?) })
 }
 
 /// `subject:Patient.name=peter`, `subject.name=peter`: without a type, all that the reference may be to and that know the parameter.

@@ -1,7 +1,7 @@
 //! Values, by the kind of their parameter and by its modifier (FHIR R4, section 3.1.1.4).
 
 use super::super::parameters::{Kind, Parameter, parameter};
-use super::super::query::{Hierarchy, Match, Operand, Reference, System, Token, Unit};
+use super::super::query::{Concepts, Hierarchy, Match, Operand, Reference, System, Token, Unit};
 use super::criterion::target_of;
 use super::text::{split, unescape};
 use super::{Environment, Refusal, range};
@@ -23,13 +23,15 @@ pub(super) enum Modifier {
     Identifier,
     Above,
     Below,
+    In,
+    NotIn,
     /// `:Patient`
     Target(&'static str),
 }
 
 impl Modifier {
     /// # Errors
-    /// A modifier that R4 does not define for the parameter's kind, or that needs a terminology.
+    /// A modifier that R4 does not define for the parameter's kind.
     pub(super) fn parse(parameter: &Parameter, name: Option<&str>) -> Result<Self, Refusal> {
         let Some(name) = name else { return Ok(Self::None) };
         Ok(match (name, parameter.kind) {
@@ -40,10 +42,12 @@ impl Modifier {
             ("not", Kind::Token) => Self::Not,
             ("of-type", Kind::Token) if yields_identifiers(parameter) => Self::OfType,
             ("identifier", Kind::Reference) => Self::Identifier,
-            ("above", Kind::Uri) => Self::Above,
-            ("below", Kind::Uri) => Self::Below,
+            ("in", Kind::Token) => Self::In,
+            ("not-in", Kind::Token) => Self::NotIn,
+            ("above", Kind::Uri | Kind::Token) => Self::Above,
+            ("below", Kind::Uri | Kind::Token) => Self::Below,
             (target, Kind::Reference) if definitions::is_resource_type(target) => Self::Target(target_of(parameter, target)?),
-            _ => return Err(Refusal::unsupported(refused(parameter, name))),
+            _ => return Err(Refusal::unsupported(refused(parameter))),
         })
     }
 }
@@ -53,25 +57,18 @@ fn yields_identifiers(parameter: &Parameter) -> bool {
     parameter.yields.iter().any(|y| y.of == "Identifier")
 }
 
-fn refused(parameter: &Parameter, name: &str) -> String {
+fn refused(parameter: &Parameter) -> String {
     let kind = parameter.kind;
     let allowed = match kind {
         Kind::String => "`:exact`, `:contains` and `:missing`",
-        Kind::Token if yields_identifiers(parameter) => "`:text`, `:not`, `:of-type` and `:missing`",
-        Kind::Token => "`:text`, `:not` and `:missing`",
+        Kind::Token if yields_identifiers(parameter) => "`:text`, `:not`, `:in`, `:not-in`, `:above`, `:below`, `:of-type` and `:missing`",
+        Kind::Token => "`:text`, `:not`, `:in`, `:not-in`, `:above`, `:below` and `:missing`",
         Kind::Reference => "`:identifier`, a resource type such as `:Patient`, and `:missing`",
         Kind::Uri => "`:above`, `:below` and `:missing`",
         Kind::Number | Kind::Date | Kind::Quantity => "`:missing` only",
         Kind::Composite | Kind::Special => "none",
     };
-    let needs_codes = matches!((name, kind), ("in" | "not-in" | "above" | "below", Kind::Token));
-    let why = if needs_codes {
-        "the modifier needs value sets and hierarchies of codes, which are not searched yet"
-    } else {
-        "the modifier is not one of"
-    };
-    let of = format!("a {} parameter", kind.name());
-    if needs_codes { format!("{why}; {of} takes {allowed}") } else { format!("{why} {of}, which takes {allowed}") }
+    format!("the modifier is not one of a {} parameter, which takes {allowed}", kind.name())
 }
 
 /// Reads one value, its escapes still in it.
@@ -123,6 +120,9 @@ fn one(like: &Like<'_>, modifier: &Modifier, text: &str) -> Result<Operand, Refu
         Kind::Token => match modifier {
             Modifier::Text => Ok(Operand::Text(plain()?)),
             Modifier::OfType => of_type(text),
+            Modifier::In | Modifier::NotIn => value_set(&plain()?).map(Operand::Concepts),
+            Modifier::Below => concept(text).map(|(system, code)| Operand::Concepts(Concepts::Below { system, code })),
+            Modifier::Above => concept(text).map(|(system, code)| Operand::Concepts(Concepts::Above { system, code })),
             _ => token(text).map(Operand::Token),
         },
         Kind::Reference => match modifier {
@@ -156,6 +156,23 @@ fn token(text: &str) -> Result<Token, Refusal> {
         _ => Err(Refusal::value(
             r"expected `code`, `system|code`, `|code` (no system) or `system|` (any code of it); a `|` of the code is written `\|`",
         )),
+    }
+}
+
+/// The value set of `:in`: a URL, perhaps with a version, or `ValueSet/id`.
+fn value_set(text: &str) -> Result<Concepts, Refusal> {
+    let named = text.strip_prefix("ValueSet/").is_some_and(|id| primitive::is_id(id.as_bytes()));
+    if named || text.contains(':') && !text.contains(char::is_whitespace) {
+        return Ok(Concepts::In(text.to_owned()));
+    }
+    Err(Refusal::value("expected the value set's URL, such as `http://hl7.org/fhir/ValueSet/condition-clinical`, or `ValueSet/id`"))
+}
+
+/// `system|code` of `:above` and `:below`, which need both.
+fn concept(text: &str) -> Result<(String, String), Refusal> {
+    match parts(text)?.as_slice() {
+        [system, code] if !system.is_empty() && !code.is_empty() => Ok((system.clone(), code.clone())),
+        _ => Err(Refusal::value("expected `system|code`: without its code system, nobody knows what is above or below a code")),
     }
 }
 

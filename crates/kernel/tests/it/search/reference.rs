@@ -128,18 +128,28 @@ fn is_date(prefix: &str, (from, to): (i64, i64), (start, end): (i64, i64)) -> bo
 }
 
 /// Thousandths, so that tenths and their halves are whole.
-fn thousandths(text: &str) -> i64 {
+pub fn thousandths(text: &str) -> i64 {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     whole.parse::<i64>().unwrap() * 1_000 + format!("{fraction:0<3}").parse::<i64>().unwrap()
 }
 
+/// How many micrograms a unit is; none for what is no mass.
+fn micrograms(unit: &str) -> Option<i64> {
+    [("ug", 1), ("mg", 1_000), ("g", 1_000_000), ("kg", 1_000_000_000)].into_iter().find(|(code, _)| *code == unit).map(|(_, n)| n)
+}
+
 fn is_number(prefix: &str, wanted: &str, value: i64) -> bool {
-    let exact = thousandths(wanted);
+    is_number_of(1, prefix, wanted, value)
+}
+
+/// The same where what is wanted is in units of `scale` times those of the value.
+fn is_number_of(scale: i64, prefix: &str, wanted: &str, value: i64) -> bool {
+    let exact = thousandths(wanted) * scale;
     let half = match wanted.split_once('.').map_or(0, |(_, f)| f.len()) {
         0 => 500,
         1 => 50,
         _ => 5,
-    };
+    } * scale;
     let rounds_to_it = exact - half <= value && value < exact + half;
     match prefix {
         "eq" => rounds_to_it,
@@ -185,6 +195,12 @@ pub fn is_found(resource: &Resource, ask: &Ask, all: &[Resource]) -> bool {
             let has_unit = unit.as_ref().is_none_or(|unit| text(q, "unit") == unit || text(q, "code") == unit);
             has_unit && is_number(prefix, wanted, thousandths(&q["value"].to_string()))
         }),
+        What::Measured(prefix, wanted, unit) => {
+            at(&resource.json, "valueQuantity").into_iter().any(|q| match (micrograms(unit), micrograms(text(q, "code"))) {
+                (Some(scale), Some(of)) => is_number_of(scale, prefix, wanted, thousandths(&q["value"].to_string()) * of),
+                _ => false,
+            })
+        }
         What::CodeAndQuantity(code, prefix, wanted) => at(&resource.json, "component").into_iter().any(|component| {
             let has_code = at(component, "code.coding")
                 .into_iter()

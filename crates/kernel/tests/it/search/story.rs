@@ -24,6 +24,8 @@ pub enum What {
     Reference(String),
     Date(&'static str, String),
     Quantity(&'static str, String, Option<String>),
+    /// In a unit of UCUM.
+    Measured(&'static str, String, &'static str),
     CodeAndQuantity(String, &'static str, String),
     Missing(bool),
     Chain(Box<Ask>),
@@ -77,8 +79,11 @@ fn token() -> impl Strategy<Value = String> {
 static NAMES: [&str; 6] = ["Åse", "Ase", "åsen", "René", "Müller", "asem"];
 
 fn quantity() -> impl Strategy<Value = Value> {
-    (number(), prop::sample::select(vec!["mg", "g"]))
-        .prop_map(|(n, unit)| json!({"value": serde_json::from_str::<Value>(&n).unwrap(), "unit": unit, "system": "http://unitsofmeasure.org", "code": unit}))
+    (number(), prop::sample::select(vec!["mg", "g", "ug"])).prop_map(|(n, unit)| {
+        // Micrograms of the same masses.
+        let n = if unit == "ug" { super::reference::thousandths(&n).to_string() } else { n };
+        json!({"value": serde_json::from_str::<Value>(&n).unwrap(), "unit": unit, "system": "http://unitsofmeasure.org", "code": unit})
+    })
 }
 
 fn with(mut json: Value, name: &str, value: Option<Value>) -> Value {
@@ -185,6 +190,10 @@ fn of_observation() -> BoxedStrategy<Ask> {
         ask("date", dates()),
         ask("date", any::<bool>().prop_map(What::Missing)),
         ask("value-quantity", (prefix(), number(), prop::option::of(Just("mg".to_owned()))).prop_map(|(p, n, u)| What::Quantity(p, n, u))),
+        ask(
+            "value-quantity",
+            (prefix(), number(), prop::sample::select(vec!["mg", "g", "ug", "kg", "mL"])).prop_map(|(p, n, u)| What::Measured(p, n, u)),
+        ),
         ask("component-code-value-quantity", (token(), prefix(), number()).prop_map(|(c, p, n)| What::CodeAndQuantity(c, p, n))),
     ]
     .boxed()
@@ -261,6 +270,10 @@ fn criterion(resource_type: &'static str, ask: &Ask) -> Criterion {
         })),
         What::Date(prefix, text) => any(Operand::Date(comparison(prefix, Moments::parse(text).unwrap()))),
         What::Quantity(prefix, text, unit) => any(quantity_of(prefix, text, unit.as_ref())),
+        What::Measured(prefix, text, code) => {
+            let unit = Unit::Coded { system: "http://unitsofmeasure.org".to_owned(), code: (*code).to_owned() };
+            any(Operand::Quantity { number: comparison(prefix, Number::parse(text).unwrap()), unit })
+        }
         What::CodeAndQuantity(code, prefix, text) => {
             any(Operand::Composite(vec![Operand::Token(token_of(code)), quantity_of(prefix, text, None)]))
         }

@@ -8,12 +8,12 @@ mod files;
 mod job;
 
 use super::Answer;
-use super::parameters::Parameters;
 use super::run;
 use crate::access::Principal;
 use crate::api::auth::Caller;
 use crate::api::exports::Label;
 use crate::api::headers::{DUGNAD_COMMIT, value};
+use crate::api::parameters::Parameters;
 use crate::api::{ApiError, App, answer, body, headers};
 use crate::limits::{EXPORT_POLL_S, MAX_EXPORT_OUTPUTS, MAX_SQL_BODY_BYTES};
 use axum::body::Body;

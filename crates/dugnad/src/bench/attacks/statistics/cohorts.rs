@@ -19,7 +19,7 @@ pub(super) fn attacks() -> Vec<StatisticsAttack> {
 
 const TARGETS: usize = 10;
 
-/// How many pairs there are.
+/// How many pairs there are at most.
 const PAIRS: usize = 3;
 
 fn world(number: u64, targets: usize) -> World {
@@ -46,7 +46,9 @@ fn play(world: &mut World, services: Services, apart: usize, targets: std::ops::
     let difference = service.difference();
     let everyone: RoaringBitmap = epoch.rows.iter().map(|row| row.person).collect();
     let mut cohorts: Vec<(String, RoaringBitmap, bool)> = Vec::new();
-    for pair in 0..PAIRS {
+    // One shape of each pair is two tables.
+    let pairs = PAIRS.min(service.tables() / 2).max(1);
+    for pair in 0..pairs {
         let hospitals = world.random.next();
         let mut one: RoaringBitmap = epoch.rows.iter().filter(|row| hospitals >> row.codes[0] & 1 == 1).map(|row| row.person).collect();
         let mut without: RoaringBitmap = targets.clone().map(|n| world.targets[n].row.person).collect();
@@ -62,7 +64,7 @@ fn play(world: &mut World, services: Services, apart: usize, targets: std::ops::
             cohorts.push((format!("{name}{pair}"), persons, registered));
         }
     }
-    let shapes = service.afford(shapes(3, &[CHAPTER], &[], 1), 2 * PAIRS);
+    let shapes = service.afford(shapes(3, &[CHAPTER], &[], 1), 2 * pairs);
     let mut tables: Vec<Vec<Option<Table>>> = Vec::new();
     for (nth, (id, persons, registered)) in cohorts.iter().enumerate() {
         let before: Vec<&RoaringBitmap> = cohorts[..nth].iter().filter(|c| c.2).map(|c| &c.1).collect();

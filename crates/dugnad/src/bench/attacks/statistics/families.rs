@@ -135,7 +135,7 @@ fn reworded(world: &mut World, services: Services) -> Vec<Vec<f64>> {
 fn two_organisations(world: &mut World, services: Services) -> Vec<Vec<f64>> {
     let (mut service, epoch) = (services(world), world.at(i32::MAX));
     let first = Tables::ask(&mut service, &epoch, RARE[0].0);
-    service.forget();
+    service.for_other();
     let second = Tables::ask(&mut service, &epoch, RARE[0].0);
     mean(world, &[first, second])
 }

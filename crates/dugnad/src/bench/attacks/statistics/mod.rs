@@ -11,8 +11,7 @@ mod likelihood;
 mod rarities;
 mod service;
 mod times;
-pub(super) mod utility;
-pub(super) mod world;
+mod world;
 
 use super::Defence;
 use super::game::{Score, Seen};

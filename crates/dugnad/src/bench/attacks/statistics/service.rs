@@ -1,8 +1,9 @@
 //! The statistics as an attacker has them: released with the defence on, exact with the defence off.
 
 use super::super::Defence;
-use super::world::{Row, Snapshot, categories, category};
-use dugnad_kernel::disclosure::{Anchors, Asked, Method, PerturbationTable, ReleasedTable, Seed, Shape, Step, survival};
+use super::world::{MONTH, Row, Snapshot, categories, category};
+use dugnad_kernel::disclosure::{Anchors, Asked, Cells, Ledger, Method, PerturbationTable, ReleasedTable, Seed, Shape, Step, survival};
+use jiff::Timestamp;
 use roaring::RoaringBitmap;
 use std::collections::HashMap;
 
@@ -24,19 +25,27 @@ pub(super) struct Service {
     seed: Seed,
     /// How many tables of two dimensions or more a group may see in an epoch; a cohort counts as a dimension.
     tables: usize,
+    /// The group that asks, and what was spent in each month.
+    group: usize,
+    ledgers: HashMap<i32, Ledger>,
     anchors: HashMap<(Levels, String), Anchors>,
 }
 
 /// The cells of a shape.
 pub(super) enum Table {
     Released(ReleasedTable),
-    Exact { sizes: Vec<usize>, cells: Vec<u32> },
+    Exact {
+        sizes: Vec<usize>,
+        cells: Vec<u32>,
+    },
+    /// The ledger has nothing left for it.
+    Refused,
 }
 
 impl Service {
     pub(super) fn new(defence: Defence, method: &Method, tables: usize, seed: &[u8; 32]) -> Self {
         let tables = if defence == Defence::On { tables } else { usize::MAX };
-        Self { defence, method: method.clone(), seed: Seed::of(seed), tables, anchors: HashMap::new() }
+        Self { defence, method: method.clone(), seed: Seed::of(seed), tables, group: 1, ledgers: HashMap::new(), anchors: HashMap::new() }
     }
 
     /// A table at an epoch.
@@ -44,17 +53,27 @@ impl Service {
         if self.defence == Defence::Off {
             return exact(&epoch.rows, levels, cohort.map(|cohort| cohort.persons));
         }
-        let anchors = self.anchors.entry((levels.clone(), cohort.map_or(String::new(), |c| c.id.to_owned()))).or_default();
-        let shape = Shape { levels: levels.clone(), ..Shape::default() };
+        let cells = Cells {
+            table: "treatments".to_owned(),
+            hierarchies: epoch.facts.hierarchies().to_vec(),
+            shape: Shape { levels: levels.clone(), ..Shape::default() },
+            cohort: cohort.map(|cohort| cohort.id.to_owned()),
+        };
+        if levels.len() + usize::from(cohort.is_some()) > 1 {
+            let ledger = self.ledgers.entry(epoch.day.div_euclid(MONTH)).or_default();
+            let Ok(spending) = ledger.table(&self.group.to_string(), &cells, self.tables) else { return Table::Refused };
+            ledger.spend(spending);
+        }
         let asked = Asked {
-            table: "treatments",
+            cells: &cells,
+            epoch: Timestamp::UNIX_EPOCH, // nobody asks for an earlier one
             facts: &epoch.facts,
-            shape: &shape,
-            cohort: cohort.map(|cohort| (cohort.id, cohort.persons)),
+            members: cohort.map(|cohort| cohort.persons),
             before: cohort.map_or(&[], |cohort| cohort.before),
             seed: &self.seed,
             method: &self.method,
         };
+        let anchors = self.anchors.entry((levels.clone(), cells.cohort.clone().unwrap_or_default())).or_default();
         Table::Released(asked.release(anchors).unwrap_or_default())
     }
 
@@ -77,9 +96,15 @@ impl Service {
         exact(&epoch.rows, levels, None)
     }
 
-    /// As somebody else finds it: without anchors, where nobody has asked before.
-    pub(super) fn forget(&mut self) {
+    /// As somebody else finds it: with a ledger of its own, and without anchors, where nobody has asked before.
+    pub(super) fn for_other(&mut self) {
+        self.group += 1;
         self.anchors.clear();
+    }
+
+    /// How many tables of two dimensions or more an attacker may see in an epoch.
+    pub(super) fn tables(&self) -> usize {
+        self.tables
     }
 
     /// What an attacker asks for who has so many `forms` of each shape to see: the coarsest shapes, for their cells are shown.
@@ -111,15 +136,8 @@ impl Table {
                 let at = sizes.iter().zip(categories).fold(0, |at, (size, category)| at * size + category);
                 Some(f64::from(cells[at]))
             }
+            Self::Refused => None,
         }
-    }
-
-    /// Every cell of a table of exact counts.
-    pub(super) fn every(&self) -> Vec<Vec<usize>> {
-        let Self::Exact { sizes, .. } = self else { return Vec::new() };
-        let more =
-            |all: Vec<Vec<usize>>, size: &usize| all.iter().flat_map(|cell| (0..*size).map(move |c| [&cell[..], &[c]].concat())).collect();
-        sizes.iter().fold(vec![Vec::new()], more)
     }
 
     /// The survival curve of a cell, from events and censored of each month.

@@ -84,7 +84,7 @@ fn series(world: &World, service: &mut Service, event: Event, from: impl Fn(usiz
             service.erase(&gone);
         }
         before = day;
-        let epoch: Snapshot = world.snapshot(|row| row.day < day && !left(row.person));
+        let epoch: Snapshot = world.snapshot(day, |row| !left(row.person));
         for series in all.iter_mut().filter(|s| day >= from(s.levels.len()) && epochs(s.levels.len()).contains(&day)) {
             series.epochs.push((day, service.table(&epoch, &series.levels, None)));
         }

@@ -19,8 +19,11 @@ const LEVELS: [&[usize]; DIMENSIONS] = [&[2, 1], &[1], &[1], &[1], &[1], &[12, 3
 /// How many codes the finest level of each dimension has.
 pub(super) const CODES: [usize; DIMENSIONS] = [20, 3, 10, 8, 16, 24];
 
-/// How many days there are; a month has 30.
-pub(super) const DAYS: i32 = 720;
+/// How many days a month has.
+pub(super) const MONTH: i32 = 30;
+
+/// How many days there are.
+pub(super) const DAYS: i32 = 24 * MONTH;
 
 /// The rare codes: a sex, an age band, a kind of treatment.
 pub(super) const RARE: [(usize, usize); 3] = [(SEX, 2), (AGE, 9), (KIND, 7)];
@@ -45,16 +48,16 @@ pub(super) struct Target {
 }
 
 /// A database.
-pub(in super::super) struct World {
+pub(super) struct World {
     /// In the order of persons; targets come last.
     pub(super) rows: Vec<Row>,
     pub(super) targets: Vec<Target>,
-    pub(in super::super) random: Random,
+    pub(super) random: Random,
 }
 
 /// Numbers that follow from where they begin (SplitMix64): trials can be played again.
 #[derive(Clone)]
-pub(in super::super) struct Random(pub(super) u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     pub(super) fn next(&mut self) -> u64 {
@@ -73,7 +76,7 @@ impl Random {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    pub(in super::super) fn bytes(&mut self) -> [u8; 32] {
+    pub(super) fn bytes(&mut self) -> [u8; 32] {
         let mut bytes = [0; 32];
         bytes.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&self.next().to_le_bytes()));
         bytes
@@ -100,15 +103,6 @@ impl World {
         let mut random = Random(seed.wrapping_mul(0xd134_2543_de82_ef95));
         let share = random.share();
         let persons = 3_000 + (share * share * share * 17_000.0) as u32;
-        Self::made(random, persons, targets, target)
-    }
-
-    /// A database of so many persons, without targets.
-    pub(in super::super) fn of_size(seed: u64, persons: u32) -> Self {
-        Self::made(Random(seed), persons, 0, |_, _, _| {})
-    }
-
-    fn made(mut random: Random, persons: u32, targets: usize, target: impl Fn(&mut Random, usize, &mut Row)) -> Self {
         let mut rows = Vec::with_capacity(persons as usize * 4 / 3);
         for person in 0..persons {
             let (sex, age, place) = (random.code(SEX), random.code(AGE), random.code(PLACE));
@@ -132,14 +126,14 @@ impl World {
         Self { rows, targets, random }
     }
 
-    /// The database with the rows that `with` lets through.
-    pub(super) fn snapshot(&self, with: impl Fn(&Row) -> bool) -> Snapshot {
-        Snapshot::of(self.rows.iter().copied().filter(|row| with(row)).collect())
+    /// The database at the start of a day, with the rows that `with` lets through.
+    pub(super) fn snapshot(&self, day: i32, with: impl Fn(&Row) -> bool) -> Snapshot {
+        Snapshot::of(day, self.rows.iter().copied().filter(|row| row.day < day && with(row)).collect())
     }
 
     /// The database at the start of a day.
-    pub(in super::super) fn at(&self, day: i32) -> Snapshot {
-        self.snapshot(|row| row.day < day)
+    pub(super) fn at(&self, day: i32) -> Snapshot {
+        self.snapshot(day, |_| true)
     }
 }
 
@@ -150,7 +144,7 @@ impl Random {
         if ONE_SEX.contains(&chapter) && sex != 1 {
             chapter = self.below(ONE_SEX.start);
         }
-        Row { person, day, codes: [place, sex, age, kind, chapter, (day / 30) as usize] }
+        Row { person, day, codes: [place, sex, age, kind, chapter, (day / MONTH) as usize] }
     }
 }
 
@@ -158,24 +152,26 @@ impl Row {
     /// Puts it on a day.
     pub(super) fn on(&mut self, day: i32) {
         self.day = day;
-        self.codes[TIME] = (day / 30) as usize;
+        self.codes[TIME] = (day / MONTH) as usize;
     }
 }
 
 /// The rows that the statistics of an epoch are of.
-pub(in super::super) struct Snapshot {
+pub(super) struct Snapshot {
+    /// The day that the epoch starts with.
+    pub(super) day: i32,
     pub(super) facts: Facts,
     pub(super) rows: Vec<Row>,
 }
 
 impl Snapshot {
-    fn of(rows: Vec<Row>) -> Self {
+    fn of(day: i32, rows: Vec<Row>) -> Self {
         let mut facts = FactsBuilder::new(LISTS.0.clone(), false);
         for row in &rows {
             let nodes: [Node; DIMENSIONS] = std::array::from_fn(|at| LISTS.1[at][row.codes[at]]);
             facts.add(PatientOrdinal(row.person), Some(row.day), &nodes, None);
         }
-        Self { facts: facts.finish(), rows }
+        Self { day, facts: facts.finish(), rows }
     }
 }
 
@@ -190,7 +186,7 @@ pub(super) fn categories(dimension: usize, level: usize) -> usize {
 }
 
 /// All ways to choose a level of at most `most` dimensions, of `with` in any case and not of `without`; of time only `times` levels.
-pub(in super::super) fn shapes(most: usize, with: &[usize], without: &[usize], times: usize) -> Vec<Vec<(usize, usize)>> {
+pub(super) fn shapes(most: usize, with: &[usize], without: &[usize], times: usize) -> Vec<Vec<(usize, usize)>> {
     let mut all = vec![Vec::new()];
     for dimension in (0..DIMENSIONS).filter(|dimension| !without.contains(dimension)) {
         let levels = if dimension == TIME { times } else { LEVELS[dimension].len() };

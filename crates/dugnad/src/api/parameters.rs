@@ -19,6 +19,8 @@ pub struct Parameters(Vec<(String, Given)>);
 enum Given {
     /// A primitive, or the `reference` of a Reference.
     Text(String),
+    /// The JSON of another data type, such as a Coding.
+    Element(Vec<u8>),
     /// A resource's JSON, its digits kept.
     Resource(Vec<u8>),
     /// Named parts.
@@ -106,6 +108,18 @@ impl Parameters {
         Ok(found)
     }
 
+    /// A value of a data type that is an object, such as a Coding, as JSON; it may be given once.
+    pub fn element(&mut self, name: &str) -> Result<Option<Vec<u8>>, ApiError> {
+        let mut found = None;
+        while let Some(given) = self.take(name) {
+            let Given::Element(element) = given else { return Err(misshapen(name, "a data type such as a Coding was expected")) };
+            if found.replace(element).is_some() {
+                return Err(misshapen(name, "it may be given once"));
+            }
+        }
+        Ok(found)
+    }
+
     /// Parameters that consist of parts.
     pub fn parts(&mut self, name: &str) -> Result<Vec<Parameters>, ApiError> {
         let mut found = Vec::new();
@@ -120,13 +134,13 @@ impl Parameters {
     pub fn rest(self) -> Result<Vec<(String, String)>, ApiError> {
         let text = |(name, given): (String, Given)| match given {
             Given::Text(text) => Ok((name, text)),
-            Given::Resource(_) | Given::Parts(_) => Err(misshapen(&name, "a primitive was expected")),
+            Given::Element(_) | Given::Resource(_) | Given::Parts(_) => Err(misshapen(&name, "a primitive was expected")),
         };
         self.0.into_iter().map(text).collect()
     }
 
     /// Refuses what nobody has taken.
-    pub fn finish(self) -> Result<(), ApiError> {
+    pub fn finish(&self) -> Result<(), ApiError> {
         let Some((name, _)) = self.0.first() else { return Ok(()) };
         let shown: String = name.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
         Err(unsupported(&shown, "is not supported here; leave it out"))
@@ -156,13 +170,24 @@ fn listed(of: &Value<'_>, member: &str, at: &str) -> Result<Vec<(String, Given)>
                 resource.write(&mut bytes);
                 Given::Resource(bytes)
             }
-            (None, Some(value), None) => Given::Text(text(value).ok_or_else(|| wrong(i, "a primitive or a Reference was expected"))?),
+            (None, Some(value), None) => given_value(value),
             (None, None, Some(_)) => Given::Parts(Parameters(listed(item, "part", &format!("{at}.{member}[{i}]"))?)),
             _ => return Err(wrong(i, "a parameter has exactly one of value[x], resource and part")),
         };
         found.push((name.to_owned(), given));
     }
     Ok(found)
+}
+
+fn given_value(value: &Value<'_>) -> Given {
+    text(value).map_or_else(
+        || {
+            let mut bytes = Vec::new();
+            value.write(&mut bytes);
+            Given::Element(bytes)
+        },
+        Given::Text,
+    )
 }
 
 fn text(value: &Value<'_>) -> Option<String> {
