@@ -210,11 +210,16 @@ async fn bundles_that_ask_for_nothing_are_stored_as_they_are() {
     let server = Server::open();
     let hospital = server.hospital("Haukeland");
     let urn = "urn:uuid:0191a7a0-0000-7000-8000-000000000001";
-    for kind in ["document", "message", "collection", "searchset", "history"] {
-        let bundle = json!({"resourceType": "Bundle", "type": kind, "timestamp": "2026-01-01T00:00:00Z", "entry": [
-            {"fullUrl": urn, "resource": {"resourceType": "Patient", "id": "x", "gender": "female"}},
-            {"fullUrl": "urn:uuid:0191a7a0-0000-7000-8000-000000000002",
-             "resource": {"resourceType": "Basic", "code": {"text": "x"}, "subject": {"reference": urn}}}]});
+    let patient = json!({"resourceType": "Patient", "id": "x", "gender": "female"});
+    let composition = json!({"resourceType": "Composition", "status": "final", "type": {"text": "x"}, "date": "2026", "title": "x",
+                             "author": [{"display": "x"}], "subject": {"reference": urn}});
+    let header =
+        json!({"resourceType": "MessageHeader", "eventUri": "urn:x", "source": {"endpoint": "urn:y"}, "focus": [{"reference": urn}]});
+    let basic = json!({"resourceType": "Basic", "code": {"text": "x"}, "subject": {"reference": urn}});
+    for (kind, first) in [("document", composition), ("message", header), ("collection", basic.clone()), ("searchset", basic)] {
+        let bundle = json!({"resourceType": "Bundle", "type": kind, "timestamp": "2026-01-01T00:00:00Z",
+            "identifier": {"system": "urn:x", "value": kind}, "entry": [
+            {"fullUrl": "urn:uuid:0191a7a0-0000-7000-8000-000000000002", "resource": first}, {"fullUrl": urn, "resource": patient}]});
         let refused = hospital.post("/fhir", &[], &bundle).await.expect(400).json();
         assert!(refused["issue"][0]["diagnostics"].as_str().unwrap().contains("POST /fhir/Bundle"), "{refused}");
         let stored = hospital.post("/fhir/Bundle", &[], &bundle).await.expect(201).json();
