@@ -125,11 +125,7 @@ mod tests {
         };
         let of = |name: &str| rest["resource"].as_array().into_iter().flatten().find(|r| r["type"] == name).map(names).unwrap_or_default();
         assert!(names(rest).contains(&"sql-run".to_owned()) && !names(rest).contains(&"expand".to_owned()));
-<<<<<<< HEAD
-        assert!(of("Patient").contains(&"validate".to_owned()) && of("Observation") == ["validate"]);
-=======
         assert_eq!(of("Patient"), ["everything", "export", "purge", "validate"]);
->>>>>>> h-door
         assert_eq!(of("ValueSet"), ["expand", "validate", "validate-code"]);
         assert_eq!(of("CodeSystem"), ["lookup", "subsumes", "validate", "validate-code"]);
     }

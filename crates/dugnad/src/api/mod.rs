@@ -220,12 +220,8 @@ impl App {
 /// All routes of the API with their descriptions.
 fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
-<<<<<<< HEAD
-    let routes = queries::add(sql::add(views::add(terminology::add(validate::add(bulk::add(search::add(fhir::add(routes))))))));
-=======
     let routes = validate::add(bulk::add(search::add(fhir::add(routes))));
     let routes = queries::add(sql::add(views::add(terminology::add(routes))));
->>>>>>> h-door
     let routes = unblindings::add(opt_outs::add(permits::add(routes)));
     let routes = register::add(releases::add(applications::add(organisations::add(statistics::add(routes)))));
     ops::add(erasures::add(audit_event::add(persons::add(audit::add(routes)))))

@@ -107,7 +107,7 @@ fn resource(kind: &str, id: &str, person: usize, random: &mut StdRng, strange: b
         }
         "Immunization" => json!({"status": "completed", "vaccineCode": coded, "patient": reference(person), "occurrenceDateTime": day}),
         _ => {
-            json!({"status": "active", "scope": {"coding": [{"code": "treatment"}]}, "category": [{"coding": [{"code": "research"}], "text": text}], "patient": reference(person), "dateTime": day})
+            json!({"status": "active", "scope": {"coding": [{"code": "treatment"}]}, "category": [{"coding": [{"code": "research"}], "text": text}], "patient": reference(person), "dateTime": day, "policyRule": {"text": "a rule"}})
         }
     };
     for (member, value) in more.as_object().unwrap() {

@@ -35,6 +35,7 @@ fn directive(patient: &str, status: &str) -> Value {
         "resourceType": "Consent", "id": "c1", "status": status, "patient": {"reference": format!("Patient/{patient}")},
         "scope": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "research"}]},
         "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "OPTOUT"}]}],
+        "policyRule": {"text": "a law"},
     })
 }
 

@@ -176,11 +176,11 @@ fn fhirpath_patch_adds() {
         r#""Anne"],"_given":[null,{"id":"g"}]"#,
         r#""Anne","Eva"],"_given":[null,{"id":"g"},null]"#,
     );
-    let contact = json!({"part": [{"name": "name", "valueHumanName": {"text": "Ola"}}, {"name": "telecom", "valueContactPoint": {"value": "1"}}, {"name": "telecom", "valueContactPoint": {"value": "2"}}]});
+    let contact = json!({"part": [{"name": "name", "valueHumanName": {"text": "Ola"}}, {"name": "telecom", "valueContactPoint": {"system": "phone", "value": "1"}}, {"name": "telecom", "valueContactPoint": {"system": "phone", "value": "2"}}]});
     replaces(
         add("Patient", "contact", contact),
         r#"{"text":"married"}"#,
-        r#"{"text":"married"},"contact":[{"name":{"text":"Ola"},"telecom":[{"value":"1"},{"value":"2"}]}]"#,
+        r#"{"text":"married"},"contact":[{"name":{"text":"Ola"},"telecom":[{"system":"phone","value":"1"},{"system":"phone","value":"2"}]}]"#,
     );
     replaces(
         add("Patient", "multipleBirth", json!({"valueInteger": 2})),

@@ -224,6 +224,8 @@ impl Draft {
         let at = one(&["2026-03-01T08:30:00+01:00", "2026-03", "2025", "2026-07-01", "2026-03-29T01:30:00.123Z"]);
         let identifiers = self.identifier.map(|n| json!({"system": System::IDENTIFIER, "value": identifier(n)}));
         let mark = mark(self.mark);
+        // obs-7: an Observation with a value has no component of its own code.
+        let part = json!({"coding": [{"system": "urn:part", "code": one(&["a", "b"])}]});
         let mut body = match KINDS[usize::from(self.kind)] {
             "Patient" => json!({
                 "gender": (v % 3 != 0).then_some(one(&["female", "male", "other"])), "birthDate": one(&["1970-02-03", "1980", "1990-07"]),
@@ -242,7 +244,7 @@ impl Draft {
                 "effectiveDateTime": at, "valueInteger": (v % 4 == 0).then_some(v),
                 "valueQuantity": (v % 4 == 1).then(|| json!({"value": v as f64 / 8.0, "unit": "mm", "system": "http://unitsofmeasure.org", "code": "mm"})),
                 "valueString": (v % 4 == 2).then(|| format!("text {mark} {}", "long enough for a string of its own ".repeat(v % 3))),
-                "component": (v % 6 == 0).then(|| json!([{"code": coding, "valueInteger": v}, {"code": coding, "valueString": "b"}])),
+                "component": (v % 6 == 0).then(|| json!([{"code": part, "valueInteger": v}, {"code": part, "valueString": "b"}])),
             }),
             _ => json!({"active": v % 2 == 0}),
         };
