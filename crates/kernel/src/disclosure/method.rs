@@ -54,7 +54,7 @@ fn default_variance() -> f64 {
     60.0
 }
 fn default_patience() -> u32 {
-    80
+    100
 }
 fn default_redact() -> u32 {
     7
