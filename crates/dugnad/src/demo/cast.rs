@@ -1,6 +1,6 @@
 //! Who takes part: the roles, their tokens and their permits.
 
-use super::Registered;
+use super::{EPOCH, Registered};
 use crate::access::{Role, TokenRequest};
 use crate::api::work::blank_entry;
 use crate::cli::CliError;
@@ -177,7 +177,8 @@ fn decide(local: &Local, by: &str, documents: &[(&str, &str, &str)]) -> Result<(
 
 /// The company's health data request: from its application to the permit, in all steps and by two persons of the centre, as over HTTP.
 fn request_statistics(local: &Local) -> Result<(), CliError> {
-    let now = local.clock.now();
+    // An epoch ago: permits for statistics begin with the epoch after their decision.
+    let now = local.clock.now() - i64::from(EPOCH).seconds();
     let company = Organisation::parse(&organisation("company", "A company", false).to_string()).map_err(CliError::failed)?;
     let content: Content = serde_json::from_value(statistics(now)).map_err(CliError::failed)?;
     let actor = |user: &str, organisation: &str, centre: bool| Actor {

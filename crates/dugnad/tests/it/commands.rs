@@ -160,6 +160,15 @@ fn the_log_can_be_checked_proved_and_read() {
     ends_with_code(&dugnad(&["audit", "verify", "--data", &data]), 1);
 }
 
+#[test]
+fn the_demo_shows_everything_from_its_first_second() {
+    let output = dugnad(&["demo", "--for", "3", "--rate", "5", "--patients", "50", "--listen", "127.0.0.1:0"]);
+    ends_with_code(&output, 0);
+    let (told, errors) = (text(&output.stdout), text(&output.stderr));
+    assert!(!errors.contains("ERROR") && !errors.contains("could not"), "{errors}");
+    assert!(told.contains("stale answers  0 of") && told.contains("0 failed"), "{told}");
+}
+
 /// The attacks run, those that can succeed do so without the defence, and the figures say both.
 #[test]
 fn attacks_succeed_without_the_defence_and_fail_with_it() {
