@@ -60,6 +60,20 @@ pub async fn json(app: &App, headers: &HeaderMap, body: Body, limit: usize) -> R
     text(bytes)
 }
 
+/// Reads a body that may be empty; one that is not must be said to be JSON. The bytes, and the claim that is to be held while they are.
+pub async fn json_or_none(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), ApiError> {
+    let held = read(app, headers, body, limit).await?;
+    if !held.bytes.iter().all(u8::is_ascii_whitespace) {
+        require_json_body(headers)?;
+    }
+    Ok(held.into_parts())
+}
+
 /// A body as text.
 pub fn text(bytes: Vec<u8>) -> Result<String, ApiError> {
     String::from_utf8(bytes).map_err(|_| ApiError::bad_request(IssueType::Structure, "the body is not UTF-8"))

@@ -231,7 +231,7 @@ async fn metadata(headers: HeaderMap, RawQuery(query): RawQuery) -> Answer {
 }
 
 /// An answer that `_pretty` applies to.
-fn readable(status: StatusCode, body: Vec<u8>, query: Option<&str>) -> Response<Body> {
+pub fn readable(status: StatusCode, body: Vec<u8>, query: Option<&str>) -> Response<Body> {
     answer::fhir(status, pretty_if_asked(body, query))
 }
 

@@ -4,12 +4,12 @@
 //! the hospital's own is read, which goes on the record as any read does.
 
 use super::auth::Hospital;
-use super::fhir::Reader;
+use super::fhir::{Reader, readable};
 use super::headers;
 use super::interaction::{self, Action};
 use super::parameters::Parameters;
 use super::routes::{Caller, Doc, Parameter, Routes};
-use super::{ApiError, App, answer, body};
+use super::{ApiError, App, body};
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, Method, Response, StatusCode};
@@ -95,18 +95,14 @@ async fn validated(
     headers::require_json_accepted(headers, query.as_deref())?;
     let resource_type = interaction::known_type(&kind)?;
     let id = id.map(|id| interaction::readable_id(&id)).transpose()?;
-    let (bytes, claim) = body::read(&app, headers, body, MAX_BODY_BYTES).await?.into_parts();
-    if !bytes.iter().all(u8::is_ascii_whitespace) {
-        headers::require_json_body(headers)?;
-    }
+    let (bytes, claim) = body::json_or_none(&app, headers, body, MAX_BODY_BYTES).await?;
     let place = app.enter_reads().await?;
     app.on_thread(place, move |app| {
         let _claim = claim;
         let asked = Asked::read(&resource_type, query.as_deref(), bytes)?;
         let issues = asked.issues(app, hospital, &resource_type, id.as_deref())?;
         let body = operation_outcome(&issues).to_string().into_bytes();
-        let pretty = headers::parameter(query.as_deref(), "_pretty").as_deref() == Some("true");
-        Ok(answer::fhir(StatusCode::OK, if pretty { answer::pretty(&body) } else { body }))
+        Ok(readable(StatusCode::OK, body, query.as_deref()))
     })
     .await
 }

@@ -54,11 +54,7 @@ pub fn run(options: &Options) -> Result<(), CliError> {
     let memory = tempfile::Builder::new().prefix("dugnad-bench-").tempdir_in(&options.memory);
     let memory = memory.map_err(|e| CliError::Failed(format!("{}: {e}; name a memory disk with --memory", options.memory.display())))?;
     let mut figures = Figures::new("audit");
-    let (average, processors) = machine::load();
-    figures.add("processors", processors as f64, "1", Better::Context, "processors");
-    if let Some(average) = average {
-        figures.add("load_average", average, "1", Better::Context, "load average at the start (everything on the machine)");
-    }
+    machine::describe(&mut figures, "start");
     questions(options, &folder.path, memory.path(), &mut figures)?;
     who(options, &folder.path.join("who"), &mut figures)?;
     figures.print();

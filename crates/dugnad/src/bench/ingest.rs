@@ -46,11 +46,7 @@ pub fn run(options: &Options) -> Result<(), CliError> {
     let paths = if options.paths.is_empty() { vec![synthetic(&folder.path, options.resources)?] } else { options.paths.clone() };
     let files = Files::list(&paths).map_err(CliError::Usage)?;
     let mut figures = Figures::new("ingest");
-    let (average, processors) = machine::load();
-    figures.add("processors", processors as f64, "1", Better::Context, "processors");
-    if let Some(average) = average {
-        figures.add("load_average", average, "1", Better::Context, "load average at the start (everything on the machine)");
-    }
+    machine::describe(&mut figures, "start");
     let disk = machine::fdatasync(&folder.path, DISK_SAMPLES)?;
     figures.add("fdatasync_p50", disk.quantile_ms(0.5), "ms", Better::Context, "the disk's fdatasync, p50");
     figures.add("fdatasync_p99", disk.quantile_ms(0.99), "ms", Better::Context, "the disk's fdatasync, p99");

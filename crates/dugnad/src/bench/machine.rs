@@ -1,6 +1,7 @@
 //! What the machine does by itself: its disk, its memory, its processors.
 
 use super::Latency;
+use super::figures::{Better, Figures};
 use crate::cli::CliError;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -126,8 +127,13 @@ fn thread_cpu() -> Option<Duration> {
     Some(Duration::from_nanos(text.split(' ').next()?.parse().ok()?))
 }
 
-/// How busy the machine is with everything: the load average of the last minute, and its processors.
-pub(super) fn load() -> (Option<f64>, usize) {
+/// Under what conditions it is measured: the processors, and how busy they are with everything `at` that moment (the load average of
+/// the last minute).
+pub(super) fn describe(figures: &mut Figures, at: &str) {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    figures.add("processors", processors as f64, "1", Better::Context, "processors");
     let average = std::fs::read_to_string("/proc/loadavg").ok().and_then(|text| text.split(' ').next()?.parse().ok());
-    (average, std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+    if let Some(average) = average {
+        figures.add("load_average", average, "1", Better::Context, format!("load average at the {at} (everything on the machine)"));
+    }
 }

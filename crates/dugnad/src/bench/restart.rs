@@ -42,11 +42,7 @@ pub fn run(options: &Options) -> Result<(), CliError> {
     let dir = folder.path.join("data");
     kill_while_filling(&dir, options.resources)?;
     let mut figures = Figures::new("restart");
-    let (average, processors) = machine::load();
-    figures.add("processors", processors as f64, "1", Better::Context, "processors");
-    if let Some(average) = average {
-        figures.add("load_average", average, "1", Better::Context, "load average at the kill (everything on the machine)");
-    }
+    machine::describe(&mut figures, "kill");
     machine::forget_peak();
     let began = Instant::now();
     let local = Local::open(&dir, None)?;

@@ -59,11 +59,7 @@ const QUESTIONS: [(&str, &str, &str); 3] = [
 /// Measures, and prints.
 pub fn run(options: &Options) -> Result<(), CliError> {
     let mut figures = Figures::new("statistics");
-    let (average, processors) = machine::load();
-    figures.add("processors", processors as f64, "1", Better::Context, "processors");
-    if let Some(average) = average {
-        figures.add("load_average", average, "1", Better::Context, "load average at the start (everything on the machine)");
-    }
+    machine::describe(&mut figures, "start");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(CliError::failed)?;
     if let Some(dir) = &options.data {
         let local = Local::open(dir, None)?;

@@ -79,11 +79,7 @@ pub fn run(options: &Options) -> Result<(), CliError> {
     let folder = Folder::of(None)?;
     let trials = trials(options, &folder.path)?;
     let mut figures = Figures::new("views");
-    let (average, processors) = machine::load();
-    figures.add("processors", processors as f64, "1", Better::Context, "processors (one is used)");
-    if let Some(average) = average {
-        figures.add("load_average", average, "1", Better::Context, "load average at the start (everything on the machine)");
-    }
+    machine::describe(&mut figures, "start");
     let mut python = Some(Python::new(options.python.clone()));
     for trial in &trials {
         let (mut ours, mut theirs, mut peer) = (Vec::new(), Vec::new(), String::new());

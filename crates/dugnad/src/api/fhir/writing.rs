@@ -93,13 +93,7 @@ pub async fn create(
     let if_none_exist = headers::if_none_exist(&headers)?;
     let summary = format!("POST /fhir/{resource_type}{}", if if_none_exist.is_some() { " (conditional)" } else { "" });
     let limit = limit(raw.as_ref());
-    let make = move |body: Vec<u8>| {
-        let body = match raw {
-            Some(raw) => raw.wrapped(None, &body),
-            None => body,
-        };
-        Interaction::Create { resource_type, body, if_none_exist }
-    };
+    let make = move |body| Interaction::Create { resource_type, body: resource(raw, None, body), if_none_exist };
     write(app, hospital, headers, (body, limit), summary, make).await
 }
 
@@ -117,11 +111,8 @@ pub async fn update(
     let if_match = headers::if_match(&headers)?;
     let summary = format!("PUT /fhir/{resource_type}/{id}");
     let limit = limit(raw.as_ref());
-    let make = move |body: Vec<u8>| {
-        let body = match raw {
-            Some(raw) => raw.wrapped(Some(&id), &body),
-            None => body,
-        };
+    let make = move |body| {
+        let body = resource(raw, Some(&id), body);
         Interaction::Update { resource_type, id, body, if_match }
     };
     write(app, hospital, headers, (body, limit), summary, make).await
@@ -228,6 +219,14 @@ fn body_of(kind: &str, headers: &HeaderMap) -> Result<Option<Raw>, ApiError> {
 
 fn limit(raw: Option<&Raw>) -> usize {
     if raw.is_some() { MAX_CONTENT_BYTES } else { MAX_BODY_BYTES }
+}
+
+/// The resource that a body is, or that is made of the content which it is.
+fn resource(raw: Option<Raw>, id: Option<&str>, body: Vec<u8>) -> Vec<u8> {
+    match raw {
+        Some(raw) => raw.wrapped(id, &body),
+        None => body,
+    }
 }
 
 /// The criteria of an interaction that needs some.

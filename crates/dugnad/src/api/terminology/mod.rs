@@ -139,10 +139,7 @@ async fn answered(
     (path, operation): (&'static str, Operation),
 ) -> Answer {
     headers::require_json_accepted(&headers, query.as_deref())?;
-    let (bytes, claim) = body::read(&app, &headers, body, MAX_TERMINOLOGY_BYTES).await?.into_parts();
-    if !bytes.iter().all(u8::is_ascii_whitespace) {
-        headers::require_json_body(&headers)?;
-    }
+    let (bytes, claim) = body::json_or_none(&app, &headers, body, MAX_TERMINOLOGY_BYTES).await?;
     let place = app.enter_reads().await?;
     app.on_thread(place, move |app| {
         let _claim = claim;

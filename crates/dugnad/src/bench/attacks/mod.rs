@@ -57,11 +57,7 @@ struct Attack<S> {
 /// Plays all attacks, and prints.
 pub fn run(options: &Options) -> Result<(), CliError> {
     let mut figures = Figures::new("attacks");
-    let (average, processors) = machine::load();
-    figures.add("processors", processors as f64, "1", Better::Context, "processors");
-    if let Some(average) = average {
-        figures.add("load_average", average, "1", Better::Context, "load average at the start (everything on the machine)");
-    }
+    machine::describe(&mut figures, "start");
     figures.add("trials", options.trials as f64, "1", Better::Context, "trials of each attack");
     let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     let (data, trials) = (options.data.as_deref(), options.trials);

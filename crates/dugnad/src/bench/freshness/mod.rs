@@ -218,11 +218,7 @@ impl Outcome {
 
     fn figures(&self, options: &Options) -> Figures {
         let mut figures = Figures::new("freshness");
-        let (average, processors) = machine::load();
-        figures.add("processors", processors as f64, "1", Better::Context, "processors");
-        if let Some(average) = average {
-            figures.add("load_average", average, "1", Better::Context, "load average at the end (everything on the machine)");
-        }
+        machine::describe(&mut figures, "end");
         figures.add("rate", options.rate_per_s, "1/s", Better::Context, "transactions due");
         let acknowledged = &self.written.acknowledged;
         figures.add("transactions_per_s", acknowledged.count() as f64 / self.seconds, "1/s", Better::Context, "transactions acknowledged");

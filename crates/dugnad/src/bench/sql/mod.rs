@@ -48,11 +48,7 @@ pub fn run(options: &Options) -> Result<(), CliError> {
     let folder = Folder::of(options.data.as_deref())?;
     let local = Local::open(&folder.path.join("data"), None)?;
     let mut figures = Figures::new("sql");
-    let (average, processors) = machine::load();
-    figures.add("processors", processors as f64, "1", Better::Context, "processors");
-    if let Some(average) = average {
-        figures.add("load_average", average, "1", Better::Context, "load average at the start (everything on the machine)");
-    }
+    machine::describe(&mut figures, "start");
     eprintln!("writing about {} resources", options.resources);
     let resources = fill(&local, options.resources)?;
     figures.add("resources", resources as f64, "1", Better::Context, "resources in the database");

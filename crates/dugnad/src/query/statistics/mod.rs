@@ -159,7 +159,7 @@ impl Statistics {
             seed: &self.seed,
             method: &self.method,
         };
-        // What passed is not asked for again.
+        // What passed is not released again: it is recalled.
         state.released.retain(|(_, known), _| known.period != part.epoch.period || *known == part.epoch);
         let mut anchors = state.store.anchors(&name.0).map_err(|e| failed(&e))?;
         let table = Arc::new(asked.release(&mut anchors).map_err(|e| QueryError::Refused(e.to_string()))?);
