@@ -15,7 +15,7 @@ use jiff::Timestamp;
 pub const DUGNAD_COMMIT: HeaderName = HeaderName::from_static("dugnad-commit");
 /// The epoch that a statistic was computed on.
 pub const DUGNAD_EPOCH: HeaderName = HeaderName::from_static("dugnad-epoch");
-/// What disclosure control did to a statistic: the method and its parameters.
+/// What disclosure control did to a statistic: the method, its parameters, and how much is not shown, in bands.
 pub const DUGNAD_DISCLOSURE: HeaderName = HeaderName::from_static("dugnad-disclosure");
 /// The id of a question, by which it can be stopped.
 pub const DUGNAD_QUERY: HeaderName = HeaderName::from_static("dugnad-query");

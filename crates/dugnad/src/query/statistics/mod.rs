@@ -16,7 +16,7 @@ mod utility;
 
 use crate::limits::STATISTICS_ROWS_HELD;
 use answer::Shown;
-pub use answer::{CellRow, cell_rows};
+pub use answer::{CellRow, Suppressed, cell_rows};
 pub use catalogue::{Catalogue, CatalogueDimension, CatalogueLevel, CatalogueTable};
 pub use cohorts::COHORT;
 pub(super) use cohorts::{Members, all, check, members, standing};
@@ -105,7 +105,14 @@ impl Statistics {
     }
 
     /// The rows of an answer, at `now`.
-    pub async fn answer(&self, resolved: &Resolved, asker: &Asker, data: &dyn Data, now: Timestamp) -> Result<RecordBatch, QueryError> {
+    pub async fn answer(
+        &self,
+        resolved: &Resolved,
+        asker: &Asker,
+        data: &dyn Data,
+        now: Timestamp,
+        suppressed: &Suppressed,
+    ) -> Result<RecordBatch, QueryError> {
         let mut state = self.state.lock().await;
         let mut tables = Vec::new();
         for part in resolved.parts() {
@@ -116,7 +123,7 @@ impl Statistics {
             });
         }
         drop(state);
-        Shown { resolved, tables }.rows(resolved.base.epoch.start).await
+        Shown { resolved, tables }.rows(resolved.base.epoch.start, suppressed).await
     }
 
     /// What was shown in an epoch that has passed.
