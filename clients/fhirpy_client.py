@@ -92,7 +92,7 @@ bundle = client.resource(
 )
 bundle.save()
 encounter = client.get("Procedure", "fhirpy-1")["encounter"]
-assert encounter.to_resource()["subject"]["reference"] == f"Patient/{patient.id}"
+assert client.reference(reference=encounter["reference"]).to_resource()["subject"]["reference"] == f"Patient/{patient.id}"
 
 # What is wrong, and what is gone.
 try:
@@ -100,7 +100,7 @@ try:
     raise AssertionError("a wrong code was taken")
 except OperationOutcome as refused:
     assert refused.resource["issue"][0]["expression"] == ["Patient.gender"], refused.resource
-client.get("Procedure", "fhirpy-1").delete()
+client.delete("Procedure", "fhirpy-1")
 for gone in ("fhirpy-1", "never-there"):
     try:
         client.get("Procedure", gone)

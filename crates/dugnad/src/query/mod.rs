@@ -235,6 +235,14 @@ impl QueryService {
         Ok(self.shared.statistics.catalogue(self.shared.published()?.as_ref(), now))
     }
 
+    /// Reads what statistics count anew where an epoch has begun since it was last read. To be called now and then.
+    pub async fn renew_statistics(&self) -> Result<(), QueryError> {
+        let shared = Arc::clone(&self.shared);
+        let deadline = run::Deadline::after(shared.time);
+        let renew = async move { shared.statistics.renew(shared.published()?.as_ref(), shared.as_ref(), shared.clock.now()).await };
+        self.shared.threads.run(deadline, renew).await
+    }
+
     /// A published dimension.
     pub fn dimension(&self, name: &str) -> Result<Option<Arc<Hierarchy>>, QueryError> {
         Ok(self.shared.published()?.dimension(name).cloned())
