@@ -1,7 +1,9 @@
 //! Connections: bounded in number, their heads in size and time; and a stop that lets requests finish.
 
 use super::{App, router};
-use crate::limits::{HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_HEADERS, RECORD_OTHERS_EVERY, RENEW_STATISTICS_EVERY, SHUTDOWN_GRACE};
+use crate::limits::{
+    HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_HEADERS, RECORD_OTHERS_EVERY, RENEW_STATISTICS_EVERY, SHUTDOWN_GRACE,
+};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};

@@ -441,4 +441,5 @@ mod persons;
 mod populations;
 mod registered;
 mod search;
+mod search_parameters;
 mod stored;
