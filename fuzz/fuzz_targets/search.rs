@@ -5,7 +5,7 @@
 use bumpalo::Bump;
 use dugnad_kernel::fhir::json::parse;
 use dugnad_kernel::search::matches::{Candidate, matches};
-use dugnad_kernel::search::parameters::of_type;
+use dugnad_kernel::search::parameters::{Known, of_type};
 use dugnad_kernel::search::parse::{Environment, pairs, query};
 use dugnad_kernel::search::values::packed::Packed;
 use dugnad_kernel::search::values::values_of;
@@ -17,7 +17,7 @@ const PATIENT: &str = r#"{"resourceType":"Patient","id":"p","identifier":[{"syst
 
 fuzz_target!(|text: &str| {
     let now = Timestamp::UNIX_EPOCH;
-    let environment = Environment { now, base: "http://example.org/fhir" };
+    let environment = Environment { now, base: "http://example.org/fhir", known: Known::standard() };
     for resource in [OBSERVATION, PATIENT] {
         let arena = Bump::new();
         let resource = parse(resource.as_bytes(), &arena).expect("it is JSON");

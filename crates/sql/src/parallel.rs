@@ -11,7 +11,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::{LexOrdering, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
@@ -72,9 +72,11 @@ impl PhysicalOptimizerRule for Runs {
     }
 }
 
-/// Whether the order of a node's rows is the order in which threads finish.
+/// Whether the order of a node's rows, or which error it ends with, is the order in which threads finish.
 fn takes_as_they_come(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    plan.is::<CoalescePartitionsExec>() || plan.is::<InterleaveExec>() || plan.is::<RepartitionExec>()
+    let merges = plan.downcast_ref::<SortPreservingMergeExec>();
+    let merges = merges.is_some_and(|merge| merge.input().output_partitioning().partition_count() > 1);
+    merges || plan.is::<CoalescePartitionsExec>() || plan.is::<InterleaveExec>() || plan.is::<RepartitionExec>()
 }
 
 /// In the place of a join that gives rows of its left side when its right side has ended, with a right side in several partitions, one
@@ -95,21 +97,22 @@ fn left_last(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPl
 /// In the place of a node that takes the rows of several partitions (the inputs of a UNION) as they come, one that takes them
 /// in order.
 pub(crate) fn in_order(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
-    if let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>() {
-        return Some(Arc::new(merge.clone().with_round_robin_repartition(false))); // equal rows: in the order of the inputs
+    let several = |input: &Arc<dyn ExecutionPlan>| input.output_partitioning().partition_count() > 1;
+    let sorted = |expr: &LexOrdering, input: &Arc<dyn ExecutionPlan>, fetch| -> Arc<dyn ExecutionPlan> {
+        Arc::new(SortExec::new(expr.clone(), Arc::new(InOrder::new(input.clone()))).with_fetch(fetch))
+    };
+    // Sorted together: what is merged fails with the error of the quickest partition, and the first rows of several are found with one
+    // bound for all, so that a partition loses what equals it if another was quicker.
+    if let Some(sort) = plan.downcast_ref::<SortExec>().filter(|sort| several(sort.input())) {
+        return Some(sorted(sort.expr(), sort.input(), sort.fetch()));
     }
-    if let Some(sort) = plan.downcast_ref::<SortExec>()
-        && sort.fetch().is_some()
-        && sort.input().output_partitioning().partition_count() > 1
-    {
-        // The first rows of several partitions are found with one bound for all: a partition loses what equals it if another was quicker.
-        let input = Arc::new(InOrder::new(sort.input().clone()));
-        return Some(Arc::new(SortExec::new(sort.expr().clone(), input).with_fetch(sort.fetch())));
+    if let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>().filter(|merge| several(merge.input())) {
+        return Some(sorted(merge.expr(), merge.input(), merge.fetch()));
     }
     if let Some(gather) = plan.downcast_ref::<RepartitionExec>().filter(|gather| gather.partitioning().partition_count() == 1) {
         let input = gather.input().clone();
         return Some(match input.output_ordering().filter(|_| gather.preserve_order()) {
-            Some(order) => Arc::new(SortPreservingMergeExec::new(order.clone(), input).with_round_robin_repartition(false)),
+            Some(order) => sorted(order, &input, None),
             None => Arc::new(InOrder::new(input)),
         });
     }

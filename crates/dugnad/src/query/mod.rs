@@ -6,6 +6,7 @@
 //! ([`format`]). Statistics take another way after the permit ([`statistics`]): no session is opened to them.
 
 mod catalog;
+mod code_group;
 mod delivered;
 mod dictionary;
 pub mod format;

@@ -1,6 +1,7 @@
 //! From a question's permit to the world that it opens.
 
 use super::Question;
+use super::code_group::CODE_GROUP;
 use super::keys::Keys;
 use super::policy::{Decided, Granted, Policy};
 use super::seat::Ground;
@@ -142,7 +143,7 @@ fn grants(of: &Permit, snapshot: &Snapshot, views: &[SqlView]) -> BTreeMap<Strin
         permit::Tables::All => {
             let tables = snapshot.tables().iter().map(|t| t.schema().name.clone());
             let views = views.iter().map(|view| view.name.to_string());
-            tables.chain(views).map(|name| (name.clone(), whole(name))).collect()
+            tables.chain(views).chain([CODE_GROUP.to_owned()]).map(|name| (name.clone(), whole(name))).collect()
         }
     }
 }

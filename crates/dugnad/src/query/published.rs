@@ -1,6 +1,7 @@
 //! SQLViews: `treatment`, and the Libraries of type `sql-view` that the centre has published. Each is a name that permits may
 //! hold like a table's; it is planned anew for every question, over the rows that the permit shows.
 
+use super::code_group::CODE_GROUP;
 use super::keys::Keys;
 use super::library::{LibraryError, LibraryKind, SqlLibrary};
 use super::seat::Ground;
@@ -58,9 +59,9 @@ impl QueryService {
         *self.shared.views.write().unwrap_or_else(PoisonError::into_inner) = views;
     }
 
-    /// Whether a SQLView has this name.
+    /// Whether a SQLView, or a table of the program's that is no live table, has this name.
     pub fn has_view(&self, table: &str) -> bool {
-        self.shared.views().iter().any(|view| *view.name == *table)
+        table == CODE_GROUP || self.shared.views().iter().any(|view| *view.name == *table)
     }
 
     /// The SQL of a Library, its parameters replaced, with the names that the Library gives to what it depends on.
@@ -104,7 +105,8 @@ impl QueryService {
         }
         let table = library.table.clone().unwrap_or_default();
         let live = self.shared.database.views().iter().any(|view| view.table == table) || self.shared.has_table(&table);
-        if live || table == TREATMENT.0 || published.iter().any(|(_, other)| other.table.as_deref() == Some(&*table)) {
+        if live || table == TREATMENT.0 || table == CODE_GROUP || published.iter().any(|(_, other)| other.table.as_deref() == Some(&*table))
+        {
             return Err(PublishError::Name(table));
         }
         self.shared.plan_view(&SqlView::new(&table, &sql)).await.map_err(PublishError::Query)

@@ -1,5 +1,6 @@
 //! Where rows come from: a live table at one commit. A small trait, so that scans can be tested on rows made by hand.
 
+use super::code_group::{CODE_GROUP, CodeGroups, SCHEMA};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::Schema;
 use datafusion::error::DataFusionError;
@@ -96,10 +97,16 @@ impl Tables {
 
 impl Sources for Tables {
     fn schema(&self, name: &str) -> Option<Arc<TableSchema>> {
+        if name == CODE_GROUP {
+            return Some(SCHEMA.clone());
+        }
         Some(self.of_name(name)?.schema().clone())
     }
 
     fn table(&self, name: &str) -> Option<Arc<dyn Source>> {
+        if name == CODE_GROUP {
+            return Some(CodeGroups::published(&self.database));
+        }
         let table = self.of_name(name)?;
         Some(Arc::new(Live { schema: table.schema().clone(), parts: table.parts(), database: self.database.clone() }))
     }

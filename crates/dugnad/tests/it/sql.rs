@@ -81,3 +81,57 @@ async fn everybody_sees_their_own_permits() {
     assert!(permits(Role::Company, "company", None).await.is_empty());
     assert_eq!(permits(Role::Hospital, "haukeland", Some("Haukeland")).await, ["care"]);
 }
+
+/// Codes are joined with the groups of published dimensions: those that the program carries, and a centre's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_are_joined_with_their_groups() {
+    let server = Server::open();
+    let hospital = server.hospital("Haukeland");
+    for (n, code) in ["C50.9", "C50.1", "I10", "Q87.4", "no code"].iter().enumerate() {
+        let condition = json!({
+            "resourceType": "Condition", "id": format!("c{n}"), "subject": {"reference": format!("Patient/{n}")},
+            "code": {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10", "code": code}]},
+        });
+        hospital.put(&format!("/fhir/Condition/c{n}"), &condition).await.expect(201);
+    }
+    let mut permit = surveillance();
+    permit["tables"] = json!([{"table": "condition", "columns": ["code", "patient_key"]}, {"table": "code_group", "columns": "all"}]);
+    server.local.database.put_document("permit", "surveillance", &permit.to_string()).unwrap();
+    let authority = server.token(Role::Authority, "authority", None);
+    let sql = "SELECT g.group_code AS chapter, count(DISTINCT c.patient_key) AS persons FROM condition c JOIN code_group g \
+               ON g.code = left(c.code, 3) AND g.dimension = 'icd10' AND g.group_level = 'icd10_chapter' GROUP BY 1 ORDER BY 1";
+    let expected = json!([{"chapter": "II", "persons": 2}, {"chapter": "IX", "persons": 1}, {"chapter": "XVII", "persons": 1}]);
+    let asked = async |sql: &str| ask(&server, &authority, json!({"permit": "surveillance", "sql": sql})).await.expect(200).json();
+    assert_eq!(asked(sql).await, expected);
+    let carried = asked("SELECT count(*) AS n FROM code_group WHERE dimension = 'atc' AND level <> group_level").await;
+    assert!(carried[0]["n"].as_u64().unwrap() > 200, "{carried}");
+
+    // A centre's own list, from its next question on.
+    let own = json!({
+        "name": "clinic", "title": "Clinics", "source": "this centre", "levels": [{"name": "division", "title": "Division"}, {"name": "clinic", "title": "Clinic"}],
+        "codes": [
+            {"level": "division", "code": "D1", "label": "Cancer"},
+            {"level": "clinic", "code": "K1", "parent": "D1", "label": "Breast", "also": ["K1-old"]},
+        ],
+    });
+    server.local.database.put_document("dimension", "clinic", &own.to_string()).unwrap();
+    let rows = asked("SELECT code, group_level, group_code, group_display FROM code_group WHERE dimension = 'clinic' ORDER BY 1, 2").await;
+    let row = |code: &str, level: &str, group: &str, display: &str| json!({"code": code, "group_level": level, "group_code": group, "group_display": display});
+    assert_eq!(
+        rows,
+        json!([
+            row("D1", "division", "D1", "Cancer"),
+            row("K1", "clinic", "K1", "Breast"),
+            row("K1", "division", "D1", "Cancer"),
+            row("K1-old", "clinic", "K1", "Breast"),
+            row("K1-old", "division", "D1", "Cancer"),
+        ])
+    );
+    assert_eq!(asked(sql).await, expected, "the others are still there");
+
+    // A hospital has it beside its own rows; who has no permit with it has not.
+    let care = ask(&server, &hospital.token, json!({"permit": "care", "sql": "SELECT count(*) AS n FROM code_group"})).await.expect(200);
+    assert!(care.json()[0]["n"].as_u64().unwrap() > 1_000);
+    server.local.database.put_document("permit", "surveillance", &surveillance().to_string()).unwrap();
+    ask(&server, &authority, json!({"permit": "surveillance", "sql": "SELECT count(*) FROM code_group"})).await.expect(400);
+}

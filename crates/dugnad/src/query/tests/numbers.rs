@@ -138,6 +138,7 @@ fn the_same_question_gives_the_same_bytes() {
          GROUP BY GROUPING SETS ((code), (holder), ())",
         "SELECT n, holder, value FROM (SELECT 1 AS n, holder, value FROM observation UNION ALL SELECT 2 AS n, holder, value FROM observation) AS u \
          ORDER BY holder LIMIT 8 OFFSET 2",
+        "SELECT n FROM (SELECT CAST(code AS BIGINT) AS n FROM observation UNION ALL SELECT CAST(value AS BIGINT) % 0 FROM observation) AS u ORDER BY n",
         "SELECT DISTINCT cume_dist() OVER (PARTITION BY k ORDER BY code) AS d, value FROM (SELECT holder AS k, code, value FROM observation \
          UNION ALL SELECT code AS k, code AS c, -value FROM observation) AS u LIMIT 300",
         "SELECT n, cume_dist() OVER (PARTITION BY n ORDER BY value) FROM (SELECT code AS n, value FROM observation UNION ALL SELECT 'b', value FROM observation) AS u \
@@ -183,8 +184,8 @@ fn on_threads(world: &World, sql: &str, threads: usize) -> String {
     let (world, sql) = (world.clone(), sql.to_owned());
     let task = runtime.spawn(async move {
         let planned = Session::open(&world).await.unwrap().plan(&sql).await.unwrap();
-        let batches: Vec<_> = planned.execute().unwrap().try_collect().await.unwrap();
-        pretty_format_batches(&batches).unwrap().to_string()
+        let batches: Result<Vec<_>, _> = planned.execute().unwrap().try_collect().await;
+        batches.map_or_else(|error| error.to_string(), |batches| pretty_format_batches(&batches).unwrap().to_string())
     });
     runtime.block_on(task).unwrap()
 }

@@ -24,6 +24,14 @@ impl Call {
     }
 }
 
+/// A SearchParameter of the code and id.
+fn search_parameter(code: &str) -> Value {
+    json!({
+        "resourceType": "SearchParameter", "id": code, "url": format!("http://example.no/SearchParameter/{code}"), "name": code, "status": "active",
+        "description": "of the grid", "code": code, "base": ["Basic"], "type": "token", "expression": "Basic.extension.value",
+    })
+}
+
 pub fn library(name: &str) -> Value {
     let extension = json!([{"url": "http://hl7.org/fhir/uv/sql-on-fhir/StructureDefinition/sql-text",
                             "valueString": "SELECT code, COUNT(*) AS n FROM measured GROUP BY code"}]);
@@ -112,6 +120,7 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
             | "/clocks"
             | "/erasures"
             | "/fhir/Library"
+            | "/fhir/SearchParameter"
             | "/fhir/ViewDefinition"
             | "/fhir/metadata"
             | "/healthz"
@@ -162,6 +171,8 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
         ("GET", "/fhir/$export/{id}/{file}") => read(&format!("/fhir/$export/{}/Patient.1.ndjson", scene.bulk)),
         ("GET", "/fhir/_history") => read("/fhir/_history?_count=100"),
         ("GET", "/fhir/{type}/_history") => read("/fhir/Observation/_history"),
+        ("GET", "/fhir/SearchParameter/{id}") => read("/fhir/SearchParameter/shoes"),
+        ("GET", "/fhir/SearchParameter/_history") => read("/fhir/SearchParameter/_history"),
         ("GET", "/fhir/Library/_history") => read("/fhir/Library/_history"),
         ("GET", "/fhir/{type}/{id}") => read("/fhir/Observation/bp-p1"),
         ("GET", "/fhir") => read("/fhir?_type=Patient,Observation"),
@@ -264,6 +275,8 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
             given(json!([{"name": "system", "valueUri": "http://hl7.org/fhir/sid/icd-10"}, {"name": "codeA", "valueCode": "C50"},
                 {"name": "codeB", "valueCode": "C50.9"}])),
         ),
+        ("POST", "/fhir/SearchParameter") => one(path, search_parameter("hats")),
+        ("POST", "/fhir/SearchParameter/_search") => one(path, json!("status=active")),
         ("POST", "/fhir/Library/_search") => one(path, json!("status=active")),
         ("POST", "/permits/{id}/extend") => {
             one(&format!("/permits/{permit}/extend"), json!({"until": "2098-06-01T00:00:00Z", "reasons": "R"}))
@@ -298,6 +311,8 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
             json!({"resourceType": "AuditEvent", "type": {"code": "rest"},
             "recorded": "2026-03-10T09:00:00Z", "agent": [{"requestor": true}], "source": {"observer": {"display": "a system"}}}),
         ),
+        ("PUT", "/fhir/SearchParameter") => one("/fhir/SearchParameter?code=none", search_parameter("none")),
+        ("PUT", "/fhir/SearchParameter/{id}") => one("/fhir/SearchParameter/shoes", search_parameter("shoes")),
         ("PUT", "/fhir/Library") => one("/fhir/Library?name=none", library("none")),
         ("PUT", "/fhir/Library/{id}") => one("/fhir/Library/counted", library("counted")),
         ("PUT", "/fhir/ViewDefinition/{id}") => one("/fhir/ViewDefinition/bp", crate::views::bp()),
@@ -324,12 +339,16 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
         }
 
         ("PATCH", "/fhir/AuditEvent") => one("/fhir/AuditEvent?outcome=4", turned("outcomeDesc")),
+        ("PATCH", "/fhir/SearchParameter") => one("/fhir/SearchParameter?_id=shoes", turned("description")),
+        ("PATCH", "/fhir/SearchParameter/{id}") => one("/fhir/SearchParameter/shoes", turned("description")),
         ("PATCH", "/fhir/Library") => one("/fhir/Library?_id=counted", turned("title")),
         ("PATCH", "/fhir/Library/{id}") => one("/fhir/Library/counted", turned("title")),
         ("PATCH", "/fhir/{type}") => one("/fhir/Observation?_id=kit-p3", turned("valueString")),
         ("PATCH", "/fhir/{type}/{id}") => one("/fhir/Observation/kit-p3", turned("valueString")),
         ("DELETE", "/fhir/$sql-export/{id}") => read(&export_at("")),
         ("DELETE", "/fhir/AuditEvent") => read("/fhir/AuditEvent?outcome=8"),
+        ("DELETE", "/fhir/SearchParameter") => read("/fhir/SearchParameter?code=none"),
+        ("DELETE", "/fhir/SearchParameter/{id}") => read("/fhir/SearchParameter/shoes"),
         ("DELETE", "/fhir/Library") => read("/fhir/Library?name=none"),
         ("DELETE", "/fhir/Library/{id}") => read("/fhir/Library/counted"),
         ("DELETE", "/fhir/ViewDefinition/{id}") => read("/fhir/ViewDefinition/bp"),

@@ -52,7 +52,10 @@ async fn what_is_no_condition_is_refused_and_changes_nothing() {
         hospital.put(&format!("/fhir/Patient?{criteria}"), &patient("Moe", "male")).await.expect(400);
     }
     // Some clients send the criteria of a conditional create in the address: passed over, they made a second resource.
-    hospital.post("/fhir/Patient?family=Moe", &[], &patient("Moe", "female")).await.expect(400);
+    hospital.post("/fhir/Patient?family=Moe", &[], &patient("Moe", "female")).await.expect(200);
+    let both = [("If-None-Exist", "family=Moe")];
+    hospital.post("/fhir/Patient?family=Moe", &both, &patient("Moe", "female")).await.expect(400);
+    hospital.post("/fhir/Patient?shoe-size=44", &[], &patient("Moe", "female")).await.expect(400);
     let left = searchset(hospital.get("/fhir/Patient?gender=female").await);
     assert_eq!(names(&left, "match").len(), 1);
 }
