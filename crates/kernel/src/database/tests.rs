@@ -440,5 +440,6 @@ mod patch;
 mod persons;
 mod populations;
 mod registered;
+mod scopes;
 mod search;
 mod stored;
