@@ -5,7 +5,7 @@ use super::run::{Subject, absent};
 use super::{Answer, readable_table, stored};
 use crate::access::{Principal, Role};
 use crate::api::answer;
-use crate::api::auth::{Caller, Hospital};
+use crate::api::auth::{CallerOrClient, Hospital};
 use crate::api::work::Access;
 use crate::api::{ApiError, App, body, fhir, interaction, search};
 use crate::query::library::{LibraryKind, SqlLibrary};
@@ -16,7 +16,13 @@ use axum::http::HeaderMap;
 use dugnad_kernel::database::StoredVersion;
 use dugnad_kernel::ids::HolderId;
 
-pub async fn create(State(app): State<App>, Caller(who): Caller, headers: HeaderMap, query: RawQuery, body: Body) -> Answer {
+pub async fn create(
+    State(app): State<App>,
+    CallerOrClient(who): CallerOrClient,
+    headers: HeaderMap,
+    query: RawQuery,
+    body: Body,
+) -> Answer {
     if let Some(hospital) = Hospital::of(&who) {
         return fhir::create(State(app), hospital, Path(LIBRARY.to_owned()), headers, query, body).await;
     }
@@ -26,7 +32,7 @@ pub async fn create(State(app): State<App>, Caller(who): Caller, headers: Header
 
 pub async fn update(
     State(app): State<App>,
-    Caller(who): Caller,
+    CallerOrClient(who): CallerOrClient,
     Path(id): Path<String>,
     headers: HeaderMap,
     query: RawQuery,
@@ -40,7 +46,13 @@ pub async fn update(
     publish(app, who, id, &headers, body, summary).await
 }
 
-pub async fn delete(State(app): State<App>, Caller(who): Caller, Path(id): Path<String>, headers: HeaderMap, query: RawQuery) -> Answer {
+pub async fn delete(
+    State(app): State<App>,
+    CallerOrClient(who): CallerOrClient,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    query: RawQuery,
+) -> Answer {
     if let Some(hospital) = Hospital::of(&who) {
         return fhir::delete(State(app), hospital, Path((LIBRARY.to_owned(), id)), headers, query).await;
     }
@@ -58,7 +70,13 @@ pub async fn delete(State(app): State<App>, Caller(who): Caller, Path(id): Path<
     .await
 }
 
-pub async fn read(State(app): State<App>, Caller(who): Caller, Path(id): Path<String>, headers: HeaderMap, query: RawQuery) -> Answer {
+pub async fn read(
+    State(app): State<App>,
+    CallerOrClient(who): CallerOrClient,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    query: RawQuery,
+) -> Answer {
     if let Some(hospital) = Hospital::of(&who) {
         return fhir::read_current(State(app), hospital, Path((LIBRARY.to_owned(), id)), headers, query).await;
     }
@@ -80,7 +98,7 @@ pub async fn read(State(app): State<App>, Caller(who): Caller, Path(id): Path<St
 }
 
 /// All that are published and open to the caller. A hospital searches its own.
-pub async fn all(State(app): State<App>, Caller(who): Caller, headers: HeaderMap, query: RawQuery) -> Answer {
+pub async fn all(State(app): State<App>, CallerOrClient(who): CallerOrClient, headers: HeaderMap, query: RawQuery) -> Answer {
     if let Some(hospital) = Hospital::of(&who) {
         return search::on_type_by_get(State(app), hospital, Path(LIBRARY.to_owned()), headers, query).await;
     }

@@ -339,7 +339,7 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
         ("DELETE", "/opt-outs/{holder}/{patient}") => read("/opt-outs/Nord/p1"),
         ("DELETE", "/sql/queries/{id}") => read("/sql/queries/none"),
 
-        ("GET", "/me" | "/me/sign-in" | "/public-register") => read(path),
+        ("GET", "/me" | "/me/sign-in" | "/me/sign-in/provider" | "/me/sign-in/return" | "/public-register") => read(path),
         ("GET", "/me/accesses/{entry}") => read(&format!("/me/accesses/{}", scene.access)),
         ("GET", "/me/accesses/{entry}/proof") => read(&format!("/me/accesses/{}/proof", scene.access)),
         ("GET", "/public-register/{kind}") => read("/public-register/permits"),
