@@ -55,7 +55,7 @@ fn build(routes: &[Route]) -> Value {
         "kind": "instance",
         "fhirVersion": "4.0.1",
         "format": ["json", "application/fhir+json"],
-        "patchFormat": if any("patch") { json!(["application/json-patch+json", "application/fhir+json"]) } else { Value::Null },
+        "patchFormat": if any("patch") { json!(["application/json-patch+json", "application/fhir+json", "application/merge-patch+json"]) } else { Value::Null },
         "software": {"name": "Dugnad", "version": env!("CARGO_PKG_VERSION")},
         "implementation": {"description": "A live FHIR database of a national centre for clinical studies"},
         "rest": [{

@@ -2,7 +2,9 @@
 
 use super::tls::Tls;
 use super::{App, router};
-use crate::limits::{HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_HEADERS, RECORD_OTHERS_EVERY, SHUTDOWN_GRACE};
+use crate::limits::{
+    HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_HEADERS, RECORD_OTHERS_EVERY, RENEW_STATISTICS_EVERY, SHUTDOWN_GRACE,
+};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -37,6 +39,7 @@ pub async fn serve_with(
 ) -> io::Result<()> {
     let recording = tokio::spawn(record_others(app.clone()));
     let watching = tls.clone().map(|tls| tokio::spawn(tls.watch()));
+    let renewing = tokio::spawn(renew_statistics(app.clone()));
     let service = router(app, pages);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (stop, stopped) = watch::channel(());
@@ -73,6 +76,7 @@ pub async fn serve_with(
     if let Some(watching) = watching {
         watching.abort();
     }
+    renewing.abort();
     drop(listener);
     drop(stopped);
     let _: Result<(), _> = stop.send(()); // fails if no connection is left to be told
@@ -89,6 +93,16 @@ async fn record_others(app: App) {
             tracing::error!(?error, "what other processes did could not be recorded");
         }
         tokio::time::sleep(RECORD_OTHERS_EVERY).await;
+    }
+}
+
+/// Reads the rows of statistics when an epoch has begun.
+async fn renew_statistics(app: App) {
+    loop {
+        tokio::time::sleep(RENEW_STATISTICS_EVERY).await;
+        if let Err(error) = app.query().renew_statistics().await {
+            tracing::error!(kind = error.kind(), "the rows of statistics could not be read for a new epoch");
+        }
     }
 }
 

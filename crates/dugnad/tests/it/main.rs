@@ -8,6 +8,7 @@ mod applications;
 mod audit;
 mod backup;
 mod bulk;
+mod clients;
 mod commands;
 mod crash;
 mod enforcement;

@@ -102,7 +102,12 @@ fn libraries(routes: Routes) -> Routes {
         ..write
     };
     let create = Doc { id: "publishNewLibrary", summary: "Publish a SQLQuery or a SQLView under an id of the server's", ..write };
-    let patch = Doc { caller: Caller::Hospital, other_bodies: &["application/json-patch+json"], statuses: PATCH_STATUSES, ..write };
+    let patch = Doc {
+        caller: Caller::Hospital,
+        other_bodies: &["application/json-patch+json", "application/merge-patch+json"],
+        statuses: PATCH_STATUSES,
+        ..write
+    };
     let delete = Doc {
         id: "removeLibrary",
         summary: "Take a SQLQuery or a SQLView back",
