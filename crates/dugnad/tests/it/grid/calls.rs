@@ -113,6 +113,7 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
             | "/erasures"
             | "/fhir/Library"
             | "/fhir/ViewDefinition"
+            | "/fhir/.well-known/smart-configuration"
             | "/fhir/metadata"
             | "/healthz"
             | "/metrics"
@@ -194,6 +195,7 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
             one(&application(&format!("/{}", path.rsplit('/').next().unwrap())), Value::Null)
         }
         ("POST", "/audit/checkpoint") => one(path, json!("no checkpoint")),
+        ("POST", "/auth/token") => one(path, json!("grant_type=client_credentials")),
         ("POST", "/cohorts/{id}/decision") => one("/cohorts/proposed/decision", json!({"registered": false, "reasons": "R"})),
         ("POST", "/erasures") => one(path, json!({"holder": "Nord", "patient": "p3", "reason": "a test"})),
         ("POST", "/fhir") => {
