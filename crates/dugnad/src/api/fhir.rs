@@ -16,7 +16,7 @@ use super::routes::{Caller, Doc, Parameter, Routes};
 use super::{ApiError, App, answer, capability};
 use crate::limits::{MIN_COMMIT_POLL, MIN_COMMIT_WAIT, RETRY_AFTER_S};
 use axum::body::Body;
-use axum::extract::RawQuery;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, Method, Response, StatusCode};
 use dugnad_kernel::fhir::patch::JSON_PATCH;
 use dugnad_kernel::ids::Commit;
@@ -225,9 +225,10 @@ pub fn add(routes: Routes) -> Routes {
         .add(Method::GET, "/fhir/{type}/{id}/_history/{version}", Doc { id: "vread", summary: "Read a version of a resource", interactions: &["vread"], ..read }, read_version)
 }
 
-async fn metadata(headers: HeaderMap, RawQuery(query): RawQuery) -> Answer {
+async fn metadata(State(app): State<App>, headers: HeaderMap, RawQuery(query): RawQuery) -> Answer {
     headers::require_json_accepted(&headers, query.as_deref())?;
-    Ok(readable(StatusCode::OK, capability::statement().to_string().into_bytes(), query.as_deref()))
+    let statement = capability::statement_with(&app.database().search_parameters());
+    Ok(readable(StatusCode::OK, statement.to_string().into_bytes(), query.as_deref()))
 }
 
 /// An answer that `_pretty` applies to.

@@ -442,4 +442,5 @@ mod populations;
 mod registered;
 mod scopes;
 mod search;
+mod search_parameters;
 mod stored;

@@ -87,7 +87,9 @@ impl Job {
             Level::Patients => (None, "GET /fhir/Patient/$export"),
             Level::Group(id) => (Some(Arc::new(group(app, &hospital, holder, id, &snapshot)?)), "GET /fhir/Group/{id}/$export"),
         };
-        let mut types = asked.of_types(&Environment { now: app.now(), base: &base }, members.as_ref())?;
+        let known = app.database().search_parameters();
+        let environment = Environment { now: app.now(), base: &base, known: &known };
+        let mut types = asked.of_types(&environment, members.as_ref())?;
         limit(app, &hospital, asked, &mut types, summary)?;
         let of_patients = asked.level == Level::Patients;
         let label = Label::new(hospital.who, app.now());

@@ -16,7 +16,7 @@ use dugnad_kernel::ids::{Commit, PatientOrdinal};
 use dugnad_kernel::limits::{MAX_SEARCH_INCLUDED, SEARCH_TIME};
 use dugnad_kernel::live::Snapshot;
 use dugnad_kernel::search::execute::SearchError;
-use dugnad_kernel::search::parse::Query;
+use dugnad_kernel::search::parse::{Environment, Query};
 use dugnad_kernel::search::query::{Criterion, Include, Search, Total};
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -43,7 +43,9 @@ pub struct Page {
 
 /// Runs a search. Blocks.
 pub fn run(app: &App, searcher: &Searcher<'_>, asked: &Asked) -> Result<Page, ApiError> {
-    let mut understood = asked.understand(app.now(), searcher.base)?;
+    let known = app.database().search_parameters();
+    let environment = Environment { now: app.now(), base: searcher.base, known: &known };
+    let mut understood = asked.understand(&environment)?;
     limit(app, searcher, asked, &mut understood)?;
     let path = asked.place.path();
     let owner = Owner { who: &searcher.hospital.who, timeline: app.database().timeline(), path: &path, parameters: &asked.parameters };

@@ -12,6 +12,7 @@ use crate::access::{Role, TokenRequest};
 use crate::cli::CliError;
 use crate::cli::local::Local;
 use dugnad_kernel::database::{Database, Holder, Page};
+use dugnad_kernel::search::parameters::Known;
 use dugnad_kernel::search::parse::{Environment, pairs, query};
 use dugnad_kernel::search::query::{Search, Total};
 use jiff::{Timestamp, ToSpan};
@@ -105,7 +106,7 @@ fn add(figures: &mut Figures, name: &str, how: &str, said: &str, latency: &Laten
 }
 
 fn parsed(resource_type: &str, text: &str) -> Result<Search, CliError> {
-    let environment = Environment { now: Timestamp::now(), base: "" };
+    let environment = Environment { now: Timestamp::now(), base: "", known: Known::standard() };
     let wrong = || CliError::Failed(format!("the question {resource_type}?{text} was not understood"));
     let query = query(resource_type, &pairs(text).map_err(|_| wrong())?, &environment).map_err(|_| wrong())?;
     if !query.ignored.is_empty() {
