@@ -13,6 +13,15 @@ pub const MAX_CONNECTIONS: usize = 2_048;
 /// It also ends keep-alive connections on which nothing more comes.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a TLS handshake may take.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How large a file of certificates or a key may be, in bytes: a chain of some certificates has 10 KB.
+pub const MAX_TLS_FILE_BYTES: u64 = 1 << 20;
+
+/// How often it is looked whether these files have changed.
+pub const TLS_LOOK_EVERY: Duration = Duration::from_secs(10);
+
 /// How large the head of a request may be, in bytes.
 pub const MAX_HEAD_BYTES: usize = 64 << 10;
 
@@ -90,6 +99,58 @@ pub const REGISTER_SHOWN: usize = 50;
 
 /// How long a connection may take to finish its request once the server has been told to stop.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+// ---- Clients and identity providers ----
+
+/// How long the access token of a backend service is good (SMART App Launch 2.x: five minutes at most).
+pub const ACCESS_TOKEN_VALID: Duration = Duration::from_secs(300);
+
+/// How many backend services may be registered: some for each hospital of a country.
+pub const MAX_CLIENTS: usize = 10_000;
+
+/// How long the id of one may be, in bytes: it stands in every entry of the log about it.
+pub const MAX_CLIENT_ID_BYTES: usize = 100;
+
+/// How many assertions of one client are remembered, until they have expired, so that none is taken twice: 30 a second. Each
+/// takes some 100 bytes on the disk. A client that asks for more is told to come back: a token is good for many requests.
+pub const MAX_ASSERTIONS_KEPT: usize = 10_000;
+
+/// The largest form of `POST /auth/token`, in bytes: an assertion and scopes, encoded.
+pub const MAX_TOKEN_FORM_BYTES: usize = 32 << 10;
+
+/// How long a request to somebody else's server (a key set, a provider's tokens) may take as a whole: a request waits for it.
+pub const FETCH_TIME: Duration = Duration::from_secs(5);
+
+/// How large the answer may be, in bytes: a key set with certificates, a provider's description.
+pub const MAX_FETCHED_BYTES: u64 = 256 << 10;
+
+/// How often a key set that lacks a key, or a server that does not answer, is asked again: anybody can name a key that is not there.
+pub const FETCH_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// How long the error of a fetch that failed is the answer to further ones: all who waited for it would wait for another.
+pub const FETCH_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// How many requests for tokens and sign-ins are looked at at once: they may wait for others' servers, and must not take the
+/// readers' places.
+pub const MAX_SIGN_INS_RUNNING: usize = 32;
+
+/// How many of them wait for a place; the next one is told to come back.
+pub const MAX_SIGN_INS_WAITING: usize = 256;
+
+/// How long the session of somebody who signed in with the identity provider lasts at most.
+pub const SIGNED_IN_FOR: Duration = Duration::from_secs(12 * 3_600);
+
+/// How long a sign-in with the identity provider may take.
+pub const SIGN_IN_TIME: Duration = Duration::from_secs(600);
+
+/// How many uses of tokens are remembered, so that each is on the record once; beyond, all are forgotten, and recorded again.
+pub const MAX_LOGINS_REMEMBERED: usize = 100_000;
+
+/// How long a key set is used before it is fetched again: a key that its owner has withdrawn is good for so long.
+pub const KEYS_FRESH: Duration = Duration::from_secs(600);
+
+/// How long it is used while it cannot be.
+pub const KEYS_KEPT: Duration = Duration::from_secs(3_600);
 
 // ---- HTTP: exports ----
 

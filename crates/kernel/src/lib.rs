@@ -3,6 +3,7 @@
 //! No DataFusion, no async and no HTTP in here. Time and randomness are passed in. `ARCHITECTURE.md` at the root of
 //! the project has the map of the rooms below and the invariants that hold between them.
 
+pub mod access;
 pub mod audit;
 pub mod clock;
 pub mod database;

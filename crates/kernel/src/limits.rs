@@ -248,3 +248,32 @@ pub const MIN_COHORT: u64 = 100;
 
 /// How many dimensions a statistic may have; a question names at most [`MAX_CELL_DIMENSIONS`] of them.
 pub const MAX_STATISTIC_DIMENSIONS: usize = 16;
+
+// ---- Clients and what they may ----
+
+/// How many scopes a client or a token may have: some for each type that a system speaks of.
+pub const MAX_SCOPES: usize = 64;
+
+/// How long they may be together, in bytes: they stand in each token's row, and in a form.
+pub const MAX_SCOPE_BYTES: usize = 8 << 10;
+
+/// How many conditions a search gets at most because its scopes reach parts of a type: each is looked at for each candidate.
+pub const MAX_SCOPE_ALTERNATIVES: usize = 64;
+
+/// How large a set of public keys may be, in bytes. A key of RSA with 4096 bits has about 800; some publish certificates beside it.
+pub const MAX_JWKS_BYTES: usize = 64 << 10;
+
+/// How many keys it may have: the present one, the next, those of a rotation, for several algorithms.
+pub const MAX_JWKS_KEYS: usize = 32;
+
+/// How long a signed token may be, in bytes: an access token with some dozen claims and a signature by a large key.
+pub const MAX_JWT_BYTES: usize = 16 << 10;
+
+/// How long the id of an assertion may be, in bytes: it is remembered.
+pub const MAX_JTI_BYTES: usize = 255;
+
+/// How far ahead the end of a client's assertion may be (SMART App Launch 2.x: five minutes).
+pub const ASSERTION_LIFE: Duration = Duration::from_secs(300);
+
+/// By how much others' clocks may differ from ours.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(30);

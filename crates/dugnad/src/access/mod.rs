@@ -1,14 +1,27 @@
-//! Who asks: bearer tokens, roles and the keys of this database.
+//! Who asks: bearer tokens, roles, registered backend services, people of an identity provider, and the keys of this database.
 
+mod clients;
+mod identity;
 mod keys;
+mod keysets;
+mod provider;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
+pub use clients::{Client, ClientKeys, Granted};
+pub use identity::{Identity, ProviderSettings, Rule};
 pub use keys::{Keys, PageKey};
+pub use keysets::{FetchError, KeySets};
+pub use provider::{Attempt, Provider, SignInError};
 pub use tokens::{TokenRequest, Tokens};
 
+use dugnad_kernel::access::Scopes;
 use std::path::Path;
+use std::sync::Arc;
+
+/// The longest name of a user or holder, in bytes.
+const MAX_NAME_BYTES: usize = 200;
 
 /// What somebody may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -58,13 +71,15 @@ pub struct Principal {
     pub holder: Option<String>,
     /// Whether this session counts as inside the secure processing environment.
     pub inside_spe: bool,
+    /// What a backend service may do with resources of its holder, and nothing else; `None`: all that the role may.
+    pub scopes: Option<Arc<Scopes>>,
 }
 
 /// Tokens or keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// The caller's fault: what was asked for cannot be.
-    #[error("no token was issued: {0}")]
+    #[error("nothing was issued or registered: {0}")]
     Request(String),
     /// The token store cannot be read or written.
     #[error("the token store cannot be used: {0}")]

@@ -1,10 +1,12 @@
 //! Bearer tokens: 32 random bytes each, of which the store keeps a hash.
 
-use super::{AccessError, Principal, Role, private_file};
+use super::clients::{self, CLIENT_USER, scopes_of};
+use super::{AccessError, MAX_NAME_BYTES, Principal, Role, private_file};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dugnad_kernel::audit::{Act, Entry};
 use dugnad_kernel::clock::{Clock, SystemClock};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rand::{Rng as _, rngs::StdRng};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -21,9 +23,6 @@ const PREFIX: &str = "dgn_";
 /// How long one process waits for another that is writing.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// The longest name of a user or holder, in bytes.
-const MAX_NAME_BYTES: usize = 200;
-
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS token (
         sha256 BLOB PRIMARY KEY NOT NULL,
@@ -32,7 +31,9 @@ const SCHEMA: &str = "
         holder TEXT,
         issued_us INTEGER NOT NULL,
         expires_us INTEGER NOT NULL,
-        revoked_us INTEGER
+        revoked_us INTEGER,
+        client TEXT,
+        scopes TEXT
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS token_user ON token (user);
     CREATE TABLE IF NOT EXISTS subject (user TEXT PRIMARY KEY NOT NULL, holder TEXT NOT NULL, patient TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -86,6 +87,8 @@ impl Tokens {
         store.pragma_update(None, "journal_mode", "WAL")?;
         store.pragma_update(None, "synchronous", "FULL")?;
         store.execute_batch(SCHEMA)?;
+        store.execute_batch(clients::SCHEMA)?;
+        add_columns(&store)?;
         Ok(Self { store: Mutex::new(store), clock })
     }
 
@@ -96,14 +99,12 @@ impl Tokens {
         let expires = now.to_zoned(TimeZone::UTC).checked_add(request.valid_for).map(|zoned| zoned.timestamp());
         let expires = expires.ok().filter(|expires| *expires > now);
         let expires = expires.ok_or_else(|| AccessError::Request("its validity must be a span of time into the future".to_owned()))?;
-        let mut secret = [0u8; 32];
-        rand::make_rng::<StdRng>().fill_bytes(&mut secret);
-        let token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret));
+        let (token, hash) = secret();
         let store = self.store();
         let transaction = store.unchecked_transaction()?;
         transaction.execute(
             "INSERT INTO token (sha256, user, role, holder, issued_us, expires_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![hash(&token), request.user, request.role.name(), request.holder, now.as_microsecond(), expires.as_microsecond()],
+            params![hash, request.user, request.role.name(), request.holder, now.as_microsecond(), expires.as_microsecond()],
         )?;
         let holder = request.holder.as_ref().map_or(String::new(), |holder| format!(" of {holder}"));
         spool(&transaction, &self.done(format!("issue of a token to {} as {}{holder}", request.user, request.role.name())))?;
@@ -116,6 +117,28 @@ impl Tokens {
         self.store()
             .execute("INSERT OR REPLACE INTO subject (user, holder, patient) VALUES (?1, ?2, ?3)", params![user, holder, patient])?;
         Ok(())
+    }
+
+    /// Forgets which Patient a user is.
+    pub fn unbind(&self, user: &str) -> Result<(), AccessError> {
+        self.store().execute("DELETE FROM subject WHERE user = ?1", [user])?;
+        Ok(())
+    }
+
+    /// Issues a token for the session of somebody who has signed in elsewhere; those of earlier sessions that have expired go.
+    pub fn issue_for_session(&self, user: &str, role: Role, holder: Option<&str>, valid_for: Duration) -> Result<String, AccessError> {
+        let now = self.clock.now();
+        let expires = now.checked_add(valid_for).map_err(|e| AccessError::Store(e.to_string()))?;
+        let (token, hash) = secret();
+        let store = self.store();
+        let transaction = store.unchecked_transaction()?;
+        transaction.execute("DELETE FROM token WHERE user = ?1 AND expires_us <= ?2", params![user, now.as_microsecond()])?;
+        transaction.execute(
+            "INSERT INTO token (sha256, user, role, holder, issued_us, expires_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![hash, user, role.name(), holder, now.as_microsecond(), expires.as_microsecond()],
+        )?;
+        transaction.commit()?;
+        Ok(token)
     }
 
     /// The Patient that a user is: holder and logical id.
@@ -149,7 +172,7 @@ impl Tokens {
     }
 
     /// What the operator of this machine did.
-    fn done(&self, request: String) -> Entry {
+    pub(super) fn done(&self, request: String) -> Entry {
         let (interface, outcome) = (Some("cli".to_owned()), Some("ok".to_owned()));
         Entry { interface, request: Some(request), outcome, ..Entry::new(self.clock.now(), Act::Administration, "operator", "centre") }
     }
@@ -160,15 +183,17 @@ impl Tokens {
             return Ok(None);
         }
         let store = self.store();
-        let mut lookup =
-            store.prepare_cached("SELECT user, role, holder FROM token WHERE sha256 = ?1 AND expires_us > ?2 AND revoked_us IS NULL")?;
-        let row: Option<(String, String, Option<String>)> = lookup
-            .query_row(params![hash(token), self.clock.now().as_microsecond()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        let mut lookup = store
+            .prepare_cached("SELECT user, role, holder, scopes FROM token WHERE sha256 = ?1 AND expires_us > ?2 AND revoked_us IS NULL")?;
+        let row: Option<(String, String, Option<String>, Option<String>)> = lookup
+            .query_row(params![hash(token), self.clock.now().as_microsecond()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })
             .optional()?;
-        let Some((user, role, holder)) = row else { return Ok(None) };
+        let Some((user, role, holder, scopes)) = row else { return Ok(None) };
         let role = Role::of(&role)
             .ok_or_else(|| AccessError::Store(format!("a token has the role `{role}`, which this version does not know")))?;
-        Ok(Some(Principal { user, role, holder, inside_spe: false }))
+        Ok(Some(Principal { user, role, holder, inside_spe: false, scopes: scopes_of(scopes)? }))
     }
 
     /// Revokes all tokens of a user; how many valid ones there were. Durable, and seen by every process, when this returns.
@@ -183,12 +208,36 @@ impl Tokens {
         Ok(revoked as u64)
     }
 
-    fn store(&self) -> MutexGuard<'_, Connection> {
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(super) fn store(&self) -> MutexGuard<'_, Connection> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn spool(store: &Connection, entry: &Entry) -> Result<(), AccessError> {
+/// Columns that a store of an earlier version lacks.
+fn add_columns(store: &Connection) -> Result<(), AccessError> {
+    let has = "SELECT count(*) FROM pragma_table_info('token') WHERE name = ?1";
+    for column in ["client", "scopes"] {
+        if store.query_row(has, [column], |row| row.get::<_, i64>(0))? == 0 {
+            store.execute_batch(&format!("ALTER TABLE token ADD COLUMN {column} TEXT"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A new token, and what is kept of it.
+pub(super) fn secret() -> (String, [u8; 32]) {
+    let mut secret = [0u8; 32];
+    rand::make_rng::<StdRng>().fill_bytes(&mut secret);
+    let token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret));
+    let hash = hash(&token);
+    (token, hash)
+}
+
+pub(super) fn spool(store: &Connection, entry: &Entry) -> Result<(), AccessError> {
     let json = serde_json::to_string(entry).map_err(|error| AccessError::Store(error.to_string()))?;
     store.execute("INSERT INTO unrecorded (entry) VALUES (?1)", [json])?;
     Ok(())
@@ -207,6 +256,9 @@ fn check(request: &TokenRequest) -> Result<(), AccessError> {
                 "the {what} needs a name of at most {MAX_NAME_BYTES} bytes without control characters"
             )));
         }
+    }
+    if request.user.starts_with(CLIENT_USER) {
+        return Err(AccessError::Request(format!("names that begin with `{CLIENT_USER}` are those of backend services")));
     }
     match (request.role, &request.holder) {
         (Role::Hospital, None) => Err(AccessError::Request("a hospital's token names the holder that it writes for".to_owned())),

@@ -4,7 +4,7 @@ use super::App;
 use super::error::ApiError;
 use super::serve::Peer;
 use crate::access::{Principal, Role};
-use crate::limits::RECORDED_STRANGERS_PER_MINUTE;
+use crate::limits::{MAX_LOGINS_REMEMBERED, RECORDED_STRANGERS_PER_MINUTE};
 use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -15,9 +15,13 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Anybody with a valid token.
+/// Anybody with a valid token, but for backend services: what their scopes are about is under `/fhir` only.
 #[derive(Clone, Debug)]
 pub struct Caller(pub Principal);
+
+/// Anybody with a valid token. Who takes a backend service in looks at its scopes.
+#[derive(Clone, Debug)]
+pub struct CallerOrClient(pub Principal);
 
 /// A hospital: it writes and reads what is its own.
 #[derive(Clone, Debug)]
@@ -36,7 +40,20 @@ impl FromRequestParts<App> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        app.identify(bearer(parts), parts.extensions.get::<Peer>(), || request_line(parts)).await.map(Caller)
+        let CallerOrClient(who) = CallerOrClient::from_request_parts(parts, app).await?;
+        if who.scopes.is_none() {
+            return Ok(Caller(who));
+        }
+        let what = "the token of a backend service is for resources under /fhir, as far as its scopes reach, and for nothing else";
+        Err(app.refuse(&who, request_line(parts), what).await)
+    }
+}
+
+impl FromRequestParts<App> for CallerOrClient {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        app.identify(bearer(parts), parts.extensions.get::<Peer>(), || request_line(parts)).await.map(CallerOrClient)
     }
 }
 
@@ -52,7 +69,7 @@ impl FromRequestParts<App> for Hospital {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let Caller(who) = Caller::from_request_parts(parts, app).await?;
+        let CallerOrClient(who) = CallerOrClient::from_request_parts(parts, app).await?;
         match Hospital::of(&who) {
             Some(hospital) => Ok(hospital),
             None => {
@@ -118,7 +135,7 @@ impl StrangerBudget {
     }
 }
 
-/// The tokens that were used since the server was started, by their hashes: as many as were issued at most.
+/// The tokens that were used since the server was started, by their hashes.
 #[derive(Debug, Default)]
 pub struct Logins(Mutex<HashSet<[u8; 32]>>);
 
@@ -127,12 +144,16 @@ impl Logins {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_known(&self, token: &str) -> bool {
+    pub(super) fn is_known(&self, token: &str) -> bool {
         self.set().contains(&<[u8; 32]>::from(Sha256::digest(token)))
     }
 
     fn remember(&self, token: &str) {
-        self.set().insert(Sha256::digest(token).into());
+        let mut set = self.set();
+        if set.len() >= MAX_LOGINS_REMEMBERED {
+            set.clear();
+        }
+        set.insert(Sha256::digest(token).into());
     }
 }
 
@@ -144,10 +165,13 @@ impl App {
         peer: Option<&Peer>,
         request: impl FnOnce() -> String,
     ) -> Result<Principal, ApiError> {
-        let known = match token {
+        let signed = token.filter(|token| super::people::is_signed(token));
+        let provider = signed.and_then(|_| self.provider()).filter(|provider| provider.takes_tokens());
+        let known = match (token, provider) {
+            (Some(token), Some(provider)) => self.person(provider, token).await?,
             // An indexed look-up of some 20 microseconds: not worth a thread of its own.
-            Some(token) => self.tokens().authenticate(token).map_err(|e| ApiError::internal(&e.to_string()))?,
-            None => None,
+            (Some(token), None) => self.tokens().authenticate(token).map_err(|e| ApiError::internal(&e.to_string()))?,
+            (None, _) => None,
         };
         let Some(principal) = known else {
             self.record_stranger(request(), token.is_some()).await?;
@@ -173,7 +197,8 @@ impl App {
     /// Puts the first use of a token since the start on the record, and before it what other processes have left to be recorded
     /// (the issue of the token, most likely).
     async fn logged_in(&self, token: &str, who: &Principal) -> Result<(), ApiError> {
-        if self.logins().is_known(token) {
+        // That a client got its token is on the record, and it has another every few minutes.
+        if who.scopes.is_some() || self.logins().is_known(token) {
             return Ok(());
         }
         self.record_others().await?;
@@ -198,12 +223,16 @@ impl App {
     }
 
     async fn record_stranger(&self, request: String, had_token: bool) -> Result<(), ApiError> {
+        self.record_unknown(request, if had_token { "the token is not valid" } else { "no token" }).await
+    }
+
+    /// Puts on the record that somebody who is not known was refused, if there are not too many.
+    pub(crate) async fn record_unknown(&self, request: String, outcome: &str) -> Result<(), ApiError> {
         self.metrics().strangers.fetch_add(1, Ordering::Relaxed);
         let at = self.now();
         if !self.strangers().take(at.as_second().div_euclid(60)) {
             return Ok(());
         }
-        let outcome = if had_token { "the token is not valid" } else { "no token" };
         let mut entry = super::work::blank_entry(at, Act::Refusal);
         entry.user = "unknown".to_owned();
         entry.role = "unknown".to_owned();

@@ -90,6 +90,7 @@ impl Batch {
                 return Ok(Done { members, resource: None, commit: Some(outcome.commit) });
             };
             let resource = if wanted == Return::Representation { answer::representation(app, holder, entry)? } else { None };
+            let resource = resource.filter(|json| hospital.sees(&entry.resource_type, json));
             Ok(Done { members: answer::entry_response(entry, outcome.time, wanted), resource, commit: Some(outcome.commit) })
         })
         .await

@@ -83,7 +83,12 @@ fn build(routes: &[Route]) -> Value {
             "mode": "server",
             "documentation": "A health data holder sees what it wrote itself. Rows of others are read with POST /sql under a permit.",
             "security": {
-                "description": "Bearer tokens (RFC 6750), issued by the centre.",
+                "service": [{"coding": [{
+                    "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
+                    "code": "SMART-on-FHIR",
+                    "display": "SMART-on-FHIR",
+                }]}],
+                "description": "Bearer tokens (RFC 6750), issued by the centre, or for the signed assertions of registered clients (SMART Backend Services): .well-known/smart-configuration, below this address, says where.",
                 "cors": false,
             },
             "resource": resources,

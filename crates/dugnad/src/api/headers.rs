@@ -217,14 +217,28 @@ pub fn require_form(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, IssueType::NotSupported, what).at("http.Content-Type"))
 }
 
-/// The address of `/fhir` as clients know it: the one that the operator says, else the host that this client has asked.
+/// The address of `/fhir` as clients know it.
 pub fn base(headers: &HeaderMap, settings: &Settings) -> String {
+    format!("{}/fhir", origin(headers, settings))
+}
+
+/// The address of the server as clients know it: the one that the operator says, else the host that this client has asked.
+pub fn origin(headers: &HeaderMap, settings: &Settings) -> String {
     if let Some(public) = &settings.public_url {
-        return format!("{}/fhir", public.trim_end_matches('/'));
+        return public.trim_end_matches('/').to_owned();
     }
     let host = headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let plain = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
-    format!("http://{}/fhir", if plain { host } else { "localhost" })
+    format!("{}://{}", if settings.is_https() { "https" } else { "http" }, if plain { host } else { "localhost" })
+}
+
+/// The same where it must not be what a stranger says: as the operator says, or the host that was asked if that is this machine.
+pub fn sure_origin(headers: &HeaderMap, settings: &Settings) -> Option<String> {
+    let origin = origin(headers, settings);
+    let host = origin.split_once("://").map_or("", |(_, host)| host);
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name);
+    let is_sure = settings.public_url.is_some() || matches!(name, "localhost" | "127.0.0.1" | "[::1]");
+    is_sure.then_some(origin)
 }
 
 /// Refuses clients that accept no JSON (406). `_format` wins over `Accept`.

@@ -99,7 +99,7 @@ fn consents(app: &App, asked: &Asked) -> Result<(Vec<Consent>, bool), ApiError> 
     let (mut all, mut by_themself) = (Vec::new(), false);
     for (id, patient) in app.database().patient_names(&asked.patients)?.into_iter().flatten() {
         let hospital = holders.iter().find(|holder| holder.id == id).map(|holder| holder.name.clone()).unwrap_or_default();
-        let engine = Engine { app, holder: id, snapshot: &snapshot, until: Instant::now() + SEARCH_TIME };
+        let engine = Engine { app, holder: id, within: None, snapshot: &snapshot, until: Instant::now() + SEARCH_TIME };
         let subjects = subjects(&engine, &patient)?;
         let given = found(&engine, "Consent", &patient)?;
         let names = |subject: &&Subject, consent: &str| subject.consent.as_deref() == Some(&format!("Consent/{consent}"));

@@ -28,19 +28,23 @@ mod ops;
 mod opt_outs;
 mod organisations;
 mod parameters;
+pub(crate) mod people;
 mod permits;
 pub(crate) mod persons;
 mod queries;
 pub(crate) mod register;
 pub(crate) mod releases;
 mod routes;
+mod scopes;
 mod search;
 mod serve;
 mod settings;
+mod smart;
 mod sql;
 mod statistics;
 mod terminology;
 mod timeline;
+mod tls;
 mod unblindings;
 mod validate;
 mod views;
@@ -49,10 +53,11 @@ pub mod work;
 pub use error::ApiError;
 pub use exports::sweep as sweep_exports;
 pub use releases::sweep as sweep_releases;
-pub use serve::{Peer, serve};
+pub use serve::{Peer, serve, serve_with};
 pub use settings::{Network, Settings, SettingsError};
+pub use tls::{Tls, TlsError, TlsFiles};
 
-use crate::access::{PageKey, Tokens};
+use crate::access::{KeySets, PageKey, Provider, Tokens};
 use crate::limits::{self, MIN_GZIP_BYTES};
 use crate::query::QueryService;
 use axum::Router;
@@ -112,6 +117,9 @@ struct Inner {
     strangers: auth::StrangerBudget,
     logins: auth::Logins,
     exports: exports::Jobs,
+    key_sets: KeySets,
+    provider: Option<Arc<Provider>>,
+    sign_ins: work::Gate,
     desk: Mutex<()>,
     log_failed: AtomicBool,
 }
@@ -120,8 +128,10 @@ impl App {
     /// The state of a server over `parts`.
     pub fn new(parts: Parts) -> Self {
         let exports = exports::Jobs::new(&parts.data);
+        let provider = parts.settings.oidc.clone().map(|settings| Arc::new(Provider::new(settings)));
         Self(Arc::new(Inner {
             exports,
+            provider,
             parts,
             bodies: body::BodyBudget::default(),
             writes: work::Gate::new(limits::MAX_WRITES_RUNNING, limits::MAX_WRITES_WAITING),
@@ -129,6 +139,8 @@ impl App {
             metrics: metrics::Metrics::default(),
             strangers: auth::StrangerBudget::default(),
             desk: Mutex::default(),
+            key_sets: KeySets::default(),
+            sign_ins: work::Gate::new(limits::MAX_SIGN_INS_RUNNING, limits::MAX_SIGN_INS_WAITING),
             logins: auth::Logins::default(),
             log_failed: AtomicBool::new(false),
         }))
@@ -166,6 +178,10 @@ impl App {
     /// The present instant.
     pub fn now(&self) -> Timestamp {
         self.0.parts.clock.now()
+    }
+
+    fn key_sets(&self) -> &KeySets {
+        &self.0.key_sets
     }
 
     fn desk(&self) -> &Mutex<()> {
@@ -220,7 +236,7 @@ impl App {
 /// All routes of the API with their descriptions.
 fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
-    let routes = validate::add(bulk::add(search::add(fhir::add(routes))));
+    let routes = validate::add(bulk::add(search::add(fhir::add(smart::add(routes)))));
     let routes = queries::add(sql::add(views::add(terminology::add(routes))));
     let routes = unblindings::add(opt_outs::add(permits::add(routes)));
     let routes = register::add(releases::add(applications::add(organisations::add(statistics::add(routes)))));

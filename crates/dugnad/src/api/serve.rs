@@ -1,5 +1,6 @@
-//! Connections: bounded in number, their heads in size and time; and a stop that lets requests finish.
+//! Connections: bounded in number, their handshakes and heads in size and time; and a stop that lets requests finish.
 
+use super::tls::Tls;
 use super::{App, router};
 use crate::limits::{
     HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_HEADERS, RECORD_OTHERS_EVERY, RENEW_STATISTICS_EVERY, SHUTDOWN_GRACE,
@@ -13,7 +14,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
 
@@ -24,7 +26,19 @@ pub struct Peer(pub SocketAddr);
 /// Serves the API and `pages` on `listener` until `shutdown` completes; then takes no more connections, lets requests
 /// finish for [`SHUTDOWN_GRACE`], and returns. The database stays open: closing it is the caller's part.
 pub async fn serve(app: App, pages: Router, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) -> io::Result<()> {
+    serve_with(app, pages, listener, None, shutdown).await
+}
+
+/// The same, over TLS if there is a certificate, which is kept current. The bounds are the same.
+pub async fn serve_with(
+    app: App,
+    pages: Router,
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
     let recording = tokio::spawn(record_others(app.clone()));
+    let watching = tls.clone().map(|tls| tokio::spawn(tls.watch()));
     let renewing = tokio::spawn(renew_statistics(app.clone()));
     let service = router(app, pages);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -38,9 +52,16 @@ pub async fn serve(app: App, pages: Router, listener: TcpListener, shutdown: imp
         };
         match accepted {
             Ok((stream, address)) => {
-                let (service, mut stopped) = (service.clone(), stopped.clone());
+                let (service, mut stopped, tls) = (service.clone(), stopped.clone(), tls.clone());
                 tokio::spawn(async move {
-                    connection(service, stream, Peer(address), &mut stopped).await;
+                    let _: io::Result<()> = stream.set_nodelay(true); // an optimisation only
+                    match tls {
+                        None => connection(service, stream, Peer(address), &mut stopped).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => connection(service, stream, Peer(address), &mut stopped).await,
+                            Err(error) => tracing::debug!(%error, "a handshake failed"),
+                        },
+                    }
                     drop(place);
                 });
             }
@@ -52,6 +73,9 @@ pub async fn serve(app: App, pages: Router, listener: TcpListener, shutdown: imp
         }
     }
     recording.abort();
+    if let Some(watching) = watching {
+        watching.abort();
+    }
     renewing.abort();
     drop(listener);
     drop(stopped);
@@ -82,8 +106,7 @@ async fn renew_statistics(app: App) {
     }
 }
 
-async fn connection(service: Router, stream: TcpStream, peer: Peer, stopped: &mut watch::Receiver<()>) {
-    let _: io::Result<()> = stream.set_nodelay(true); // an optimisation only
+async fn connection(service: Router, stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer, stopped: &mut watch::Receiver<()>) {
     let service = service.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer);
         request

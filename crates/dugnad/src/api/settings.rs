@@ -1,5 +1,7 @@
 //! What an operator chooses.
 
+use super::tls::TlsFiles;
+use crate::access::ProviderSettings;
 use crate::query::{OptOutCover, StatisticsSettings};
 use dugnad_kernel::audit::WitnessKey;
 use serde::de::Error as _;
@@ -17,6 +19,8 @@ pub struct Settings {
     /// The networks whose sessions count as inside the secure processing environment, such as `10.1.0.0/16`. The address
     /// is that of the connection: a proxy in front must stand inside too, and let nobody else through.
     pub inside_spe: Vec<Network>,
+    /// The certificate to serve with; without, what speaks TLS stands in front.
+    pub tls: Option<TlsFiles>,
     /// The address under which clients reach the server, such as `https://dugnad.example.no`; for links in answers.
     pub public_url: Option<String>,
     /// The origin of the audit log's checkpoints (C2SP tlog-checkpoint): a name that no other log has, for ever.
@@ -27,6 +31,8 @@ pub struct Settings {
     /// Which permits opt-outs cover: `later_permits` as Art. 71 of Regulation (EU) 2025/327 says, or `all_permits` where national
     /// law goes further.
     pub opt_outs: OptOutCover,
+    /// The identity provider of people: staff and patients.
+    pub oidc: Option<ProviderSettings>,
     /// Method, calendars and budget of statistics; kept with the database from its first start on.
     pub statistics: Option<StatisticsSettings>,
 }
@@ -48,7 +54,7 @@ pub enum SettingsError {
         source: std::io::Error,
     },
     /// It is not of the form.
-    #[error("{path}: {source}; known keys are listen, inside_spe, public_url, audit_origin, witnesses, opt_outs and statistics")]
+    #[error("{path}: {source}; known keys are listen, tls, inside_spe, public_url, audit_origin, witnesses, opt_outs, oidc and statistics")]
     Form {
         /// The file.
         path: String,
@@ -62,7 +68,15 @@ impl Settings {
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
         let shown = || path.display().to_string();
         let text = std::fs::read(path).map_err(|source| SettingsError::Io { path: shown(), source })?;
-        serde_json::from_slice(&text).map_err(|source| SettingsError::Form { path: shown(), source })
+        let settings: Self = serde_json::from_slice(&text).map_err(|source| SettingsError::Form { path: shown(), source })?;
+        let oidc = settings.oidc.as_ref().map_or(Ok(()), ProviderSettings::check);
+        oidc.map_err(|what| SettingsError::Form { path: shown(), source: serde_json::Error::custom(format!("oidc: {what}")) })?;
+        Ok(settings)
+    }
+
+    /// Whether clients reach this server by HTTPS, as far as it knows.
+    pub fn is_https(&self) -> bool {
+        self.public_url.as_ref().map_or(self.tls.is_some(), |url| url.starts_with("https://"))
     }
 
     /// Whether sessions from `address` are inside the secure processing environment.

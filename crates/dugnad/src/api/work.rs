@@ -7,7 +7,7 @@ use super::headers::{DUGNAD_COMMIT, value};
 use crate::access::Principal;
 use crate::limits::RETRY_AFTER_S;
 use dugnad_kernel::audit::{Act, AuditError, Entry};
-use dugnad_kernel::database::{Holder, Outcome, WriteRequest};
+use dugnad_kernel::database::{Holder, Outcome, WriteError, WriteRequest};
 use dugnad_kernel::ids::{Commit, PatientOrdinal};
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
@@ -134,7 +134,17 @@ impl App {
         describe: impl FnOnce(&mut Entry),
     ) -> Result<Outcome, ApiError> {
         self.check_log()?;
-        let outcome = self.database().write(request)?;
+        let outcome = match self.database().write_within(request, who.scopes.clone()) {
+            Err(WriteError::Refused { status: 403, issues }) => {
+                let entry = self.entry(Act::Refusal, who, |e| {
+                    describe(e);
+                    e.outcome = Some("the scopes of the token do not reach it".to_owned());
+                });
+                self.append(&entry)?;
+                return Err(ApiError { issues, ..super::scopes::insufficient(None, String::new()) });
+            }
+            written => written?,
+        };
         let entry = self.entry(act, who, |e| {
             e.commit = Some(outcome.commit.0);
             e.rows = Some(outcome.entries.len() as u64);

@@ -5,6 +5,7 @@ mod audit;
 mod backup;
 mod bench;
 pub mod client;
+mod clients;
 pub mod demo;
 mod erase;
 pub(crate) mod ingest;
@@ -56,6 +57,7 @@ enum Command {
     Query(query::Query),
     View(view::View),
     Token(token::Token),
+    Client(clients::Client),
     Application(application::Application),
     Permit(application::Permit),
     Release(release::Release),
@@ -99,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Query(command) => command.run(),
         Command::View(command) => command.run(),
         Command::Token(command) => command.run(),
+        Command::Client(command) => command.run(),
         Command::Application(command) => command.run(),
         Command::Permit(command) => command.run(),
         Command::Release(command) => command.run(),
@@ -181,6 +184,9 @@ mod tests {
             "dugnad query --server http://127.0.0.1:1 --token T --permit p SELECT",
             "dugnad view run v.json a.ndjson --format parquet",
             "dugnad token issue --data d --user u --role hospital --holder H",
+            "dugnad client add --data d --id c --holder H --jwks k.json --scope system/*.rs --scope system/Patient.c",
+            "dugnad client list --data d",
+            "dugnad client revoke --data d --id c",
             "dugnad audit verify --data d",
             "dugnad audit prove --data d 7",
             "dugnad audit log --server http://127.0.0.1:1 --token T",

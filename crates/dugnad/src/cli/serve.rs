@@ -2,7 +2,7 @@
 
 use super::CliError;
 use super::local::Local;
-use crate::api::{self, Settings};
+use crate::api::{self, Settings, Tls, TlsFiles};
 use crate::web;
 use clap::Args;
 use dugnad_kernel::clock::SystemClock;
@@ -18,14 +18,16 @@ use tokio::net::TcpListener;
 Examples:
   dugnad serve --data ./db
   dugnad serve --data ./db --listen 0.0.0.0:8080 --config dugnad.json
+  dugnad serve --data ./db --listen 0.0.0.0:443 --tls-cert fullchain.pem --tls-key privkey.pem
   dugnad token issue --data ./db --user haukeland --role hospital --holder 'Haukeland'   (while it runs)
 
 The file of --config is JSON; every key may be left out:
   {\"listen\": \"0.0.0.0:8080\", \"inside_spe\": [\"10.1.0.0/16\"], \"public_url\": \"https://dugnad.example.no\",
    \"audit_origin\": \"dugnad.example.no/audit\", \"witnesses\": [\"witness.example/w1+20324abe+BCms...\"],
-   \"opt_outs\": \"later_permits\"}
+   \"opt_outs\": \"later_permits\", \"tls\": {\"cert\": \"fullchain.pem\", \"key\": \"privkey.pem\"}}
 inside_spe: networks whose sessions are inside the secure processing environment; permits that deliver rows only there
-are refused elsewhere. opt_outs: which permits they cover, later_permits or all_permits. TLS is the part of a proxy in front.")]
+are refused elsewhere. opt_outs: which permits they cover, later_permits or all_permits. Without tls, TLS is the part of a proxy in front. public_url is what the assertions of
+backend services name (docs/access.md).")]
 pub struct Serve {
     /// The database's folder.
     #[arg(long, value_name = "DIR")]
@@ -33,6 +35,12 @@ pub struct Serve {
     /// Where to listen [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// The certificate to serve HTTPS with: PEM, those up to the authority's after it. Read again when it changes, or at SIGHUP.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key: PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Settings, as below.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -40,20 +48,29 @@ pub struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let settings = match &self.config {
+        let mut settings = match &self.config {
             Some(path) => Settings::read(path).map_err(|e| CliError::Usage(e.to_string()))?,
             None => Settings::default(),
         };
+        if let (Some(cert), Some(key)) = (self.tls_cert, self.tls_key) {
+            settings.tls = Some(TlsFiles { cert, key });
+        }
+        let tls = settings.tls.as_ref().map(Tls::open).transpose().map_err(CliError::failed)?.map(Arc::new);
         let address = self.listen.or_else(|| settings.listen.clone()).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
         let local = Local::open_with(&self.data, settings.audit_origin.as_deref(), Arc::new(SystemClock), settings.statistics)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::failed)?;
         let served = runtime.block_on(async {
             let listener = TcpListener::bind(&address).await.map_err(|e| CliError::Failed(format!("cannot listen on {address}: {e}")))?;
             let bound = listener.local_addr().map_err(CliError::failed)?;
-            tell(&format!("http://{bound}"), &local, &self.data);
+            if tls.is_none() && !bound.ip().is_loopback() {
+                let what =
+                    "without TLS, tokens and patients' data can be read on the way; a proxy with TLS in front, or --tls-cert and --tls-key";
+                tracing::warn!(%bound, "listening beyond this machine {what}");
+            }
+            tell(&format!("{}://{bound}", if tls.is_some() { "https" } else { "http" }), &local, &self.data);
             let app = local.app(settings);
             let pages = web::served(&app);
-            api::serve(app, pages, listener, stop_signal()).await.map_err(CliError::failed)
+            api::serve_with(app, pages, listener, tls, stop_signal()).await.map_err(CliError::failed)
         });
         local.database.close();
         eprintln!("stopped");

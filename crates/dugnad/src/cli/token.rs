@@ -74,7 +74,7 @@ impl Token {
     }
 }
 
-fn open(data: &std::path::Path) -> Result<Tokens, CliError> {
+pub(super) fn open(data: &std::path::Path) -> Result<Tokens, CliError> {
     if !data.is_dir() {
         return Err(CliError::Usage(format!(
             "{} is not a folder; make the database first with `dugnad serve` or `dugnad ingest`",

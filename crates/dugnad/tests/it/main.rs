@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod access;
 mod api;
 mod applications;
 mod audit;
@@ -32,6 +33,7 @@ mod sql;
 mod statistics;
 mod support;
 mod terminology;
+mod tls;
 mod validate;
 mod view_run;
 mod views;

@@ -5,7 +5,8 @@ use super::prepare::{Operation, Prepared, Preparer, Unprepared};
 use super::recover::{Kinds, evaluate};
 use super::stamp::{STAMP_LEN, Stamped};
 use super::tables::{LiveView, PATIENT, PreparedCell, PreparedRow, Tables};
-use super::write::{Outcome, WriteError, WriteRequest};
+use super::within::Bounded;
+use super::write::{Outcome, WriteError};
 use crate::hash::HashMap;
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId};
 use crate::journal::{Head, JournalError, NewVersion, Writer};
@@ -18,7 +19,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 /// What waits for the committer.
 pub(super) enum Work {
     /// A prepared write. With `request`, one that has been overtaken too often: if it is stale again, it is prepared here.
-    Write { prepared: Box<Prepared>, request: Option<Box<WriteRequest>>, reply: SyncSender<Reply> },
+    Write { prepared: Box<Prepared>, request: Option<Box<Bounded>>, reply: SyncSender<Reply> },
     /// Ordinals for what rows of a table that is being built mention and nobody has mentioned before.
     Mention { keys: Vec<Key>, reply: SyncSender<()> },
     /// A table that has been built up to `after`, a sequence of the journal: switch it on, or, if too much has come since, say
@@ -320,7 +321,7 @@ impl Committer {
     fn member(
         &mut self,
         prepared: Prepared,
-        request: Option<Box<WriteRequest>>,
+        request: Option<Box<Bounded>>,
         number: Commit,
         now_us: i64,
         changes: &mut Vec<Change>,
@@ -332,10 +333,18 @@ impl Committer {
         let prepared = if self.fresh(&mut prepared)? {
             prepared
         } else {
-            let Some(request) = request else { return Ok(Reply::Stale) };
+            let Some(bounded) = request else { return Ok(Reply::Stale) };
+            let Bounded { request, scopes } = *bounded;
             let (lookup, erased) = (self.writer.lookup(), self.shared.erased_of(request.holder));
             let tables = self.shared.tables.load();
-            let again = Preparer { lookup: &lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id, shared: &self.shared };
+            let again = Preparer {
+                lookup: &lookup,
+                tables: &tables,
+                erased: &erased,
+                new_id: &*self.shared.new_id,
+                shared: &self.shared,
+                scopes: scopes.as_deref(),
+            };
             match again.prepare(&request) {
                 Ok(prepared) => prepared,
                 Err(Unprepared::Refused(error)) => return Ok(Reply::Done(Err(error))),
@@ -390,7 +399,14 @@ impl Committer {
         if prepared.generation != tables.generation {
             return Ok(false);
         }
-        let preparer = Preparer { lookup: &lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id, shared: &self.shared };
+        let preparer = Preparer {
+            lookup: &lookup,
+            tables: &tables,
+            erased: &erased,
+            new_id: &*self.shared.new_id,
+            shared: &self.shared,
+            scopes: None,
+        };
         for matched in &prepared.matched {
             if !preparer.still(prepared.holder, matched)? {
                 return Ok(false);

@@ -20,6 +20,7 @@ mod stamp;
 mod tables;
 mod terminology;
 mod views;
+mod within;
 mod write;
 
 pub use backup::{JOURNAL, JournalState, copy_journal, copy_sqlite, inspect_journal, start_timeline};
@@ -33,6 +34,7 @@ pub use tables::builtin_table;
 pub use views::{ViewRefused, ViewState, ViewStatus};
 pub use write::{EntryOutcome, Handling, Interaction, Outcome, WriteError, WriteRequest};
 
+use crate::access::Scopes;
 use crate::clock::Clock;
 use crate::disk::{Disk, Folder, RealDisk};
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal, TableId, Timeline};
@@ -59,6 +61,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::{JoinHandle, Thread};
 use tables::{Tables, Wanted};
 use views::Views;
+use within::Bounded;
 
 /// An open database. Clone it freely: clones share everything. Call [`Database::close`] before the process ends; what is
 /// not closed is recovered, as after a crash.
@@ -369,6 +372,15 @@ impl Database {
 
     /// Makes one commit of `request`, durable and visible when this returns. Blocks; call it from a thread that may.
     pub fn write(&self, request: WriteRequest) -> Result<Outcome, WriteError> {
+        self.write_bounded(Bounded { request, scopes: None })
+    }
+
+    /// The same for a caller who may touch what these scopes reach. What they do not is refused (403), and nothing is written.
+    pub fn write_within(&self, request: WriteRequest, scopes: Option<Arc<Scopes>>) -> Result<Outcome, WriteError> {
+        self.write_bounded(Bounded { request, scopes })
+    }
+
+    fn write_bounded(&self, request: Bounded) -> Result<Outcome, WriteError> {
         for _ in 0..OPTIMISTIC_TRIES {
             let prepared = match self.prepare(&request)? {
                 Ok(prepared) => prepared,
@@ -390,7 +402,8 @@ impl Database {
     }
 
     /// Prepares a request on the journal as it is now; `Err` is the outcome of a key that has been used before.
-    fn prepare(&self, request: &WriteRequest) -> Result<Result<Prepared, Outcome>, WriteError> {
+    fn prepare(&self, bounded: &Bounded) -> Result<Result<Prepared, Outcome>, WriteError> {
+        let Bounded { request, scopes } = bounded;
         if self.shared.stopped.get().is_some() {
             return Err(self.stopped());
         }
@@ -401,7 +414,14 @@ impl Database {
                 return Ok(Ok(Err(replayed_outcome(lookup, commit)?)));
             }
             let (tables, erased) = (self.shared.tables.load(), self.shared.erased_of(request.holder));
-            let preparer = Preparer { lookup, tables: &tables, erased: &erased, new_id: &*self.shared.new_id, shared: &self.shared };
+            let preparer = Preparer {
+                lookup,
+                tables: &tables,
+                erased: &erased,
+                new_id: &*self.shared.new_id,
+                shared: &self.shared,
+                scopes: scopes.as_deref(),
+            };
             match preparer.prepare(request) {
                 Ok(prepared) => Ok(Ok(Ok(prepared))),
                 Err(Unprepared::Refused(error)) => Ok(Err(error)),
@@ -411,7 +431,7 @@ impl Database {
         prepared.unwrap_or_else(|error| Err(WriteError::Stopped(error.to_string())))
     }
 
-    fn submit(&self, prepared: Prepared, request: Option<Box<WriteRequest>>) -> Result<Reply, WriteError> {
+    fn submit(&self, prepared: Prepared, request: Option<Box<Bounded>>) -> Result<Reply, WriteError> {
         let (reply, answer) = sync_channel(1);
         self.enqueue(Work::Write { prepared: Box::new(prepared), request, reply })?;
         answer.recv().map_err(|_| self.stopped())

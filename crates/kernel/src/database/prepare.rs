@@ -11,6 +11,7 @@ use super::stamp::{Stamped, same_but_stamp, stamped, with_id};
 use super::tables::{PreparedRow, Tables};
 use super::write::{EntryOutcome, Interaction, WriteError, WriteRequest};
 use super::{Page, Shared};
+use crate::access::{Act, Scopes};
 use crate::fhir::bundle::{self, BundleKind, Entry, Interaction as Request, Target};
 use crate::fhir::criteria::{self, Criteria};
 use crate::fhir::definitions;
@@ -117,6 +118,8 @@ pub(super) struct Preparer<'p> {
     pub(super) new_id: NewId<'p>,
     /// Where is searched by what is neither an id nor an identifier.
     pub(super) shared: &'p Shared,
+    /// What the caller may touch, where that is less than all.
+    pub(super) scopes: Option<&'p Scopes>,
 }
 
 /// Why a request could not be prepared.
@@ -162,6 +165,7 @@ impl Preparer<'_> {
     pub(super) fn prepare(&self, request: &WriteRequest) -> Result<Prepared, Unprepared> {
         let arena = Bump::new();
         let (entries, prefixes) = read_entries(&request.interaction, &arena)?;
+        self.admit_types(&entries, &prefixes)?;
         let mut problems = Vec::new();
         for (entry, at) in entries.iter().zip(&prefixes) {
             if let Some(resource) = &entry.resource {
@@ -202,6 +206,7 @@ impl Preparer<'_> {
             };
             let (resource_type, id, seen) = self.target(holder, target, None, at, matched)?;
             let there = self.is_there(resource_type, &id, seen)?;
+            self.admit_current(Act::Delete, resource_type, seen.filter(|_| there), at)?;
             check_if_match(*if_match, seen.filter(|_| there), at)?;
             let action = if there { Action::Delete } else { Action::Nothing };
             planned.push(Some(Planned { at: at.clone(), resource_type, id, seen, there, looked_up: true, action }));
@@ -238,6 +243,7 @@ impl Preparer<'_> {
                 Request::Update { target, if_match } => {
                     let (resource_type, id, seen) = self.target(holder, target, entry.resource, &at, matched)?;
                     let there = self.is_there(resource_type, &id, seen)?;
+                    self.admit_current(Act::Update, resource_type, seen.filter(|_| there), &at)?;
                     check_if_match(*if_match, seen.filter(|_| there), &at)?;
                     Planned { at, resource_type, id, seen, there, looked_up: true, action: put(entry.resource) }
                 }
@@ -248,6 +254,7 @@ impl Preparer<'_> {
                         let what = "there is no such resource to patch, or it was deleted; PUT makes one";
                         return Err(refused(404, Issue::error(IssueType::NotFound, at, what)));
                     };
+                    self.admit_current(Act::Update, resource_type, seen, &at)?;
                     check_if_match(*if_match, seen, &at)?;
                     let action = Action::Put(self.patched(resource_type, &id, head, patch, &at, arena)?);
                     Planned { at, resource_type, id, seen, there: true, looked_up: true, action }
@@ -398,6 +405,7 @@ impl Preparer<'_> {
         matched.push(matches.of(criteria));
         let mut found = matches.found;
         found.retain(|(id, _)| !deleted(id));
+        found.iter().try_for_each(|(_, head)| self.admit_current(Act::Search, &criteria.resource_type, Some(*head), at))?;
         if found.len() > 1 {
             let what = format!("the criteria match {} resources; they must match at most one", found.len());
             return Err(refused(412, Issue::error(IssueType::MultipleMatches, at, what)));
@@ -471,6 +479,7 @@ impl Preparer<'_> {
                 }
                 Action::Put(resource) => {
                     let resource = references.rewrite(resource, &plan.at, arena, &mut outcome.issues)?;
+                    self.admit_new(&entry.interaction, &with_id(resource, &plan.id, arena), &plan.at)?;
                     let operation = self.put(plan, resource, arena)?;
                     if operation.is_some() {
                         (outcome.status, outcome.version) = (if exists { 200 } else { 201 }, before + 1);

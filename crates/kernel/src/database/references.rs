@@ -3,6 +3,7 @@
 
 use super::prepare::{Action, Matched, Planned, Preparer, Unprepared, refused};
 use super::write::{Handling, WriteRequest};
+use crate::access::Act;
 use crate::fhir::criteria::Criteria;
 use crate::fhir::definitions;
 use crate::fhir::issue::{Issue, IssueType};
@@ -92,7 +93,7 @@ impl<'a> References<'_, 'a> {
         let found = match self.resolved.get(text) {
             Some(found) => *found,
             None => {
-                let found = self.resolve(&criteria, arena)?;
+                let found = self.resolve(&criteria, at, arena)?;
                 self.resolved.insert(text, found);
                 found
             }
@@ -117,8 +118,11 @@ impl<'a> References<'_, 'a> {
     }
 
     /// What a conditional reference matches: in the database, or among what this transaction writes.
-    fn resolve(&mut self, criteria: &Criteria, arena: &'a Bump) -> Result<Match<'a>, Unprepared> {
+    fn resolve(&mut self, criteria: &Criteria, at: &str, arena: &'a Bump) -> Result<Match<'a>, Unprepared> {
+        // What a reference finds by criteria is found by a search.
+        self.preparer.admit_type(Act::Search, &criteria.resource_type, at)?;
         let stored = self.preparer.matches(self.request.holder, criteria)?;
+        stored.found.iter().try_for_each(|(_, head)| self.preparer.admit_current(Act::Search, &criteria.resource_type, Some(*head), at))?;
         self.matched.push(stored.of(criteria));
         let mut ids: Vec<String> = stored.found.into_iter().map(|(id, _)| id).collect();
         for plan in self.planned.iter().filter(|p| p.resource_type == criteria.resource_type) {

@@ -440,6 +440,7 @@ mod patch;
 mod persons;
 mod populations;
 mod registered;
+mod scopes;
 mod search;
 mod search_parameters;
 mod stored;

@@ -154,7 +154,7 @@ pub enum WriteError {
     /// The caller's fault: what was sent is wrong.
     #[error("{} problem(s); the first: {}", issues.len(), issues.first().map_or("", |i| i.diagnostics.as_str()))]
     Refused {
-        /// The HTTP status that fits: 400, 404, 409, 410, 412, 413, 422 or 503.
+        /// The HTTP status that fits: 400, 403, 404, 409, 410, 412, 413, 422 or 503.
         status: u16,
         /// Each problem.
         issues: Vec<Issue>,

@@ -122,6 +122,11 @@ impl Asked {
         Ok(())
     }
 
+    /// Whether it says which types.
+    pub fn names_types(&self) -> bool {
+        self.types.is_some()
+    }
+
     /// What it comes to. `members` are the patients of the Group, where it is of one.
     pub fn of_types(&self, environment: &Environment<'_>, members: Option<&Arc<Resources>>) -> Result<Vec<OfType>, ApiError> {
         let inside = |name: &&'static str| self.level == Level::System || compartment::types().any(|of| of == *name);

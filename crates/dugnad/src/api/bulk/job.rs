@@ -9,6 +9,7 @@ use crate::api::{ApiError, App, answer, interaction};
 use crate::limits::{BULK_FILE_BYTES, EXPORT_CHUNK_BYTES};
 use bumpalo::Bump;
 use bytes::Bytes;
+use dugnad_kernel::access::Act as Reached;
 use dugnad_kernel::audit::{Act, Entry};
 use dugnad_kernel::database::Page;
 use dugnad_kernel::fhir::json;
@@ -86,8 +87,10 @@ impl Job {
             Level::Patients => (None, "GET /fhir/Patient/$export"),
             Level::Group(id) => (Some(Arc::new(group(app, &hospital, holder, id, &snapshot)?)), "GET /fhir/Group/{id}/$export"),
         };
-        let types =
-            asked.of_types(&Environment { now: app.now(), base: &base, known: &app.database().search_parameters() }, members.as_ref())?;
+        let known = app.database().search_parameters();
+        let environment = Environment { now: app.now(), base: &base, known: &known };
+        let mut types = asked.of_types(&environment, members.as_ref())?;
+        limit(app, &hospital, asked, &mut types, summary)?;
         let of_patients = asked.level == Level::Patients;
         let label = Label::new(hospital.who, app.now());
         let progress = Mutex::new(Progress::Running { done: 0 });
@@ -116,18 +119,31 @@ impl Job {
     }
 }
 
+/// Leaves of an export what the scopes of whoever asks reach: what they may search for and read.
+fn limit(app: &App, hospital: &Hospital, asked: &Asked, types: &mut Vec<OfType>, request: &str) -> Result<(), ApiError> {
+    const ACTS: [Reached; 2] = [Reached::Search, Reached::Read];
+    if asked.names_types() {
+        types.iter().try_for_each(|of| ACTS.iter().try_for_each(|act| hospital.require(app, *act, of.resource_type, request)))?;
+    }
+    types.retain(|of| ACTS.iter().all(|act| hospital.reaches(*act, of.resource_type)));
+    for search in types.iter_mut().flat_map(|of| &mut of.searches) {
+        let narrowed = ACTS.iter().try_for_each(|act| hospital.narrow(search, *act));
+        narrowed.map_err(|error| app.refuse_scope(&hospital.who, request, error))?;
+    }
+    Ok(())
+}
+
 /// The members of a Group, on the record.
 fn group(app: &App, hospital: &Hospital, holder: Option<HolderId>, id: &str, snapshot: &Snapshot) -> Result<Resources, ApiError> {
-    let access = Access {
-        who: hospital.who.clone(),
-        interface: "fhir",
-        request: "GET /fhir/Group/{id}/$export (its members)".to_owned(),
-        tables: vec!["Group".to_owned()],
-    };
+    let request = "GET /fhir/Group/{id}/$export (its members)";
+    hospital.require(app, Reached::Read, "Group", request)?;
+    let access = Access { who: hospital.who.clone(), interface: "fhir", request: request.to_owned(), tables: vec!["Group".to_owned()] };
     app.read_about_at(&access, Some(snapshot.commit()), |commit| {
         let nothing = |error| Ok(Read { found: Err(error), rows: 0, patients: None });
         let Some(holder) = holder else { return nothing(interaction::absent()) };
-        let Some(stored) = app.database().read_at(holder, "Group", id, commit)? else { return nothing(interaction::absent()) };
+        let stored = app.database().read_at(holder, "Group", id, commit)?;
+        let stored = stored.filter(|stored| hospital.admits(Reached::Read, "Group", stored.json.as_deref()));
+        let Some(stored) = stored else { return nothing(interaction::absent()) };
         let Some(json) = stored.json else { return nothing(answer::gone()) };
         let patients = Some(app.database().patients_named(holder, "Group", id, [json.as_slice()])?);
         Ok(Read { found: Ok(members(&json)), rows: 1, patients })

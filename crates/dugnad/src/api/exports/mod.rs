@@ -126,11 +126,11 @@ impl Jobs {
         Ok(job)
     }
 
-    /// A job of that kind, of this user in this role, that is not too old.
+    /// A job of that kind, of this user in this role and with these scopes, that is not too old.
     pub fn find<J: Export>(&self, id: &str, who: &Principal, now: Timestamp) -> Option<Arc<J>> {
         let mut jobs = self.lock();
         jobs.retain(|_, held| now < held.label.expires());
-        let is_theirs = |of: &Principal| of.user == who.user && of.role == who.role && of.holder == who.holder;
+        let is_theirs = |of: &Principal| of.user == who.user && of.role == who.role && of.holder == who.holder && of.scopes == who.scopes;
         let held = jobs.get(id).filter(|held| is_theirs(&held.label.who))?;
         Arc::clone(&held.job).downcast::<J>().ok()
     }

@@ -8,6 +8,7 @@ use crate::api::search::link::{self, Owner, PAGE, Pin};
 use crate::api::work::{Access, Read};
 use crate::api::{ApiError, App};
 use crate::limits::{DEFAULT_SEARCH_COUNT, MAX_ANSWER_BYTES, PAGE_LINK_VALID};
+use dugnad_kernel::access::Act;
 use dugnad_kernel::database::{Bounds, HistoryPage, Span, VersionCursor, Written};
 use dugnad_kernel::fhir::definitions::resource_types;
 use dugnad_kernel::fhir::issue::IssueType;
@@ -38,6 +39,11 @@ impl Of {
             Of::Type(kind) => format!("/fhir/{kind}/_history"),
             Of::Instance(kind, id) => format!("/fhir/{kind}/{id}/_history"),
         }
+    }
+
+    /// What reading it is: of one resource, or of all that were written.
+    fn act(&self) -> Act {
+        if matches!(self, Of::Instance(..)) { Act::Read } else { Act::Search }
     }
 
     fn types(&self) -> Vec<String> {
@@ -116,16 +122,19 @@ impl Historian<'_> {
     pub fn read(&self, app: &App, of: &Of, query: &str) -> Result<Found, ApiError> {
         let asked = Asked::read(query, self.strict)?;
         let path = of.path();
+        if let Of::Type(kind) | Of::Instance(kind, _) = of {
+            self.hospital.require(app, of.act(), kind, &format!("GET {path}"))?;
+        }
         let owner = Owner { who: &self.hospital.who, timeline: app.database().timeline(), path: &path, parameters: &asked.parameters };
         let pin = asked.page.as_deref().map(|page| link::open(app.page_key(), &owner, page, app.now())).transpose()?;
         let further = if pin.is_some() { " (further page)" } else { "" };
-        let access =
-            Access { who: self.hospital.who.clone(), interface: "fhir", request: format!("GET {path}{further}"), tables: of.types() };
+        let tables = of.types().into_iter().filter(|kind| self.hospital.reaches(of.act(), kind)).collect();
+        let access = Access { who: self.hospital.who.clone(), interface: "fhir", request: format!("GET {path}{further}"), tables };
         let commit = pin.as_ref().map(|pin| pin.commit).or(self.commit);
         app.read_about_at(&access, commit, |commit| {
             let pages = Pages { app, base: self.base, owner: &owner, asked: &asked, commit };
             let start = pin.unwrap_or(Pin { commit, total: None, kind: 0, cursor: Vec::new() });
-            match pages.page(&self.hospital.holder, of, &start) {
+            match pages.page(self.hospital, of, &start) {
                 Ok((body, rows, patients)) => {
                     let found = Found { commit, version: None, body };
                     Ok(Read { found: Ok(found), rows, patients: Some(patients) })
@@ -148,17 +157,20 @@ struct Pages<'p> {
 
 impl Pages<'_> {
     /// The Bundle, how many versions are in it, and whom they are about.
-    fn page(&self, holder: &str, of: &Of, start: &Pin) -> Result<(Vec<u8>, u64, Vec<PatientOrdinal>), ApiError> {
-        let holder = self.app.database().holder(holder).map(|holder| holder.id);
-        let (versions, next) = match holder {
+    fn page(&self, hospital: &Hospital, of: &Of, start: &Pin) -> Result<(Vec<u8>, u64, Vec<PatientOrdinal>), ApiError> {
+        let holder = self.app.database().holder(&hospital.holder).map(|holder| holder.id);
+        let (mut versions, next) = match holder {
             Some(holder) => self.versions(holder, of, &start.cursor)?,
             None => (Vec::new(), None), // a hospital that has never written
         };
-        if matches!(of, Of::Instance(..)) && versions.is_empty() && start.cursor.is_empty() && !self.is_there(holder, of)? {
+        versions.retain(|written| hospital.admits(of.act(), &written.resource_type, written.version.json.as_deref()));
+        let whole = of.types().iter().all(|kind| hospital.reaches_all(of.act(), kind));
+        let nothing = matches!(of, Of::Instance(..)) && versions.is_empty() && start.cursor.is_empty();
+        if nothing && (!whole || !self.is_there(holder, of)?) {
             return Err(interaction::absent());
         }
         let first = start.cursor.is_empty();
-        let total = start.total.or_else(|| self.total(of, &versions, first, next.is_some()));
+        let total = start.total.or_else(|| self.total(of, &versions, first, next.is_some()).filter(|_| whole || first && next.is_none()));
         let mut bundle = BundleWriter::history(total, &self.links(start, total, next));
         let mut patients = BTreeSet::new();
         for written in &versions {

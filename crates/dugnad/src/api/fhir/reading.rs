@@ -13,6 +13,7 @@ use crate::api::{ApiError, App, batch};
 use crate::limits::MAX_ANSWER_BYTES;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use dugnad_kernel::access::Act;
 use dugnad_kernel::database::{Handling, StoredVersion};
 use dugnad_kernel::ids::Commit;
 
@@ -185,9 +186,10 @@ fn read_recorded(app: &App, reader: &Reader, action: &Action) -> Result<Found, A
             return Err(ApiError::internal("a write, a search or a history was sent to the readers"));
         }
     };
+    hospital.require(app, Act::Read, kind, &request)?;
     let access = Access { who: hospital.who.clone(), interface: "fhir", request, tables: vec![kind.clone()] };
     app.read_about_at(&access, reader.commit, |published| {
-        let found = look_up(app, &hospital.holder, action, published);
+        let found = look_up(app, hospital, action, published);
         // Absence is an answer, not a failure of the access.
         match found {
             Ok(Read { found, rows, patients }) => Ok(Read { found: Ok(found), rows, patients }),
@@ -197,9 +199,9 @@ fn read_recorded(app: &App, reader: &Reader, action: &Action) -> Result<Found, A
     })?
 }
 
-fn look_up(app: &App, holder: &str, action: &Action, published: Commit) -> Result<Read<Found>, ApiError> {
+fn look_up(app: &App, hospital: &Hospital, action: &Action, published: Commit) -> Result<Read<Found>, ApiError> {
     // A hospital that has never written has nothing to read.
-    let holder = app.database().holder(holder).ok_or_else(interaction::absent)?.id;
+    let holder = app.database().holder(&hospital.holder).ok_or_else(interaction::absent)?.id;
     let Action::Read { resource_type, id, version } = action else {
         return Err(ApiError::internal("a write, a search or a history was sent to the readers"));
     };
@@ -207,6 +209,7 @@ fn look_up(app: &App, holder: &str, action: &Action, published: Commit) -> Resul
         None => app.database().read_at(holder, resource_type, id, published)?,
         Some(wanted) => app.database().history_at(holder, resource_type, id, published)?.into_iter().find(|v| v.version == *wanted),
     };
+    let stored = stored.filter(|stored| hospital.admits(Act::Read, resource_type, stored.json.as_deref()));
     let mut stored = stored.ok_or_else(interaction::absent)?;
     let body = stored.json.take().ok_or_else(answer::gone)?;
     let patients = Some(app.database().patients_named(holder, resource_type, id, [body.as_slice()])?);

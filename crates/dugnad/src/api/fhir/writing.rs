@@ -61,7 +61,7 @@ pub async fn transaction(State(app): State<App>, hospital: Hospital, headers: He
             }
             // Once the answer is large enough, the rest is answered without bodies: the transaction is done and must be told.
             let resource = if wanted == Return::Representation && bundle.len() < MAX_ANSWER_BYTES {
-                answer::representation(app, holder, entry)?
+                answer::representation(app, holder, entry)?.filter(|json| reader.hospital.sees(&entry.resource_type, json))
             } else {
                 None
             };
@@ -270,7 +270,9 @@ async fn commit(
         let request = WriteRequest { holder, interaction, handling: preferences.handling.unwrap_or_default(), idempotency_key };
         let outcome = app.write_recorded(&hospital.who, request, &summary)?;
         let resource = match outcome.entries.first() {
-            Some(entry) if wanted == Return::Representation => answer::representation(app, holder, entry)?,
+            Some(entry) if wanted == Return::Representation => {
+                answer::representation(app, holder, entry)?.filter(|json| hospital.sees(&entry.resource_type, json))
+            }
             _ => None,
         };
         Ok(answer::written(app, &outcome, wanted, resource))

@@ -1,5 +1,6 @@
 //! The kernel's search, as a page with the JSON of its resources.
 
+use crate::api::auth::Hospital;
 use crate::api::{ApiError, App};
 use dugnad_kernel::database::{Page, StoredVersion};
 use dugnad_kernel::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
@@ -15,6 +16,8 @@ pub struct Engine<'e> {
     pub app: &'e App,
     /// Whose records exist.
     pub holder: HolderId,
+    /// Whose scopes say what comes along.
+    pub within: Option<&'e Hospital>,
     /// All tables at the commit that is searched. Taken once: under writes, an earlier one costs more than a search.
     pub snapshot: &'e Snapshot,
     /// When all that is searched for one page must have been found.
@@ -59,6 +62,11 @@ impl Engine<'_> {
         Ok(patients)
     }
 
+    /// Whether a resource may come along: one that may not is none that others come along with either.
+    fn sees(&self, resource_type: &str, json: &[u8]) -> bool {
+        self.within.is_none_or(|hospital| hospital.sees(resource_type, json))
+    }
+
     /// The JSON of what was found, without what has been erased since.
     fn resources(&self, resource_type: &'static str, hits: Vec<Hit>) -> Result<Vec<Resource>, ApiError> {
         let versions = self.app.database().found(self.holder, resource_type, &hits)?;
@@ -72,12 +80,15 @@ impl Source for Engine<'_> {
 
     fn read(&self, resource_type: &'static str, id: &str) -> Result<Option<Resource>, ApiError> {
         let version = self.app.database().read_at(self.holder, resource_type, id, self.snapshot.commit())?;
-        Ok(version.and_then(|v| v.json).map(|json| Resource { resource_type, id: id.to_owned(), json }))
+        let json = version.and_then(|v| v.json).filter(|json| self.sees(resource_type, json));
+        Ok(json.map(|json| Resource { resource_type, id: id.to_owned(), json }))
     }
 
     fn search(&self, search: &Search, most: usize) -> Result<Vec<Resource>, ApiError> {
         let found = self.app.database().search_in(self.snapshot, self.holder, search, page(None, most), Some(self.until))?;
-        self.resources(search.resource_type, found.hits)
+        let mut resources = self.resources(search.resource_type, found.hits)?;
+        resources.retain(|resource| self.sees(resource.resource_type, &resource.json));
+        Ok(resources)
     }
 }
 

@@ -61,6 +61,9 @@ impl Owner<'_> {
         add(self.who.user.as_bytes());
         add(self.who.role.name().as_bytes());
         add(self.who.holder.as_deref().unwrap_or_default().as_bytes());
+        if let Some(scopes) = &self.who.scopes {
+            add(scopes.to_string().as_bytes());
+        }
         add(self.path.as_bytes());
         for (name, value) in self.parameters.iter().filter(|(name, _)| !is_about_form(name)) {
             add(name.as_bytes());
@@ -143,7 +146,7 @@ mod tests {
     const KEY: [u8; 32] = [7; 32];
 
     fn who(user: &str, holder: &str) -> Principal {
-        Principal { user: user.into(), role: Role::Hospital, holder: Some(holder.into()), inside_spe: false }
+        Principal { user: user.into(), role: Role::Hospital, holder: Some(holder.into()), inside_spe: false, scopes: None }
     }
 
     fn pin() -> Pin {

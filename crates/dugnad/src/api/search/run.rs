@@ -9,6 +9,7 @@ use crate::api::work::{Access, Read};
 use crate::api::{ApiError, App, answer, interaction};
 use crate::limits::{DEFAULT_SEARCH_COUNT, MAX_ANSWER_BYTES, PAGE_LINK_VALID};
 use axum::http::StatusCode;
+use dugnad_kernel::access::Act;
 use dugnad_kernel::fhir::issue::{Issue, IssueType};
 use dugnad_kernel::fhir::subset::Subset;
 use dugnad_kernel::ids::{Commit, PatientOrdinal};
@@ -42,7 +43,10 @@ pub struct Page {
 
 /// Runs a search. Blocks.
 pub fn run(app: &App, searcher: &Searcher<'_>, asked: &Asked) -> Result<Page, ApiError> {
-    let understood = asked.understand(&Environment { now: app.now(), base: searcher.base, known: &app.database().search_parameters() })?;
+    let known = app.database().search_parameters();
+    let environment = Environment { now: app.now(), base: searcher.base, known: &known };
+    let mut understood = asked.understand(&environment)?;
+    limit(app, searcher, asked, &mut understood)?;
     let path = asked.place.path();
     let owner = Owner { who: &searcher.hospital.who, timeline: app.database().timeline(), path: &path, parameters: &asked.parameters };
     let pin = asked.page.as_deref().map(|page| link::open(app.page_key(), &owner, page, app.now())).transpose()?;
@@ -65,6 +69,34 @@ pub fn run(app: &App, searcher: &Searcher<'_>, asked: &Asked) -> Result<Page, Ap
         }
         Err(error) => Err(error),
     })?
+}
+
+/// Leaves of a search what the scopes of whoever asks reach. What they name must be reached.
+fn limit(app: &App, searcher: &Searcher<'_>, asked: &Asked, understood: &mut Understood) -> Result<(), ApiError> {
+    let hospital = searcher.hospital;
+    if hospital.who.scopes.is_none() {
+        return Ok(());
+    }
+    let request = asked.summary(searcher.method);
+    let require = |name: &str| hospital.require(app, Act::Search, name, &request);
+    let of_one = match &asked.place {
+        Place::Type(_) => true,
+        Place::Compartment { kind, .. } => kind != "*",
+        Place::System => false,
+        Place::Everything { .. } => {
+            require("Patient")?;
+            false
+        }
+    };
+    if of_one || asked.parameter("_type").is_some() {
+        understood.queries.iter().try_for_each(|query| require(query.search.resource_type))?;
+    }
+    understood.queries.retain(|query| hospital.reaches(Act::Search, query.search.resource_type));
+    if understood.queries.is_empty() {
+        require("*")?;
+    }
+    let narrowed = understood.queries.iter_mut().try_for_each(|query| hospital.narrow(&mut query.search, Act::Search));
+    narrowed.map_err(|error| app.refuse_scope(&hospital.who, &request, error))
 }
 
 struct Running<'r> {
@@ -90,12 +122,17 @@ impl Running<'_> {
         if let Place::Everything { patient } = &self.asked.place {
             let holder = holder.as_ref().ok_or_else(interaction::absent)?.id;
             let current = self.app.database().read_at(holder, "Patient", patient, commit)?.ok_or_else(interaction::absent)?;
+            let hospital = self.searcher.hospital;
+            if !hospital.admits(Act::Search, "Patient", current.json.as_deref()) {
+                return Err(interaction::absent());
+            }
             current.json.ok_or_else(answer::gone)?;
         }
         let next = match holder {
             Some(holder) => {
                 let until = Instant::now() + SEARCH_TIME;
-                self.fill(&Engine { app: self.app, holder: holder.id, snapshot: &self.snapshot, until }, &start, &mut filling)?
+                let within = Some(self.searcher.hospital);
+                self.fill(&Engine { app: self.app, holder: holder.id, within, snapshot: &self.snapshot, until }, &start, &mut filling)?
             }
             None => None,
         };

@@ -6,7 +6,7 @@
 mod code_system;
 mod value_set;
 
-use super::auth::{Caller as Known, Hospital};
+use super::auth::{CallerOrClient as Known, Hospital};
 use super::headers::{self, DUGNAD_COMMIT, value};
 use super::parameters::Parameters;
 use super::routes::{Caller, Doc, Parameter, Routes};
@@ -17,6 +17,7 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, Method, Response, StatusCode, header};
 use bumpalo::Bump;
+use dugnad_kernel::access::Act;
 use dugnad_kernel::fhir::issue::IssueType;
 use dugnad_kernel::fhir::json;
 use dugnad_kernel::limits::SEARCH_TIME;
@@ -160,7 +161,9 @@ async fn answered(
         let found: Value = match Hospital::of(&who) {
             None => run(None)?,
             Some(hospital) => {
-                let holder = app.database().holder(&hospital.holder).map(|holder| holder.id);
+                // A client that may not read all of the hospital's definitions has the program's.
+                let may = ["ValueSet", "CodeSystem"].iter().all(|name| hospital.reaches_all(Act::Read, name));
+                let holder = app.database().holder(&hospital.holder).filter(|_| may).map(|holder| holder.id);
                 let tables = vec!["ValueSet".to_owned(), "CodeSystem".to_owned()];
                 let access = Access { who, interface: "fhir", request: path.to_owned(), tables };
                 app.read_recorded(&access, |_| run(holder).map(|found| (found, 1)))?

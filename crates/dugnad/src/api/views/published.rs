@@ -5,7 +5,7 @@ use super::run::{Subject, absent};
 use super::{Answer, readable_table, stored};
 use crate::access::{Principal, Role};
 use crate::api::answer;
-use crate::api::auth::{Caller, Hospital};
+use crate::api::auth::{CallerOrClient, Hospital};
 use crate::api::work::Access;
 use crate::api::{ApiError, App, body, fhir, interaction, search};
 use crate::query::library::{LibraryKind, SqlLibrary};
@@ -111,7 +111,13 @@ impl From<ParameterRefused> for ApiError {
     }
 }
 
-pub async fn create<K: Kept>(State(app): State<App>, Caller(who): Caller, headers: HeaderMap, query: RawQuery, body: Body) -> Answer {
+pub async fn create<K: Kept>(
+    State(app): State<App>,
+    CallerOrClient(who): CallerOrClient,
+    headers: HeaderMap,
+    query: RawQuery,
+    body: Body,
+) -> Answer {
     if let Some(hospital) = Hospital::of(&who) {
         return fhir::create(State(app), hospital, Path(K::KIND.to_owned()), headers, query, body).await;
     }
@@ -121,7 +127,7 @@ pub async fn create<K: Kept>(State(app): State<App>, Caller(who): Caller, header
 
 pub async fn update<K: Kept>(
     State(app): State<App>,
-    Caller(who): Caller,
+    CallerOrClient(who): CallerOrClient,
     Path(id): Path<String>,
     headers: HeaderMap,
     query: RawQuery,
@@ -137,7 +143,7 @@ pub async fn update<K: Kept>(
 
 pub async fn delete<K: Kept>(
     State(app): State<App>,
-    Caller(who): Caller,
+    CallerOrClient(who): CallerOrClient,
     Path(id): Path<String>,
     headers: HeaderMap,
     query: RawQuery,
@@ -160,7 +166,7 @@ pub async fn delete<K: Kept>(
 
 pub async fn read<K: Kept>(
     State(app): State<App>,
-    Caller(who): Caller,
+    CallerOrClient(who): CallerOrClient,
     Path(id): Path<String>,
     headers: HeaderMap,
     query: RawQuery,
@@ -186,7 +192,7 @@ pub async fn read<K: Kept>(
 }
 
 /// All that are published and open to the caller. A hospital searches its own.
-pub async fn all<K: Kept>(State(app): State<App>, Caller(who): Caller, headers: HeaderMap, query: RawQuery) -> Answer {
+pub async fn all<K: Kept>(State(app): State<App>, CallerOrClient(who): CallerOrClient, headers: HeaderMap, query: RawQuery) -> Answer {
     if let Some(hospital) = Hospital::of(&who) {
         return search::on_type_by_get(State(app), hospital, Path(K::KIND.to_owned()), headers, query).await;
     }

@@ -1,9 +1,10 @@
 //! `/me`: the patient's own page. Who read their data, with proofs; opting out and back in; the consents that stand for them.
 //!
-//! A patient signs in with their token. Nothing here needs a script. Every form carries what only this session's pages know, and is
+//! A patient signs in with their token, or with the centre's identity provider. Nothing here needs a script. Every form carries what only this session's pages know, and is
 //! taken from a page of this server only.
 
 mod page;
+mod provider;
 mod session;
 
 use super::assets;
@@ -45,6 +46,8 @@ pub(super) fn add(pages: Pages, app: &App, synthetic: bool) -> Pages {
     let router = Router::new()
         .route(HOME, get(home))
         .route(SIGN_IN, get(sign_in_form).post(sign_in))
+        .route(provider::BEGIN, get(provider::begin))
+        .route(provider::RETURN, get(provider::end))
         .route("/me/sign-out", post(sign_out))
         .route("/me/opt-out", post(opt_out))
         .route("/me/accesses/{entry}", get(access))
@@ -55,6 +58,8 @@ pub(super) fn add(pages: Pages, app: &App, synthetic: bool) -> Pages {
         (Method::GET, HOME),
         (Method::GET, SIGN_IN),
         (Method::POST, SIGN_IN),
+        (Method::GET, provider::BEGIN),
+        (Method::GET, provider::RETURN),
         (Method::POST, "/me/opt-out"),
         (Method::GET, "/me/accesses/{entry}"),
         (Method::GET, "/me/accesses/{entry}/proof"),
@@ -159,13 +164,17 @@ async fn home(State(desk): State<Desk>, Query(query): Query<HashMap<String, Stri
 }
 
 async fn sign_in_form(State(desk): State<Desk>, headers: HeaderMap) -> Response {
-    if desk.sessions.find(&headers, desk.app.now()).is_some() { see(HOME) } else { page::sign_in(desk.frame, None).into_response() }
+    if desk.sessions.find(&headers, desk.app.now()).is_some() {
+        see(HOME)
+    } else {
+        page::sign_in(desk.frame, None, desk.app.provider().is_some()).into_response()
+    }
 }
 
 async fn sign_in(State(desk): State<Desk>, request: Request) -> Result<Response, Refused> {
     let (visit, fields) = form(&desk, request).await?;
     let token = fields.get("token").map(|token| token.trim()).unwrap_or_default();
-    let again = |what: &str| (StatusCode::FORBIDDEN, page::sign_in(desk.frame, Some(what))).into_response();
+    let again = |what: &str| (StatusCode::FORBIDDEN, page::sign_in(desk.frame, Some(what), desk.app.provider().is_some())).into_response();
     let who = match desk.app.identify(Some(token), visit.peer.as_ref(), || "POST /me/sign-in".to_owned()).await {
         Ok(who) => who,
         Err(error) if error.status == StatusCode::UNAUTHORIZED => {
@@ -191,7 +200,7 @@ async fn sign_out(State(desk): State<Desk>, request: Request) -> Result<Response
 }
 
 fn with_cookie(desk: &Desk, secret: &str, mut response: Response) -> Response {
-    let https = desk.app.settings().public_url.as_deref().is_some_and(|url| url.starts_with("https://"));
+    let https = desk.app.settings().is_https();
     if let Ok(cookie) = HeaderValue::from_str(&session::set_cookie(secret, https)) {
         response.headers_mut().insert(SET_COOKIE, cookie);
     }

@@ -41,14 +41,29 @@ fn frame(frame: Frame, title: &str, body: &Markup) -> Markup {
     layout::page(title, frame.synthetic, None, &body)
 }
 
-/// Where a patient signs in; `wrong` says what was wrong with the last try.
-pub(super) fn sign_in(around: Frame, wrong: Option<&str>) -> Markup {
+/// After a sign-in elsewhere: the browser goes on by itself.
+pub(super) fn come_in(around: Frame) -> Markup {
+    frame(
+        around,
+        "Signed in",
+        &html! {
+            h1 { "Signed in" }
+            p { a href="/me" { "On to your page" } }
+        },
+    )
+}
+
+/// Where a patient signs in; `wrong` says what was wrong with the last try, `provider` whether there is another way.
+pub(super) fn sign_in(around: Frame, wrong: Option<&str>, provider: bool) -> Markup {
     frame(
         around,
         "Sign in",
         &html! {
             h1 { "Who has read my data?" }
             p.lead { "Sign in to see every access to your own health data, to opt out, and to take that back." }
+            @if provider {
+                p { a.button href="/me/sign-in/provider" { "Sign in with your identity provider" } }
+            }
             form.card.sign-in method="post" action="/me/sign-in" {
                 label for="token" { "Your token" }
                 p.hint #token-hint { "A line that begins with dgn_. Whoever runs this database gave it to you." }

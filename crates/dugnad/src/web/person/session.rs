@@ -81,7 +81,7 @@ impl Session {
 }
 
 /// 256 random bits, as text.
-fn secret() -> String {
+pub(super) fn secret() -> String {
     let mut bytes = [0u8; 32];
     rand::make_rng::<StdRng>().fill_bytes(&mut bytes);
     URL_SAFE_NO_PAD.encode(bytes)
@@ -92,8 +92,13 @@ fn key(secret: &str) -> [u8; 32] {
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {
+    cookie_of(headers, COOKIE)
+}
+
+/// The value of a cookie.
+pub(super) fn cookie_of<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    cookies.flat_map(|all| all.split(';')).filter_map(|one| one.trim().split_once('=')).find(|(name, _)| *name == COOKIE).map(|(_, v)| v)
+    cookies.flat_map(|all| all.split(';')).filter_map(|one| one.trim().split_once('=')).find(|(name, _)| *name == wanted).map(|(_, v)| v)
 }
 
 /// `Set-Cookie`: no script reads it, no other site has it sent, and, where the server is reached by HTTPS, no other connection does.

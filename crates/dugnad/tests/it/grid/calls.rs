@@ -122,6 +122,7 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
             | "/fhir/Library"
             | "/fhir/SearchParameter"
             | "/fhir/ViewDefinition"
+            | "/fhir/.well-known/smart-configuration"
             | "/fhir/metadata"
             | "/healthz"
             | "/metrics"
@@ -205,6 +206,7 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
             one(&application(&format!("/{}", path.rsplit('/').next().unwrap())), Value::Null)
         }
         ("POST", "/audit/checkpoint") => one(path, json!("no checkpoint")),
+        ("POST", "/auth/token") => one(path, json!("grant_type=client_credentials")),
         ("POST", "/cohorts/{id}/decision") => one("/cohorts/proposed/decision", json!({"registered": false, "reasons": "R"})),
         ("POST", "/erasures") => one(path, json!({"holder": "Nord", "patient": "p3", "reason": "a test"})),
         ("POST", "/fhir") => {
@@ -358,7 +360,7 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
         ("DELETE", "/opt-outs/{holder}/{patient}") => read("/opt-outs/Nord/p1"),
         ("DELETE", "/sql/queries/{id}") => read("/sql/queries/none"),
 
-        ("GET", "/me" | "/me/sign-in" | "/public-register") => read(path),
+        ("GET", "/me" | "/me/sign-in" | "/me/sign-in/provider" | "/me/sign-in/return" | "/public-register") => read(path),
         ("GET", "/me/accesses/{entry}") => read(&format!("/me/accesses/{}", scene.access)),
         ("GET", "/me/accesses/{entry}/proof") => read(&format!("/me/accesses/{}/proof", scene.access)),
         ("GET", "/public-register/{kind}") => read("/public-register/permits"),
