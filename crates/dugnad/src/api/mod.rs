@@ -20,6 +20,7 @@ mod exports;
 mod fhir;
 mod frozen;
 pub mod headers;
+mod imports;
 pub mod interaction;
 mod metrics;
 pub(crate) mod mine;
@@ -27,6 +28,7 @@ mod openapi;
 mod ops;
 mod opt_outs;
 mod organisations;
+mod outgoing;
 mod parameters;
 mod permits;
 pub(crate) mod persons;
@@ -39,6 +41,7 @@ mod serve;
 mod settings;
 mod sql;
 mod statistics;
+mod subscriptions;
 mod terminology;
 mod timeline;
 mod unblindings;
@@ -48,9 +51,11 @@ pub mod work;
 
 pub use error::ApiError;
 pub use exports::sweep as sweep_exports;
+pub use outgoing::Prefix;
 pub use releases::sweep as sweep_releases;
 pub use serve::{Peer, serve};
-pub use settings::{Network, Settings, SettingsError};
+pub use settings::{Network, Pace, Settings, SettingsError};
+pub use subscriptions::run as tell_subscribers;
 
 use crate::access::{PageKey, Tokens};
 use crate::limits::{self, MIN_GZIP_BYTES};
@@ -112,6 +117,8 @@ struct Inner {
     strangers: auth::StrangerBudget,
     logins: auth::Logins,
     exports: exports::Jobs,
+    imports: exports::Jobs,
+    subscriptions: subscriptions::Subscriptions,
     desk: Mutex<()>,
     log_failed: AtomicBool,
 }
@@ -119,9 +126,13 @@ struct Inner {
 impl App {
     /// The state of a server over `parts`.
     pub fn new(parts: Parts) -> Self {
-        let exports = exports::Jobs::new(&parts.data);
+        let exports = exports::Jobs::new(&parts.data, exports::EXPORTS);
+        let imports = exports::Jobs::new(&parts.data, exports::IMPORTS);
+        let subscriptions = subscriptions::Subscriptions::new(&parts.data, &parts.database, &parts.settings.pace);
         Self(Arc::new(Inner {
             exports,
+            imports,
+            subscriptions,
             parts,
             bodies: body::BodyBudget::default(),
             writes: work::Gate::new(limits::MAX_WRITES_RUNNING, limits::MAX_WRITES_WAITING),
@@ -184,6 +195,14 @@ impl App {
         &self.0.exports
     }
 
+    fn imports(&self) -> &exports::Jobs {
+        &self.0.imports
+    }
+
+    fn subscriptions(&self) -> &subscriptions::Subscriptions {
+        &self.0.subscriptions
+    }
+
     fn metrics(&self) -> &metrics::Metrics {
         &self.0.metrics
     }
@@ -220,7 +239,7 @@ impl App {
 /// All routes of the API with their descriptions.
 fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
-    let routes = validate::add(bulk::add(search::add(fhir::add(routes))));
+    let routes = validate::add(subscriptions::add(imports::add(bulk::add(search::add(fhir::add(routes))))));
     let routes = queries::add(sql::add(views::add(terminology::add(routes))));
     let routes = unblindings::add(opt_outs::add(permits::add(routes)));
     let routes = register::add(releases::add(applications::add(organisations::add(statistics::add(routes)))));

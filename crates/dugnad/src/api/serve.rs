@@ -23,6 +23,8 @@ pub struct Peer(pub SocketAddr);
 /// finish for [`SHUTDOWN_GRACE`], and returns. The database stays open: closing it is the caller's part.
 pub async fn serve(app: App, pages: Router, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) -> io::Result<()> {
     let recording = tokio::spawn(record_others(app.clone()));
+    let telling = tokio::spawn(super::tell_subscribers(app.clone()));
+    let told = app.clone();
     let service = router(app, pages);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (stop, stopped) = watch::channel(());
@@ -49,6 +51,8 @@ pub async fn serve(app: App, pages: Router, listener: TcpListener, shutdown: imp
         }
     }
     recording.abort();
+    telling.abort();
+    told.end_streams();
     drop(listener);
     drop(stopped);
     let _: Result<(), _> = stop.send(()); // fails if no connection is left to be told

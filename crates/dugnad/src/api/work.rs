@@ -135,6 +135,7 @@ impl App {
     ) -> Result<Outcome, ApiError> {
         self.check_log()?;
         let outcome = self.database().write(request)?;
+        self.subscriptions().written(who, &outcome);
         let entry = self.entry(act, who, |e| {
             e.commit = Some(outcome.commit.0);
             e.rows = Some(outcome.entries.len() as u64);

@@ -29,6 +29,7 @@ mod releases;
 mod search;
 mod sql;
 mod statistics;
+mod subscriptions;
 mod support;
 mod terminology;
 mod validate;
