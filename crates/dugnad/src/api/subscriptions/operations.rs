@@ -2,7 +2,7 @@
 
 use super::runner::base;
 use super::state::Key;
-use super::telling::Told;
+use super::telling::{Telling, Told};
 use crate::api::auth::Hospital;
 use crate::api::headers::{self, DUGNAD_COMMIT, value};
 use crate::api::parameters::Parameters;
@@ -144,8 +144,8 @@ pub async fn events(
         let (row, kept) = (state.row(&key)?, state.events(&key, from, to, MAX_NOTIFICATION_EVENTS)?);
         let so_far = row.map_or(0, |row| row.events);
         let content = content.unwrap_or(told.subscription.content);
-        let message = told.tell(app, &hospital.who, Kind::QueryEvent, content, &base(app), &kept, so_far)?;
-        Ok(answered(app, message.map(|message| message.body).unwrap_or_default()))
+        let how = Telling { kind: Kind::QueryEvent, content, base: &base(app), so_far };
+        Ok(answered(app, told.tell(app, &hospital.who, &how, &kept)?.unwrap_or_default()))
     })
     .await
 }

@@ -8,7 +8,7 @@
 use super::Slot;
 use super::sending::{Unsent, passes, send};
 use super::state::{Key, Row};
-use super::telling::Told;
+use super::telling::{Telling, Told};
 use crate::access::{Principal, Role};
 use crate::api::{ApiError, App, headers};
 use crate::limits::{COMMITS_LOOKED_AT_EVERY, MAX_SUBSCRIPTIONS, MAX_SUBSCRIPTIONS_OF_ONE, SUBSCRIPTION_LOOKS_EVERY};
@@ -318,13 +318,14 @@ impl Task {
         let message = self
             .on_thread(move |app, key| {
                 let who = owner(app, key, &user)?;
-                of.tell(app, &who, Kind::Event, of.subscription.content, &base, &events, so_far)
+                let how = Telling { kind: Kind::Event, content: of.subscription.content, base: &base, so_far };
+                of.tell(app, &who, &how, &events)
             })
             .await;
         match message? {
             // All of it was erased: nobody is told, and no number is taken.
             None => Ok((count, 0)),
-            Some(message) => match send(&self.app, told, message.body).await {
+            Some(body) => match send(&self.app, told, body).await {
                 Ok(()) => Ok((count, count as u64)),
                 Err(Unsent::NotAllowed(why)) => Err(Trouble::Hopeless(why.to_owned())),
                 Err(Unsent::NotTaken(why)) => Err(Trouble::NotTaken(why)),

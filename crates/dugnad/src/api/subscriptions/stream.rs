@@ -7,7 +7,7 @@
 use super::operations::{find, require_active};
 use super::runner::base;
 use super::state::Key;
-use super::telling::Told;
+use super::telling::{Telling, Told};
 use crate::access::Role;
 use crate::api::auth::Hospital;
 use crate::api::{ApiError, App, interaction};
@@ -145,14 +145,17 @@ impl Open {
         let (told, who) = (self.told.clone(), self.hospital.who.clone());
         let place = self.app.enter_reads().await?;
         let content = told.subscription.content;
-        let tell = move |app: &App| told.tell(app, &who, Kind::Event, content, &base(app), &[(number, at)], number);
-        let Some(message) = self.app.on_thread(place, tell).await? else { return Ok(None) };
+        let tell = move |app: &App| {
+            let how = Telling { kind: Kind::Event, content, base: &base(app), so_far: number };
+            told.tell(app, &who, &how, &[(number, at)])
+        };
+        let Some(body) = self.app.on_thread(place, tell).await? else { return Ok(None) };
         self.number = number;
         let last_of_commit = match self.waiting.front() {
             Some(next) => next.commit > at.commit,
             None => (at.commit, end_of(at.commit).resource) <= (self.looked.commit, self.looked.resource),
         };
-        Ok(Some(event(&message.body, last_of_commit.then_some((at.commit, number)))))
+        Ok(Some(event(&body, last_of_commit.then_some((at.commit, number)))))
     }
 }
 

@@ -26,11 +26,14 @@ pub struct Told {
     pub subscription: Arc<Subscription>,
 }
 
-/// What is sent.
-pub struct Message {
-    pub body: Vec<u8>,
-    /// How many events are in it.
-    pub events: usize,
+/// How events are told of.
+pub struct Telling<'t> {
+    pub kind: Kind,
+    pub content: Content,
+    /// The address of `/fhir`.
+    pub base: &'t str,
+    /// How many events there have been, with these.
+    pub so_far: u64,
 }
 
 impl Told {
@@ -76,17 +79,8 @@ impl Told {
     ///
     /// Order: the intent is given to the log, then they are read; intent and completion are durable before this returns. An event
     /// that is not to be seen any more is left out, and keeps its number. `None`: of all of them nothing is left.
-    pub fn tell(
-        &self,
-        app: &App,
-        who: &Principal,
-        kind: Kind,
-        content: Content,
-        base: &str,
-        events: &[(u64, Cursor)],
-        so_far: u64,
-    ) -> Result<Option<Message>, ApiError> {
-        let request = match kind {
+    pub fn tell(&self, app: &App, who: &Principal, how: &Telling<'_>, events: &[(u64, Cursor)]) -> Result<Option<Vec<u8>>, ApiError> {
+        let request = match how.kind {
             Kind::QueryEvent => format!("GET /fhir/Subscription/{}/$events", self.key.id),
             _ => format!("notification of Subscription/{}", self.key.id),
         };
@@ -97,24 +91,23 @@ impl Told {
             let (mut seen, mut patients) = (Vec::with_capacity(events.len()), BTreeSet::new());
             for (number, at) in events {
                 let Some(changed) = app.database().changed(&followed, *at)? else { continue };
-                if content != Content::Empty {
+                if how.content != Content::Empty {
                     let (id, json) = (&changed.written.id, changed.written.version.json.as_deref());
                     patients.extend(app.database().patients_named(self.holder, &resource_type, id, json)?);
                 }
                 seen.push(Event { number: *number, changed });
             }
-            let (rows, count) = (seen.len() as u64, seen.len());
-            let body = self.body(app, kind, content, base, seen, so_far);
-            let found = (count > 0 || kind == Kind::QueryEvent).then_some(Message { body, events: count });
+            let rows = seen.len() as u64;
+            let found = (rows > 0 || how.kind == Kind::QueryEvent).then(|| self.body(app, how, seen));
             Ok(Read { found, rows, patients: Some(patients.into_iter().collect()) })
         })
     }
 
-    fn body(&self, app: &App, kind: Kind, content: Content, base: &str, seen: Vec<Event>, so_far: u64) -> Vec<u8> {
-        if kind == Kind::QueryEvent || matches!(self.subscription.form, Form::Topic { .. }) {
-            return self.sender(base, so_far).bundle(kind, content, &seen, app.now(), &app.database().new_id());
+    fn body(&self, app: &App, how: &Telling<'_>, seen: Vec<Event>) -> Vec<u8> {
+        if how.kind == Kind::QueryEvent || matches!(self.subscription.form, Form::Topic { .. }) {
+            return self.sender(how.base, how.so_far).bundle(how.kind, how.content, &seen, app.now(), &app.database().new_id());
         }
         let resource = seen.into_iter().next().and_then(|event| event.changed.written.version.json);
-        resource.filter(|_| content == Content::FullResource).unwrap_or_default()
+        resource.filter(|_| how.content == Content::FullResource).unwrap_or_default()
     }
 }
