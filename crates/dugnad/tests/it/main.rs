@@ -16,6 +16,7 @@ mod freshness;
 mod grid;
 mod history;
 mod hostile;
+mod imports;
 mod interference;
 mod libraries;
 mod limits;

@@ -129,9 +129,14 @@ enum Trouble {
     Hopeless(String),
 }
 
+/// What an error says, without its status.
+fn said(error: ApiError) -> String {
+    error.issues.into_iter().next().map_or(String::new(), |issue| issue.diagnostics)
+}
+
 impl From<ApiError> for Trouble {
     fn from(error: ApiError) -> Self {
-        if passes(&error) { Self::Later } else { Self::Hopeless(error.to_string()) }
+        if passes(&error) { Self::Later } else { Self::Hopeless(said(error)) }
     }
 }
 
@@ -379,7 +384,7 @@ fn asked(app: &App, key: &Key) -> Result<Asked, ApiError> {
     };
     match owner(app, key, &row.user) {
         Err(error) if error.status == StatusCode::FORBIDDEN => {
-            return fail(&error.issues.first().map_or(String::new(), |i| i.diagnostics.clone()));
+            return fail(&said(error));
         }
         owner => drop(owner?),
     }

@@ -203,7 +203,10 @@ async fn one_that_is_given_up_goes_on_from_where_it_stopped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_hangs_keeps_nobody_else_waiting() {
-    let (scene, slow, quick) = (Scene::open(), Receiver::start().await, Receiver::start().await);
+    let mut settings = settings();
+    settings.pace.time = Duration::from_secs(600);
+    let scene = Scene::over(tempfile::tempdir().unwrap(), settings);
+    let (slow, quick) = (Receiver::start().await, Receiver::start().await);
     let (hospital, other) = (scene.server.hospital("Haukeland"), scene.server.hospital("Ullevål"));
     slow.answers(&[], 0);
     for n in 0..12 {
