@@ -42,7 +42,7 @@ fn topic(filters: &[&str], content: &str) -> serde_json::Value {
 fn r4s_own_form() {
     let channel = of!({"type": "rest-hook", "endpoint": "https://a.example/x", "header": ["Authorization: Bearer x", "X-A:1"]});
     let read_of = |criteria: &str, channel: &serde_json::Value| read(&subscription(criteria, channel.clone()));
-    let plain = read_of("Observation?code=http://loinc.org|1%7C,2&status=final", &channel);
+    let plain = read_of("Observation?code=http://loinc.org%7C1,2&status=final", &channel);
     let Ok(plain) = plain else { panic!("{plain:?}") };
     assert_eq!((plain.content, plain.deletions, &plain.form), (Content::Empty, false, &Form::Resource));
     assert_eq!(plain.headers, [("Authorization".to_owned(), "Bearer x".to_owned()), ("X-A".to_owned(), "1".to_owned())]);
