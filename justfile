@@ -20,6 +20,14 @@ simulate STORIES="100000":
 fuzz QUESTIONS="1000000":
     DUGNAD_FUZZ_QUESTIONS={{QUESTIONS}} DUGNAD_FUZZ_SEED=${DUGNAD_FUZZ_SEED:-$(date +%s)000} cargo test interference -- --nocapture
 
+# Coverage-guided fuzzing of what comes from outside: json, fhirpath, search or patch (cargo install cargo-fuzz).
+fuzz-input TARGET SECONDS="60":
+    cargo fuzz run --sanitizer none {{TARGET}} -- -max_total_time={{SECONDS}} -max_len=4096
+
+# FHIR and OpenAPI clients that others have made, for the tests of tests/it/clients.rs: Python 3.11 with venv, Node.js 20 with npm.
+clients:
+    bash clients/setup.sh
+
 # What CI runs.
 ci:
     bash .ci/run

@@ -248,6 +248,9 @@ pub const MAX_CHECKPOINT_BYTES: usize = 16 << 10;
 /// How often the server looks what other processes have left for the audit log.
 pub const RECORD_OTHERS_EVERY: Duration = Duration::from_secs(2);
 
+/// How often the server looks whether an epoch of statistics has begun, whose rows it then reads.
+pub const RENEW_STATISTICS_EVERY: Duration = Duration::from_secs(5);
+
 // ---- Command line ----
 
 /// How many resources of an NDJSON file go into one transaction: an fsync for each line would be the whole cost.

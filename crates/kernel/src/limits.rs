@@ -85,6 +85,16 @@ pub const MAX_VIEWS: usize = 200;
 /// The longest ViewDefinition that is registered, in bytes of JSON.
 pub const MAX_VIEW_BYTES: usize = 1 << 20;
 
+/// How many SearchParameters may be added to HL7's: each is evaluated on every resource of its types that is written.
+pub const MAX_ADDED_PARAMETERS: usize = 100;
+
+/// How many resource types an added SearchParameter may have: the search table of each is built anew for it.
+pub const MAX_ADDED_PARAMETER_BASES: usize = 20;
+
+/// How often SearchParameters may be added, changed and taken away in the life of a database: each time takes a number for ever, of 16
+/// bits, of which HL7's have some hundred.
+pub const MAX_PARAMETER_CHANGES: usize = 60_000;
+
 /// How deep the selects of a view may nest; its compiler and its runner recurse.
 pub const MAX_SELECT_DEPTH: usize = 20;
 /// The longest audit entry, in bytes of JSON. It carries the request as sent; the longest SQL text that is taken is shorter.

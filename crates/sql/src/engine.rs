@@ -155,6 +155,8 @@ fn config(zone: &str) -> SessionConfig {
     options.execution.collect_statistics = false;
     // Sorted batch by batch and merged, whatever their size: the size of a column depends on values that only other rows have.
     options.execution.sort_in_place_threshold_bytes = 0;
+    // What reads the inputs of a UNION in turns begins with any of them.
+    options.optimizer.prefer_existing_union = true;
     // No scan takes them, and a plan that has one cannot run again.
     options.optimizer.enable_dynamic_filter_pushdown = false;
     options.optimizer.enable_topk_dynamic_filter_pushdown = false;

@@ -20,9 +20,11 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, PartitionMode};
 use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
-use datafusion::physical_plan::union::UnionExec;
+use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
     ReplaceChildrenOptions,
@@ -53,6 +55,9 @@ impl PhysicalOptimizerRule for Runs {
             Ok(instead.map_or_else(|| Transformed::no(plan), Transformed::yes))
         })?;
         let plan = plan.data;
+        if plan.exists(|node| Ok(takes_as_they_come(node)))? {
+            return Err(DataFusionError::Internal("a plan takes rows of several partitions as they come".to_owned()));
+        }
         // What runs a plan would take the rows of several partitions as they come.
         let several = plan.output_partitioning().partition_count() > 1;
         Ok(if several { Arc::new(InOrder::new(plan)) } else { plan })
@@ -65,6 +70,11 @@ impl PhysicalOptimizerRule for Runs {
     fn schema_check(&self) -> bool {
         true
     }
+}
+
+/// Whether the order of a node's rows is the order in which threads finish.
+fn takes_as_they_come(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.is::<CoalescePartitionsExec>() || plan.is::<InterleaveExec>() || plan.is::<RepartitionExec>()
 }
 
 /// In the place of a join that gives rows of its left side when its right side has ended, with a right side in several partitions, one
@@ -87,6 +97,21 @@ fn left_last(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPl
 pub(crate) fn in_order(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
     if let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>() {
         return Some(Arc::new(merge.clone().with_round_robin_repartition(false))); // equal rows: in the order of the inputs
+    }
+    if let Some(sort) = plan.downcast_ref::<SortExec>()
+        && sort.fetch().is_some()
+        && sort.input().output_partitioning().partition_count() > 1
+    {
+        // The first rows of several partitions are found with one bound for all: a partition loses what equals it if another was quicker.
+        let input = Arc::new(InOrder::new(sort.input().clone()));
+        return Some(Arc::new(SortExec::new(sort.expr().clone(), input).with_fetch(sort.fetch())));
+    }
+    if let Some(gather) = plan.downcast_ref::<RepartitionExec>().filter(|gather| gather.partitioning().partition_count() == 1) {
+        let input = gather.input().clone();
+        return Some(match input.output_ordering().filter(|_| gather.preserve_order()) {
+            Some(order) => Arc::new(SortPreservingMergeExec::new(order.clone(), input).with_round_robin_repartition(false)),
+            None => Arc::new(InOrder::new(input)),
+        });
     }
     let all = plan.downcast_ref::<CoalescePartitionsExec>()?;
     let in_order: Arc<dyn ExecutionPlan> = Arc::new(InOrder::new(all.input().clone()));

@@ -63,7 +63,7 @@ pub fn add(routes: Routes) -> Routes {
     let patch = Doc {
         id: "patchMatchingAuditEvent",
         summary: "Change a part of the hospital's one AuditEvent that matches",
-        other_bodies: &["application/json-patch+json"],
+        other_bodies: &["application/json-patch+json", "application/merge-patch+json"],
         statuses: fhir::PATCH_STATUSES,
         ..write
     };

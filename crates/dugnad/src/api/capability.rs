@@ -2,8 +2,12 @@
 
 use super::routes::Route;
 use dugnad_kernel::fhir::definitions::{is_resource_type, resource_types};
+<<<<<<< HEAD
 use dugnad_kernel::search::parameters::{self, Kind, Parameter};
 use dugnad_kernel::subscription::{BACKPORT, topic_of};
+=======
+use dugnad_kernel::search::parameters::{self, Kind, Known, Parameter};
+>>>>>>> main
 use serde_json::{Value, json};
 use std::sync::OnceLock;
 
@@ -11,6 +15,27 @@ use std::sync::OnceLock;
 pub fn statement() -> &'static Value {
     static STATEMENT: OnceLock<Value> = OnceLock::new();
     STATEMENT.get_or_init(|| build(super::api_routes().all()))
+}
+
+/// The statement of a server whose centre has added search parameters.
+pub fn statement_with(known: &Known) -> Value {
+    let mut statement = statement().clone();
+    let mut added: Vec<&Parameter> = known.added().collect();
+    added.sort_unstable_by_key(|parameter| (parameter.resource_type, parameter.code));
+    let resources = statement["rest"][0]["resource"].as_array_mut();
+    for resource in resources.into_iter().flatten() {
+        let name = resource["type"].as_str().unwrap_or_default().to_owned();
+        for parameter in added.iter().filter(|parameter| parameter.resource_type == name) {
+            let described = described(parameter);
+            resource["searchParam"].as_array_mut().into_iter().for_each(|all| all.push(described.clone()));
+        }
+    }
+    statement
+}
+
+/// A parameter as the statement has it.
+fn described(parameter: &Parameter) -> Value {
+    json!({"name": parameter.code, "type": parameter.kind.name(), "documentation": parameter.expression})
 }
 
 const ON_TYPE: [&str; 9] = ["read", "vread", "update", "patch", "delete", "history-instance", "history-type", "create", "search-type"];
@@ -59,7 +84,7 @@ fn build(routes: &[Route]) -> Value {
         "kind": "instance",
         "fhirVersion": "4.0.1",
         "format": ["json", "application/fhir+json"],
-        "patchFormat": if any("patch") { json!(["application/json-patch+json", "application/fhir+json"]) } else { Value::Null },
+        "patchFormat": if any("patch") { json!(["application/json-patch+json", "application/fhir+json", "application/merge-patch+json"]) } else { Value::Null },
         "software": {"name": "Dugnad", "version": env!("CARGO_PKG_VERSION")},
         "implementation": {"description": "A live FHIR database of a national centre for clinical studies"},
         "rest": [{
@@ -92,8 +117,7 @@ fn operations(routes: &[Route], wanted: impl Fn(&Route) -> bool) -> Value {
 /// What of search there is for a type: its parameters, and what can come along.
 fn add_search(name: &str, referring: &[&'static Parameter], resource: &mut Value) {
     let own = parameters::of_type(name).map(|t| t.all()).unwrap_or_default();
-    let described = own.iter().map(|p| json!({"name": p.code, "type": p.kind.name(), "documentation": p.expression}));
-    resource["searchParam"] = described.collect();
+    resource["searchParam"] = own.iter().map(described).collect();
     let references = own.iter().filter(|p| p.kind == Kind::Reference).map(|p| format!("{name}:{}", p.code));
     resource["searchInclude"] = std::iter::once("*".to_owned()).chain(references).map(Value::from).collect();
     let reverse = referring.iter().filter(|p| p.targets.contains(&name)).map(|p| format!("{}:{}", p.resource_type, p.code));

@@ -16,7 +16,7 @@ use super::routes::{Caller, Doc, Parameter, Routes};
 use super::{ApiError, App, answer, capability};
 use crate::limits::{MIN_COMMIT_POLL, MIN_COMMIT_WAIT, RETRY_AFTER_S};
 use axum::body::Body;
-use axum::extract::RawQuery;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, Method, Response, StatusCode};
 use dugnad_kernel::fhir::patch::JSON_PATCH;
 use dugnad_kernel::ids::Commit;
@@ -41,7 +41,7 @@ const IF_MATCH: Parameter =
 const IF_NONE_EXIST: Parameter = Parameter {
     place: "header",
     name: "If-None-Exist",
-    description: "Create only if nothing matches, such as `identifier=urn:system|value` or any other search parameters; what matches is answered with 200.",
+    description: "Create only if nothing matches, such as `identifier=urn:system|value` or any other search parameters; what matches is answered with 200. Criteria in the address mean the same.",
 };
 const MIN_COMMIT: Parameter = Parameter {
     place: "header",
@@ -169,7 +169,7 @@ pub fn add(routes: Routes) -> Routes {
             Doc {
                 id: "patch",
                 summary: "Change a part of a resource",
-                description: "A JSON Patch (RFC 6902) as `application/json-patch+json`, or a FHIRPath Patch as `application/fhir+json`. The result is validated like an update; a patch that changes nothing makes no version. Of patches at the same time none is lost. In a Bundle the resource is Parameters, or a Binary that holds a JSON Patch.",
+                description: "A JSON Patch (RFC 6902) as `application/json-patch+json`, a FHIRPath Patch as `application/fhir+json`, or a JSON Merge Patch (RFC 7396) as `application/merge-patch+json`. The result is validated like an update; a patch that changes nothing makes no version. Of patches at the same time none is lost. In a Bundle the resource is Parameters, or a Binary that holds a JSON Patch.",
                 parameters: &[PREFER, IDEMPOTENCY, IF_MATCH],
                 interactions: &["patch"],
                 ..patch_doc
@@ -225,9 +225,10 @@ pub fn add(routes: Routes) -> Routes {
         .add(Method::GET, "/fhir/{type}/{id}/_history/{version}", Doc { id: "vread", summary: "Read a version of a resource", interactions: &["vread"], ..read }, read_version)
 }
 
-async fn metadata(headers: HeaderMap, RawQuery(query): RawQuery) -> Answer {
+async fn metadata(State(app): State<App>, headers: HeaderMap, RawQuery(query): RawQuery) -> Answer {
     headers::require_json_accepted(&headers, query.as_deref())?;
-    Ok(readable(StatusCode::OK, capability::statement().to_string().into_bytes(), query.as_deref()))
+    let statement = capability::statement_with(&app.database().search_parameters());
+    Ok(readable(StatusCode::OK, statement.to_string().into_bytes(), query.as_deref()))
 }
 
 /// An answer that `_pretty` applies to.

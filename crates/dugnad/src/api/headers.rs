@@ -7,7 +7,7 @@ use crate::query::format::Format;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use dugnad_kernel::database::Handling;
 use dugnad_kernel::fhir::issue::IssueType;
-use dugnad_kernel::fhir::patch::{Format as PatchFormat, JSON_PATCH};
+use dugnad_kernel::fhir::patch::{Format as PatchFormat, JSON_PATCH, MERGE_PATCH};
 use dugnad_kernel::ids::{Commit, Timeline};
 use jiff::Timestamp;
 
@@ -15,7 +15,7 @@ use jiff::Timestamp;
 pub const DUGNAD_COMMIT: HeaderName = HeaderName::from_static("dugnad-commit");
 /// The epoch that a statistic was computed on.
 pub const DUGNAD_EPOCH: HeaderName = HeaderName::from_static("dugnad-epoch");
-/// What disclosure control did to a statistic: the method and its parameters.
+/// What disclosure control did to a statistic: the method, its parameters, and how much is not shown, in bands.
 pub const DUGNAD_DISCLOSURE: HeaderName = HeaderName::from_static("dugnad-disclosure");
 /// The id of a question, by which it can be stopped.
 pub const DUGNAD_QUERY: HeaderName = HeaderName::from_static("dugnad-query");
@@ -170,11 +170,14 @@ pub fn require_json_body(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(unsupported(what, "http.Content-Type"))
 }
 
-/// The form of a patch; anything but a JSON Patch or a FHIR resource in JSON is refused (415).
+/// The form of a patch; anything but a JSON Patch, a JSON Merge Patch or a FHIR resource in JSON is refused (415).
 pub fn patch_format(headers: &HeaderMap) -> Result<PatchFormat, ApiError> {
-    let what = "a patch is a JSON Patch (Content-Type: application/json-patch+json) or a FHIRPath Patch in JSON (application/fhir+json)";
+    let what = "a patch is a JSON Patch (Content-Type: application/json-patch+json), a FHIRPath Patch in JSON (application/fhir+json), or a \
+                JSON Merge Patch (application/merge-patch+json)";
     match body_type(headers)?.as_str() {
         JSON_PATCH => Ok(PatchFormat::JsonPatch),
+        MERGE_PATCH => Ok(PatchFormat::MergePatch),
+        "application/json" => Ok(PatchFormat::Json),
         essence if is_json_type(essence) => Ok(PatchFormat::Resource),
         _ => Err(unsupported(what, "http.Content-Type")),
     }

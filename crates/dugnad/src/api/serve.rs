@@ -1,7 +1,9 @@
 //! Connections: bounded in number, their heads in size and time; and a stop that lets requests finish.
 
 use super::{App, router};
-use crate::limits::{HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_HEADERS, RECORD_OTHERS_EVERY, SHUTDOWN_GRACE};
+use crate::limits::{
+    HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_HEADERS, RECORD_OTHERS_EVERY, RENEW_STATISTICS_EVERY, SHUTDOWN_GRACE,
+};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -25,6 +27,7 @@ pub async fn serve(app: App, pages: Router, listener: TcpListener, shutdown: imp
     let recording = tokio::spawn(record_others(app.clone()));
     let telling = tokio::spawn(super::tell_subscribers(app.clone()));
     let told = app.clone();
+    let renewing = tokio::spawn(renew_statistics(app.clone()));
     let service = router(app, pages);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (stop, stopped) = watch::channel(());
@@ -53,6 +56,7 @@ pub async fn serve(app: App, pages: Router, listener: TcpListener, shutdown: imp
     recording.abort();
     telling.abort();
     told.end_streams();
+    renewing.abort();
     drop(listener);
     drop(stopped);
     let _: Result<(), _> = stop.send(()); // fails if no connection is left to be told
@@ -69,6 +73,16 @@ async fn record_others(app: App) {
             tracing::error!(?error, "what other processes did could not be recorded");
         }
         tokio::time::sleep(RECORD_OTHERS_EVERY).await;
+    }
+}
+
+/// Reads the rows of statistics when an epoch has begun.
+async fn renew_statistics(app: App) {
+    loop {
+        tokio::time::sleep(RENEW_STATISTICS_EVERY).await;
+        if let Err(error) = app.query().renew_statistics().await {
+            tracing::error!(kind = error.kind(), "the rows of statistics could not be read for a new epoch");
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use dugnad_kernel::fhir::issue::IssueType;
 use dugnad_kernel::ids::Commit;
 use dugnad_kernel::permit::Permit;
 use futures::stream::BoxStream;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ const JSON: &str = "application/json";
 /// Adds the routes of SQL.
 pub fn add(routes: Routes) -> Routes {
     let sql = Doc {
-        description: "The body is `{\"permit\": ID, \"sql\": TEXT, \"as_of\"?: COMMIT, \"format\"?: \"json\"|\"ndjson\"|\"csv\"|\"parquet\"|\"arrow\"|\"table\"}`. A permit is a schema: what is not in it does not exist. Rows carry `Dugnad-Commit`, statistics `Dugnad-Epoch` and, with the method of disclosure control, `Dugnad-Disclosure`; `as_of` on statistics means the latest epoch not after it. Without `format`, `Accept` decides; JSON is one array of objects.",
+        description: "The body is `{\"permit\": ID, \"sql\": TEXT, \"as_of\"?: COMMIT, \"format\"?: \"json\"|\"ndjson\"|\"csv\"|\"parquet\"|\"arrow\"|\"table\"}`. A permit is a schema: what is not in it does not exist. Rows carry `Dugnad-Commit`, statistics `Dugnad-Epoch` and, with the method of disclosure control and how much is not shown, `Dugnad-Disclosure`; `as_of` on statistics means the latest epoch not after it. Without `format`, `Accept` decides; JSON is one array of objects.",
         caller: routes::Caller::Known,
         parameters: &[Parameter { place: "header", name: "Dugnad-Min-Commit", description: "Answer from no older commit than this." }],
         body: Some(JSON),
@@ -122,6 +122,11 @@ pub async fn streamed_chunks(
 ) -> Result<Response<Body>, ApiError> {
     // An answer without a row may have no bytes: its end is met twice.
     let mut chunks = chunks.fuse().boxed();
+    if let Basis::Epoch { .. } = basis {
+        // Statistics are small, and the head says how much of them is not shown.
+        let all: Vec<Bytes> = chunks.try_collect().await?;
+        chunks = stream::iter(all.into_iter().map(Ok)).boxed();
+    }
     let first = chunks.next().await.transpose()?;
     let rest = stream::unfold(Rest::Chunks(chunks), move |rest| rest.next(format));
     let body = Body::from_stream(stream::iter(first.map(Ok::<_, io::Error>)).chain(rest));
@@ -129,12 +134,12 @@ pub async fn streamed_chunks(
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     headers.insert(DUGNAD_QUERY, value(id));
+    if let Some(disclosure) = basis.disclosure() {
+        headers.insert(DUGNAD_DISCLOSURE, value(&disclosure));
+    }
     match basis {
         Basis::Commit(commit) => headers.insert(DUGNAD_COMMIT, value(&commit.to_string())),
-        Basis::Epoch { epoch, method } => {
-            headers.insert(DUGNAD_DISCLOSURE, value(&method.to_string()));
-            headers.insert(DUGNAD_EPOCH, value(&epoch))
-        }
+        Basis::Epoch { epoch, .. } => headers.insert(DUGNAD_EPOCH, value(&epoch)),
     };
     Ok(response)
 }

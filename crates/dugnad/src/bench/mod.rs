@@ -2,6 +2,8 @@
 
 pub mod attacks;
 pub mod audit;
+mod clients;
+pub mod fhir;
 mod figures;
 pub mod freshness;
 pub mod ingest;

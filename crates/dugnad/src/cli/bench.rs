@@ -3,7 +3,7 @@
 use super::CliError;
 use super::ingest::References;
 use crate::api::Settings;
-use crate::bench::{attacks, audit, freshness, ingest, restart, search, sql, statistics, views};
+use crate::bench::{attacks, audit, fhir, freshness, ingest, restart, search, sql, statistics, views};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +22,7 @@ Examples:
   dugnad bench freshness --reads 100000 > figures.ndjson
   dugnad bench restart --resources 10000000 --data ./bench-db
   dugnad bench search --resources 1000000 --clients 8
+  dugnad bench fhir --resources 1000000 --clients 1,4,16,64
   dugnad bench audit --data ./bench-db
   dugnad bench statistics                             and --data ./db for the accuracy of your own
   dugnad bench attacks --trials 4000 --config dugnad.json    with your settings of statistics
@@ -52,8 +53,8 @@ enum What {
     Statistics(Statistics),
     /// How much better than a coin whoever has a permit guesses what it does not show, with the defences on and off.
     Attacks(Attacks),
-    /// FHIR conformance and speed (comes with a later release).
-    Fhir,
+    /// FHIR create, read, update and search over HTTP, by one client and by many, on a small and on a large database.
+    Fhir(Fhir),
 }
 
 /// Measures what `dugnad ingest --data` and `dugnad ingest --server` do, each into a fresh database; the server runs in this
@@ -190,6 +191,24 @@ struct Search {
     only: Option<String>,
 }
 
+/// Does what clients of one hospital do: create, read, update, search, and a mix of them; first on a database of a tenth of the
+/// size, then on the whole, whose figures stand beside it.
+#[derive(Debug, Args)]
+struct Fhir {
+    /// About how many resources the larger database holds.
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(10_000..=20_000_000))]
+    resources: u32,
+    /// How long each is done, in seconds.
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    /// How many clients at once, one after the other.
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1, 4, 16, 64], value_parser = clap::value_parser!(u16).range(1..=256))]
+    clients: Vec<u16>,
+    /// An empty folder for the databases; a temporary one if not given.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
 /// Puts a small query to a database whose log is on the disk and to one whose log is on a memory disk, by turns; then opens a
 /// database with a log of many accesses and asks it who read somebody's data.
 #[derive(Debug, Args)]
@@ -261,6 +280,13 @@ impl From<Search> for search::Options {
     }
 }
 
+impl From<Fhir> for fhir::Options {
+    fn from(given: Fhir) -> Self {
+        let (time, clients) = (Duration::from_secs(given.seconds), given.clients.into_iter().map(usize::from).collect());
+        Self { resources: given.resources as usize, time, clients, data: given.data }
+    }
+}
+
 impl From<Statistics> for statistics::Options {
     fn from(given: Statistics) -> Self {
         let (depth, rounds) = (usize::from(given.depth), usize::from(given.rounds));
@@ -291,19 +317,18 @@ impl From<Restart> for restart::Options {
 
 impl Bench {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let name = match self.what {
-            What::Ingest(options) => return ingest::run(&options.into()),
-            What::Freshness(options) => return freshness::run(&options.into()),
-            What::Views(options) => return views::run(&options.into()),
-            What::Restart(options) => return restart::run(&options.into()),
-            What::Sql(options) => return sql::run(&options.into()),
-            What::Search(options) => return search::run(&options.into()),
-            What::Audit(options) => return audit::run(&options.into()),
-            What::Statistics(options) => return statistics::run(&options.into()),
-            What::Attacks(options) => return attacks::run(&options.options()?),
-            What::Fhir => "fhir",
-        };
-        Err(CliError::Failed(format!("`bench {name}` comes with a later release; nothing was measured")))
+        match self.what {
+            What::Ingest(options) => ingest::run(&options.into()),
+            What::Freshness(options) => freshness::run(&options.into()),
+            What::Views(options) => views::run(&options.into()),
+            What::Restart(options) => restart::run(&options.into()),
+            What::Sql(options) => sql::run(&options.into()),
+            What::Search(options) => search::run(&options.into()),
+            What::Audit(options) => audit::run(&options.into()),
+            What::Statistics(options) => statistics::run(&options.into()),
+            What::Attacks(options) => attacks::run(&options.options()?),
+            What::Fhir(options) => fhir::run(&options.into()),
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use super::client::{self, Client};
 use super::local::Local;
 use super::{At, CliError, Place};
 use crate::access::{Principal, Role};
-use crate::query::Question;
 use crate::query::format::{Format, encode};
+use crate::query::{Basis, Question};
 use clap::Args;
 use dugnad_kernel::ids::Commit;
 use futures::StreamExt;
@@ -109,9 +109,9 @@ impl Query {
 
 async fn answer(local: &Local, question: Question, format: Format) -> Result<(), CliError> {
     let answer = local.query.ask(question).await.map_err(CliError::failed)?;
-    match &answer.basis {
-        crate::query::Basis::Commit(commit) => eprintln!("answered from commit {commit}"),
-        crate::query::Basis::Epoch { epoch, method } => eprintln!("answered from epoch {epoch}; {method}"),
+    let basis = answer.basis.clone();
+    if let Basis::Commit(commit) = &basis {
+        eprintln!("answered from commit {commit}");
     }
     let mut chunks = encode(answer, format);
     let mut out = io::stdout().lock();
@@ -119,6 +119,9 @@ async fn answer(local: &Local, question: Question, format: Format) -> Result<(),
         if !write_all(&mut out, &chunk.map_err(CliError::failed)?)? {
             return Ok(());
         }
+    }
+    if let (Basis::Epoch { epoch, .. }, Some(disclosure)) = (&basis, basis.disclosure()) {
+        eprintln!("answered from epoch {epoch}; {disclosure}");
     }
     Ok(())
 }

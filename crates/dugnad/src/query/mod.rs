@@ -37,8 +37,8 @@ pub use dugnad_sql::QueryError;
 pub use policy::{OptOutCover, PERSON_LIST, Subject, UNBLINDING, Unblinding, unblindings};
 pub use running::RunningQuestion;
 pub use statistics::{
-    COHORT, Catalogue, CatalogueDimension, CatalogueLevel, CatalogueTable, CellRow, DIMENSION, STATISTIC, StatisticsSettings, Utility,
-    cell_rows,
+    COHORT, Catalogue, CatalogueDimension, CatalogueLevel, CatalogueTable, CellRow, DIMENSION, STATISTIC, StatisticsSettings, Suppressed,
+    Utility, cell_rows,
 };
 
 use crate::access::Principal;
@@ -138,7 +138,19 @@ pub enum Basis {
         epoch: String,
         /// The method with its parameters.
         method: MethodDocument,
+        /// How much of the answer is not shown.
+        suppressed: Suppressed,
     },
+}
+
+impl Basis {
+    /// What disclosure control did to an answer that has been computed: the method, its parameters, and how much is not shown.
+    pub fn disclosure(&self) -> Option<String> {
+        match self {
+            Self::Commit(_) => None,
+            Self::Epoch { method, suppressed, .. } => Some(format!("{method}; suppressed=\"{}\"", suppressed.band())),
+        }
+    }
 }
 
 /// An answer whose intent is in the log; it is durable before the first batch is handed out, and its completion
@@ -221,6 +233,14 @@ impl QueryService {
     pub fn statistics_catalogue(&self) -> Result<Catalogue, QueryError> {
         let now = self.shared.clock.now();
         Ok(self.shared.statistics.catalogue(self.shared.published()?.as_ref(), now))
+    }
+
+    /// Reads what statistics count anew where an epoch has begun since it was last read. To be called now and then.
+    pub async fn renew_statistics(&self) -> Result<(), QueryError> {
+        let shared = Arc::clone(&self.shared);
+        let deadline = run::Deadline::after(shared.time);
+        let renew = async move { shared.statistics.renew(shared.published()?.as_ref(), shared.as_ref(), shared.clock.now()).await };
+        self.shared.threads.run(deadline, renew).await
     }
 
     /// A published dimension.
@@ -374,11 +394,13 @@ impl QueryService {
             }
             Prepared::Statistics { resolved, asker, schema, granted } => {
                 let bounds = self.bounds(question, granted, listed, deadline);
-                let basis = Basis::Epoch { epoch: resolved.cite(), method: *self.shared.statistics.method().document() };
+                let suppressed = Suppressed::default();
+                let method = *self.shared.statistics.method().document();
+                let basis = Basis::Epoch { epoch: resolved.cite(), method, suppressed: suppressed.clone() };
                 let intended = recorded.intent(&basis, &[format!("statistics.{}", resolved.request.table)], None)?;
                 let shared = self.shared.clone();
                 let produce = |sender: tokio::sync::mpsc::Sender<Message>| async move {
-                    let batch = shared.released(&resolved, &asker).await?;
+                    let batch = shared.released(&resolved, &asker, &suppressed).await?;
                     // A reader that is gone needs no answer.
                     drop(sender.send(Message::Batch(batch)).await);
                     Ok(())
@@ -500,8 +522,8 @@ impl Shared {
     }
 
     /// The answer of a statistics question, from released tables.
-    async fn released(&self, resolved: &Resolved, asker: &Asker) -> Result<RecordBatch, QueryError> {
-        self.statistics.answer(resolved, asker, self, self.clock.now()).await
+    async fn released(&self, resolved: &Resolved, asker: &Asker, suppressed: &Suppressed) -> Result<RecordBatch, QueryError> {
+        self.statistics.answer(resolved, asker, self, self.clock.now(), suppressed).await
     }
 }
 

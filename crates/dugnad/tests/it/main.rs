@@ -7,6 +7,7 @@ mod applications;
 mod audit;
 mod backup;
 mod bulk;
+mod clients;
 mod commands;
 mod crash;
 mod enforcement;

@@ -266,6 +266,9 @@ async fn as_of_is_the_latest_epoch_not_after_it() {
     let path = format!("/statistics/patients?permit=statistics&by=county,sex&as_of={commit}");
     let cells = scene.company().get(&path).await.expect(200).json();
     assert_eq!(cells["value"], first.iter().map(|row| row["persons"].clone()).collect::<Value>());
+    let hidden = first.iter().filter(|row| row["persons"].is_null()).count();
+    let expected = if hidden == 0 { "none" } else { cells["extension"]["suppressed"].as_str().unwrap() };
+    assert!(then.header("Dugnad-Disclosure").unwrap().ends_with(&format!("; suppressed=\"{expected}\"")));
     // What nobody asked for then is not counted now.
     let other = asked("SELECT age_band, persons FROM statistics.patients GROUP BY age_band", commit).await.expect(400).json();
     assert!(other["detail"].as_str().unwrap().contains("nobody asked"), "{other}");

@@ -62,8 +62,8 @@ pub(super) struct Built {
 pub(super) enum Reason {
     /// This version of a view has been registered.
     Registered { id: String, version: u64 },
-    /// A file of this table is damaged.
-    Damaged(TableId),
+    /// A file of this table is damaged, or it is to hold more.
+    Anew(TableId),
 }
 
 /// What became of a table that was to be switched on.
@@ -257,7 +257,7 @@ impl Committer {
         // Asked here, where the removal of a view waits its turn too: it finds the table, or the table finds no view.
         let wanted = match &built.reason {
             Reason::Registered { id, version } => self.shared.views.is_current(id, *version),
-            Reason::Damaged(table) => self.tables.iter().any(|t| t.info().id == *table),
+            Reason::Anew(table) => self.tables.iter().any(|t| t.info().id == *table),
         };
         if !wanted {
             return Ok(Installed::Unwanted);

@@ -16,6 +16,7 @@ mod record;
 mod recover;
 mod references;
 mod search;
+mod search_parameters;
 mod stamp;
 mod tables;
 mod terminology;
@@ -29,6 +30,7 @@ pub use erasure_list::{ERASURE_LIST, ErasureListError};
 pub use history::{Bounds, HistoryPage, Span, VersionCursor, Written};
 pub use opt_out::{OPT_OUT_ID, opt_out_id};
 pub use search::Page;
+pub use search_parameters::{ParameterRefused, ParameterState};
 pub use tables::builtin_table;
 pub use views::{ViewRefused, ViewState, ViewStatus};
 pub use write::{EntryOutcome, Handling, Interaction, Outcome, WriteError, WriteRequest};
@@ -48,6 +50,7 @@ use jiff::Timestamp;
 use prepare::{Operation, Prepared, Preparer, Unprepared};
 use purge::Eraser;
 use rand::RngExt;
+use search_parameters::SearchParameters;
 use stamp::Stamped;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{File, TryLockError};
@@ -108,6 +111,7 @@ struct Shared {
     files: OnceLock<Arc<SegmentFiles>>,
     health: OnceLock<StoreHealth>,
     views: Views,
+    parameters: SearchParameters,
     /// Of the search values.
     indexes: Indexes,
     /// Held by whoever builds a table.
@@ -717,7 +721,11 @@ fn recovered(
     let timeline = writer.lookup().timeline().map_err(failed)?;
     let erasures = Erasures::load(&writer.lookup()).map_err(failed)?;
     let erasure_list = ErasureList::open(Folder::new(dir, disk), &erasures.key_id())?;
-    let builtin = Wanted::builtin();
+    let (parameters, extended) = SearchParameters::read(&writer.lookup()).map_err(failed)?;
+    let mut builtin = Wanted::builtin().to_vec();
+    for wanted in extended {
+        builtin.iter_mut().filter(|table| table.schema.name == wanted.schema.name).for_each(|table| *table = wanted.clone());
+    }
     let (views, registered) = Views::read(&writer.lookup()).map_err(failed)?;
 
     let wanted: Vec<Wanted> = builtin.iter().chain(registered.iter().map(|(_, wanted)| wanted)).cloned().collect();
@@ -771,6 +779,7 @@ fn recovered(
         files: OnceLock::new(),
         health: OnceLock::new(),
         views,
+        parameters,
         indexes: Indexes::default(),
         building: Mutex::default(),
         damaged: Mutex::default(),

@@ -7,7 +7,8 @@ use crate::fhir::json::Value;
 use crate::ids::TableId;
 use crate::live::schema::{Storage, TableSchema};
 use crate::live::{LiveCell, Marks, TableInfo, Tuning};
-use crate::search::{parameters, values};
+use crate::search::parameters::{self, TypeParameters};
+use crate::search::values;
 use crate::views::builtin::{TREATMENT, builtin_views, internal_views};
 use crate::views::render::write_json;
 use crate::views::{Cell, View, ViewError, has_modifier_extension};
@@ -27,7 +28,7 @@ pub(super) enum Source {
     /// A view. Built-in ones leave resources with an unknown `modifierExtension` out ([`LiveView::leaves_out_modified`]).
     View { view: Arc<View>, builtin: bool },
     /// The search values of a resource type: one row for each resource, in a table that is hidden.
-    Search(&'static str),
+    Search { resource_type: &'static str, parameters: &'static TypeParameters },
 }
 
 impl Source {
@@ -35,7 +36,7 @@ impl Source {
     pub(super) fn resource_type(&self) -> &str {
         match self {
             Self::View { view, .. } => view.resource_type(),
-            Self::Search(resource_type) => resource_type,
+            Self::Search { resource_type, .. } => resource_type,
         }
     }
 
@@ -101,9 +102,9 @@ impl Wanted {
     }
 
     /// The table of the search values of a resource type.
-    fn search(resource_type: &'static str, fingerprint: &str) -> Self {
+    pub(super) fn search(resource_type: &'static str, parameters: &'static TypeParameters, fingerprint: String) -> Self {
         let schema = TableSchema::hidden(search_table(resource_type), "The search values of each resource.", "values");
-        Self { schema: Arc::new(schema), fingerprint: fingerprint.to_owned(), source: Source::Search(resource_type), id: None }
+        Self { schema: Arc::new(schema), fingerprint, source: Source::Search { resource_type, parameters }, id: None }
     }
 
     /// What every database has: the built-in views, those of the program's own, and a table of search values for each resource type.
@@ -113,7 +114,9 @@ impl Wanted {
             let views = builtin_views().into_iter().chain(internal_views());
             let views = views.map(|b| Wanted::of(b.table, b.description, b.view, b.definition, true));
             let fingerprint = values::fingerprint();
-            views.chain(definitions::resource_types().map(|resource_type| Wanted::search(resource_type, &fingerprint))).collect()
+            let parameters = |resource_type| Some((resource_type, parameters::of_type(resource_type)?));
+            let searches = definitions::resource_types().filter_map(parameters);
+            views.chain(searches.map(|(resource_type, of_type)| Wanted::search(resource_type, of_type, fingerprint.clone()))).collect()
         });
         &BUILTIN
     }
@@ -195,7 +198,7 @@ impl Tables {
     /// The rows of one resource in all its tables, and whether a `modifierExtension` keeps it out of the built-in ones.
     pub(super) fn rows<'a>(&self, resource_type: &str, resource: Value<'a>, arena: &'a Bump) -> (Vec<PreparedRow>, bool) {
         let mut rows = Vec::new();
-        let seen_by_views = self.of_type(resource_type).any(|v| !matches!(v.source, Source::Search(_)));
+        let seen_by_views = self.of_type(resource_type).any(|v| !matches!(v.source, Source::Search { .. }));
         let modified = seen_by_views && has_modifier_extension(&resource);
         let record = Record::of(resource_type, &resource, seen_by_views);
         for view in self.of_type(resource_type).filter(|v| !(modified && v.leaves_out_modified())) {
@@ -229,8 +232,7 @@ impl LiveView {
         let columns = &self.info.schema.columns;
         let view = match &self.source {
             Source::View { view, .. } => view,
-            Source::Search(resource_type) => {
-                let Some(parameters) = parameters::of_type(resource_type) else { return Ok(()) };
+            Source::Search { resource_type, parameters } => {
                 let packed = values::values_of(parameters, resource, patients_of(resource_type, &resource).into_iter());
                 let cells = vec![PreparedCell::Cell(LiveCell::Text(packed.into()))];
                 rows.push(PreparedRow { table: self.info.id, marks: Marks::NONE, cells });

@@ -442,4 +442,5 @@ mod persons;
 mod populations;
 mod registered;
 mod search;
+mod search_parameters;
 mod stored;

@@ -265,7 +265,7 @@ impl Database {
                 source: view.source.clone(),
                 id: view.id.clone(),
             };
-            self.build(Reason::Damaged(id), wanted);
+            self.build(Reason::Anew(id), wanted);
         }
     }
 
@@ -307,7 +307,7 @@ impl Database {
                 },
             };
             let forget = || {
-                if let Reason::Damaged(table) = &reason {
+                if let Reason::Anew(table) = &reason {
                     shared.damaged.lock().unwrap_or_else(PoisonError::into_inner).remove(table);
                 }
             };

@@ -1,7 +1,7 @@
 //! Criteria of conditional interactions: any search parameter of one resource, as text and as criteria.
 
 use super::matches::{Candidate, LAST_UPDATED, matches};
-use super::parameters;
+use super::parameters::{self, Known};
 use super::parse::{self, Environment, Refusal};
 use super::query::{Criterion, Operand, Prefix, Test};
 use super::values::packed::Packed;
@@ -44,7 +44,7 @@ impl Conditions {
     /// The issue has no place.
     pub fn parse(resource_type: &str, pairs: Vec<(String, String)>) -> Result<Self, Issue> {
         // The present and this server's address: nothing that needs them is taken.
-        let environment = Environment { now: Timestamp::UNIX_EPOCH, base: "" };
+        let environment = Environment { now: Timestamp::UNIX_EPOCH, base: "", known: Known::standard() };
         let mut criteria = Vec::with_capacity(pairs.len());
         for pair in &pairs {
             let told = |issue: Issue| Issue { severity: Severity::Error, expression: None, ..issue };

@@ -84,7 +84,7 @@ pub struct Parameter {
     pub targets: Vec<&'static str>,
     /// The components of a composite, in order.
     pub components: Vec<Component>,
-    /// What it is evaluated with, as HL7 writes it for this type.
+    /// What it is evaluated with, as HL7 (or whoever has added it) writes it for this type.
     pub expression: &'static str,
     pub(super) paths: Vec<Path>,
     pub(super) yields: Vec<Yield>,
@@ -100,7 +100,7 @@ pub(super) struct Path {
 }
 
 impl Path {
-    fn of(expression: Expression, text: &'static str, resource_type: &str) -> Self {
+    pub(super) fn of(expression: Expression, text: &'static str, resource_type: &str) -> Self {
         let text = text.trim_start_matches('(');
         let rest = [resource_type, COMMON].iter().find_map(|name| text.strip_prefix(name)?.strip_prefix('.')).unwrap_or_default();
         let name = rest.split(|c: char| !c.is_ascii_alphanumeric()).next().filter(|name| !name.is_empty());
@@ -143,27 +143,74 @@ pub(super) struct Yield {
     pub(super) system: Option<&'static str>,
 }
 
-/// The parameters of one resource type.
+/// The parameters of one resource type: HL7's, or those that were added to them.
 #[derive(Debug)]
 pub struct TypeParameters {
-    all: Vec<Parameter>,
+    own: Vec<Parameter>,
     by_code: HashMap<&'static str, usize>,
+    /// HL7's, if these were added.
+    standard: Option<&'static TypeParameters>,
 }
 
 impl TypeParameters {
-    /// Every one: those that all types have first.
-    pub fn all(&self) -> &[Parameter] {
-        &self.all
+    fn of(own: Vec<Parameter>, standard: Option<&'static TypeParameters>) -> Self {
+        let by_code = own.iter().enumerate().map(|(at, parameter)| (parameter.code, at)).collect();
+        Self { own, by_code, standard }
     }
 
-    /// The number under which packed values say whom they are about; no parameter has it.
-    pub(super) fn about(&self) -> usize {
-        self.all.len()
+    /// HL7's: those that all types have first.
+    pub fn all(&self) -> &[Parameter] {
+        self.standard.map_or(&self.own, |standard| &standard.own)
+    }
+
+    /// Those that were added, in order of their numbers.
+    pub fn added(&self) -> &[Parameter] {
+        if self.standard.is_some() { &self.own } else { &[] }
+    }
+
+    /// The number under which packed values say whom they are about; no parameter has it. Added ones have higher numbers.
+    pub(crate) fn about(&self) -> usize {
+        self.all().len()
     }
 
     /// The one of that name.
     pub fn get(&self, code: &str) -> Option<&Parameter> {
-        self.by_code.get(code).and_then(|at| self.all.get(*at))
+        let standard = self.standard.and_then(|standard| standard.get(code));
+        standard.or_else(|| self.by_code.get(code).and_then(|at| self.own.get(*at)))
+    }
+}
+
+/// The parameters that the searches of a database know: HL7's, and those that its centre has added.
+#[derive(Clone, Debug, Default)]
+pub struct Known(HashMap<&'static str, &'static TypeParameters>);
+
+impl Known {
+    /// HL7's alone.
+    pub fn standard() -> &'static Self {
+        static STANDARD: LazyLock<Known> = LazyLock::new(Known::default);
+        &STANDARD
+    }
+
+    /// The parameters of a resource type; `None` if R4 has no such type.
+    pub fn of_type(&self, resource_type: &str) -> Option<&'static TypeParameters> {
+        self.0.get(resource_type).copied().or_else(|| of_type(resource_type))
+    }
+
+    /// A parameter of a resource type.
+    pub fn parameter(&self, resource_type: &str, code: &str) -> Option<&'static Parameter> {
+        self.of_type(resource_type)?.get(code)
+    }
+
+    /// The same with other parameters of one type.
+    pub fn with(&self, resource_type: &'static str, parameters: &'static TypeParameters) -> Self {
+        let mut types = self.0.clone();
+        types.insert(resource_type, parameters);
+        Self(types)
+    }
+
+    /// All that were added.
+    pub fn added(&self) -> impl Iterator<Item = &'static Parameter> {
+        self.0.values().flat_map(|of_type| of_type.added())
     }
 }
 
@@ -223,8 +270,13 @@ fn compile_all(resource_type: &'static str, lines: &[&'static str]) -> TypeParam
         let paths = paths.collect();
         all.push(Parameter { resource_type, code, kind, number, targets, components: Vec::new(), expression, paths, yields });
     }
-    let by_code = all.iter().enumerate().map(|(at, parameter)| (parameter.code, at)).collect();
-    TypeParameters { all, by_code }
+    TypeParameters::of(all, None)
+}
+
+/// The parameters of a type with those that were added to it; they live as long as the program, as criteria refer to them.
+pub(super) fn with_added(resource_type: &str, added: Vec<Parameter>) -> Option<&'static TypeParameters> {
+    let standard = of_type(resource_type)?;
+    Some(if added.is_empty() { standard } else { Box::leak(Box::new(TypeParameters::of(added, Some(standard)))) })
 }
 
 fn yields(column: &'static str) -> Vec<Yield> {
@@ -252,7 +304,7 @@ fn compiled(expression: &str) -> Vec<Expression> {
     })
 }
 
-fn try_compiled(expression: &str) -> Result<Vec<Expression>, (String, CompileError)> {
+pub(super) fn try_compiled(expression: &str) -> Result<Vec<Expression>, (String, CompileError)> {
     let compile = |part: &str| Expression::compile(part, &Environment::default()).map_err(|error| (part.to_owned(), error));
     expression.split(" | ").map(compile).collect()
 }

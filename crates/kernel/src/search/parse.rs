@@ -14,7 +14,7 @@ mod value;
 
 pub use text::{encode, pairs};
 
-use super::parameters::{Parameter, of_type, parameter};
+use super::parameters::{Known, Parameter};
 use super::query::Search;
 use crate::fhir::definitions;
 use crate::fhir::issue::{Issue, IssueType, Severity};
@@ -31,6 +31,8 @@ pub struct Environment<'e> {
     /// The address of this server's `/fhir`, such as `https://example.org/fhir`: absolute references that begin with it are to its
     /// own resources.
     pub base: &'e str,
+    /// The parameters that there are.
+    pub known: &'e Known,
 }
 
 /// A query, parsed.
@@ -176,7 +178,7 @@ pub fn query(resource_type: &str, pairs: &[(String, String)], environment: &Envi
 /// # Errors
 /// Each problem, with places such as `http._elements`.
 pub fn part(resource_type: &str, pairs: &[(String, String)]) -> Result<Option<Subset>, Vec<Issue>> {
-    let environment = Environment { now: Timestamp::UNIX_EPOCH, base: "" };
+    let environment = Environment { now: Timestamp::UNIX_EPOCH, base: "", known: Known::standard() };
     let about: Vec<_> = pairs.iter().filter(|(name, _)| matches!(&**name, "_summary" | "_elements")).cloned().collect();
     Ok(query(resource_type, &about, &environment)?.subset)
 }
@@ -193,7 +195,7 @@ impl Reader<'_> {
         if value.is_empty() {
             return Err(Unused::Unknown(Refusal::value("the value is empty, and so the parameter was left out")));
         }
-        if page.take(self.resource_type, name, value, search)? {
+        if page.take(self.environment.known, self.resource_type, name, value, search)? {
             return Ok(());
         }
         let depth = criterion::Depth::default();
@@ -203,10 +205,10 @@ impl Reader<'_> {
 }
 
 /// The parameter of that name, or what there is instead.
-fn known(resource_type: &str, code: &str) -> Result<&'static Parameter, Unused> {
-    parameter(resource_type, code).filter(|p| !p.expression.is_empty()).ok_or_else(|| {
-        let all = of_type(resource_type).map(|t| t.all()).unwrap_or_default();
-        let codes: Vec<&str> = all.iter().map(|p| p.code).collect();
+fn known(all: &Known, resource_type: &str, code: &str) -> Result<&'static Parameter, Unused> {
+    all.parameter(resource_type, code).filter(|p| !p.expression.is_empty()).ok_or_else(|| {
+        let all = all.of_type(resource_type);
+        let codes: Vec<&str> = all.iter().flat_map(|of_type| of_type.all().iter().chain(of_type.added())).map(|p| p.code).collect();
         Unused::Unknown(Refusal::unsupported(format!("{resource_type} has no such search parameter; it has {}", codes.join(", "))))
     })
 }

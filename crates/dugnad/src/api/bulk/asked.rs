@@ -177,6 +177,7 @@ pub fn members(group: &[u8]) -> Resources {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use dugnad_kernel::search::parameters::Known;
     use jiff::Timestamp;
 
     fn asked(query: &str) -> Result<Asked, ApiError> {
@@ -184,7 +185,8 @@ mod tests {
     }
 
     fn searches(query: &str) -> Vec<(&'static str, usize, Vec<usize>)> {
-        let all = asked(query).unwrap().of_types(&Environment { now: Timestamp::UNIX_EPOCH, base: "" }, None).unwrap();
+        let all =
+            asked(query).unwrap().of_types(&Environment { now: Timestamp::UNIX_EPOCH, base: "", known: Known::standard() }, None).unwrap();
         all.iter().map(|of| (of.resource_type, of.searches.len(), of.searches.iter().map(|s| s.criteria.len()).collect())).collect()
     }
 
@@ -209,7 +211,7 @@ mod tests {
             assert_eq!(asked(query).err().map(|e| e.status.as_u16()), Some(400), "{query}");
         }
         let unknown = asked("_type=Patient&_typeFilter=Patient%3Fshoe-size%3D44").unwrap();
-        assert!(unknown.of_types(&Environment { now: Timestamp::UNIX_EPOCH, base: "" }, None).is_err());
+        assert!(unknown.of_types(&Environment { now: Timestamp::UNIX_EPOCH, base: "", known: Known::standard() }, None).is_err());
     }
 
     #[test]

@@ -86,7 +86,8 @@ impl Job {
             Level::Patients => (None, "GET /fhir/Patient/$export"),
             Level::Group(id) => (Some(Arc::new(group(app, &hospital, holder, id, &snapshot)?)), "GET /fhir/Group/{id}/$export"),
         };
-        let types = asked.of_types(&Environment { now: app.now(), base: &base }, members.as_ref())?;
+        let types =
+            asked.of_types(&Environment { now: app.now(), base: &base, known: &app.database().search_parameters() }, members.as_ref())?;
         let of_patients = asked.level == Level::Patients;
         let label = Label::new(hospital.who, app.now());
         let progress = Mutex::new(Progress::Running { done: 0 });

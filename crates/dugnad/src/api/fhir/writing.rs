@@ -85,12 +85,15 @@ pub async fn create(
     headers::require_json_accepted(&headers, query.as_deref())?;
     let raw = body_of(&kind, &headers)?;
     let resource_type = interaction::known_type(&kind)?;
-    if !interaction::criteria(query.as_deref().unwrap_or_default()).is_empty() {
-        // Passed over, they would make a second resource where there is one.
-        let what = "a create takes no criteria in its address; those of a conditional create come in the header If-None-Exist";
-        return Err(ApiError::bad_request(IssueType::Invalid, what));
-    }
-    let if_none_exist = headers::if_none_exist(&headers)?;
+    // Passed over, criteria in the address would make a second resource where there is one.
+    let in_address = Some(interaction::criteria(query.as_deref().unwrap_or_default())).filter(|criteria| !criteria.is_empty());
+    let if_none_exist = match (headers::if_none_exist(&headers)?, in_address) {
+        (Some(_), Some(_)) => {
+            let what = "a conditional create has its criteria in the header If-None-Exist or in the address, not in both";
+            return Err(ApiError::bad_request(IssueType::Invalid, what));
+        }
+        (header, address) => header.or(address),
+    };
     let summary = format!("POST /fhir/{resource_type}{}", if if_none_exist.is_some() { " (conditional)" } else { "" });
     let limit = limit(raw.as_ref());
     let make = move |body| Interaction::Create { resource_type, body: resource(raw, None, body), if_none_exist };

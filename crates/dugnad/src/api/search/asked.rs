@@ -11,7 +11,6 @@ use dugnad_kernel::fhir::subset::Subset;
 use dugnad_kernel::search::compartment;
 use dugnad_kernel::search::parse::{self, Environment, Query};
 use dugnad_kernel::search::query::Criterion;
-use jiff::Timestamp;
 use std::collections::BTreeSet;
 
 /// Where is searched.
@@ -123,22 +122,19 @@ impl Asked {
     }
 
     /// Looks everything up.
-    pub fn understand(&self, now: Timestamp, base: &str) -> Result<Understood, ApiError> {
-        let environment = Environment { now, base };
+    pub fn understand(&self, environment: &Environment<'_>) -> Result<Understood, ApiError> {
         match &self.place {
-            Place::Type(name) => self.one_type(name, &environment, None),
-            Place::Compartment { patient, kind } if kind != "*" => {
-                self.one_type(kind, &environment, compartment::of_patient(kind, patient))
-            }
+            Place::Type(name) => self.one_type(name, environment, None),
+            Place::Compartment { patient, kind } if kind != "*" => self.one_type(kind, environment, compartment::of_patient(kind, patient)),
             Place::Compartment { patient, .. } => {
                 let types = self.types(compartment::types().collect())?;
-                self.many_types(&types, &environment, |name| compartment::of_patient(name, patient))
+                self.many_types(&types, environment, |name| compartment::of_patient(name, patient))
             }
             Place::System => {
                 let types = self.types(resource_types().collect())?;
-                self.many_types(&types, &environment, |_| None)
+                self.many_types(&types, environment, |_| None)
             }
-            Place::Everything { patient } => everything::understand(self, patient, &environment),
+            Place::Everything { patient } => everything::understand(self, patient, environment),
         }
     }
 

@@ -15,7 +15,7 @@ use dugnad_kernel::ids::{Commit, PatientOrdinal};
 use dugnad_kernel::limits::{MAX_SEARCH_INCLUDED, SEARCH_TIME};
 use dugnad_kernel::live::Snapshot;
 use dugnad_kernel::search::execute::SearchError;
-use dugnad_kernel::search::parse::Query;
+use dugnad_kernel::search::parse::{Environment, Query};
 use dugnad_kernel::search::query::{Criterion, Include, Search, Total};
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -42,7 +42,7 @@ pub struct Page {
 
 /// Runs a search. Blocks.
 pub fn run(app: &App, searcher: &Searcher<'_>, asked: &Asked) -> Result<Page, ApiError> {
-    let understood = asked.understand(app.now(), searcher.base)?;
+    let understood = asked.understand(&Environment { now: app.now(), base: searcher.base, known: &app.database().search_parameters() })?;
     let path = asked.place.path();
     let owner = Owner { who: &searcher.hospital.who, timeline: app.database().timeline(), path: &path, parameters: &asked.parameters };
     let pin = asked.page.as_deref().map(|page| link::open(app.page_key(), &owner, page, app.now())).transpose()?;

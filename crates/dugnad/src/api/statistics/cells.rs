@@ -122,18 +122,21 @@ async fn ask(
     let (permit, sql) = (asked.permit.clone(), asked.sql.clone());
     let question = Question { who, interface: "statistics", permit, sql, as_of: asked.as_of, min_commit: None };
     let answer = app.query().ask(question).await?;
-    let Basis::Epoch { epoch, method } = answer.basis.clone() else {
+    let basis = answer.basis.clone();
+    let Basis::Epoch { epoch, method, suppressed } = &basis else {
         return Err(ApiError::bad_request(IssueType::Invalid, "this permit gives rows, not statistics; ask POST /sql").at("permit"));
     };
-    let method = method.to_string();
     let rows = cell_rows(answer, asked.by.len()).await?;
+    let (method, suppressed) = (method.to_string(), suppressed.band());
     let catalogue = app.query().statistics_catalogue()?;
-    let cells = Cells { table: &table, epoch: &epoch, method: &method, asked: &asked, catalogue: &catalogue, rows: &rows };
+    let cells = Cells { table: &table, epoch, method: &method, suppressed, asked: &asked, catalogue: &catalogue, rows: &rows };
     let (body, kind) = if asked.csv { (cells.csv(), "text/csv; charset=utf-8") } else { (cells.json_stat().to_string(), JSON_STAT) };
     let mut response = Response::new(Body::from(body));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response.headers_mut().insert(DUGNAD_EPOCH, value(&epoch));
-    response.headers_mut().insert(DUGNAD_DISCLOSURE, value(&method));
+    response.headers_mut().insert(DUGNAD_EPOCH, value(epoch));
+    if let Some(disclosure) = basis.disclosure() {
+        response.headers_mut().insert(DUGNAD_DISCLOSURE, value(&disclosure));
+    }
     Ok(response)
 }
 
@@ -142,28 +145,13 @@ struct Cells<'a> {
     table: &'a str,
     epoch: &'a str,
     method: &'a str,
+    suppressed: &'static str,
     asked: &'a Asked,
     catalogue: &'a Catalogue,
     rows: &'a [CellRow],
 }
 
 impl Cells<'_> {
-    /// How many of the values are not shown, in bands: the exact number would be one more figure about small cells.
-    fn suppressed(&self) -> &'static str {
-        let (mut all, mut hidden) = (0_usize, 0_usize);
-        for CellRow { values, .. } in self.rows {
-            all += values.len();
-            hidden += values.iter().filter(|value| value.is_null()).count();
-        }
-        match hidden * 10 {
-            0 => "none",
-            n if n < all => "below 10 %",
-            n if n < 5 * all => "10 to 50 %",
-            n if n < 9 * all => "50 to 90 %",
-            _ => "above 90 %",
-        }
-    }
-
     fn title(&self) -> String {
         let table = self.catalogue.tables.iter().find(|table| table.name == format!("statistics.{}", self.table));
         table.map_or_else(|| self.table.to_owned(), |table| table.title.clone())
@@ -209,7 +197,7 @@ impl Cells<'_> {
                 "epoch": self.epoch,
                 "disclosure": self.catalogue.method,
                 "least_shown": self.catalogue.least_shown,
-                "suppressed": self.suppressed(),
+                "suppressed": self.suppressed,
             },
         })
     }

@@ -1,5 +1,5 @@
-//! SQLQueries and SQLViews as resources: Libraries that the centre publishes. A hospital's own Libraries are resources like any
-//! other; which of the two an address means follows from who asks.
+//! What the centre publishes as resources: SQLQueries and SQLViews (Libraries), and search parameters. A hospital's own of these types
+//! are resources like any other; which of the two an address means follows from who asks.
 
 use super::run::{Subject, absent};
 use super::{Answer, readable_table, stored};
@@ -12,19 +12,114 @@ use crate::query::library::{LibraryKind, SqlLibrary};
 use crate::query::published::LIBRARY;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::HeaderMap;
-use dugnad_kernel::database::StoredVersion;
-use dugnad_kernel::ids::HolderId;
+use axum::http::{HeaderMap, StatusCode};
+use dugnad_kernel::database::{ParameterRefused, StoredVersion};
+use dugnad_kernel::fhir::issue::{Issue, IssueType};
+use dugnad_kernel::ids::{Commit, HolderId};
+use dugnad_kernel::search::added::{Definition, Wrong};
+use std::future::Future;
 
-pub async fn create(State(app): State<App>, Caller(who): Caller, headers: HeaderMap, query: RawQuery, body: Body) -> Answer {
-    if let Some(hospital) = Hospital::of(&who) {
-        return fhir::create(State(app), hospital, Path(LIBRARY.to_owned()), headers, query, body).await;
-    }
-    let id = app.database().new_id();
-    publish(app, who, id, &headers, body, format!("POST /fhir/{LIBRARY}")).await
+/// A type of resource that the centre publishes, and of which a hospital may have its own.
+pub trait Kept: 'static {
+    /// The resource type.
+    const KIND: &'static str;
+    /// What others than the centre are told who publish one.
+    const REFUSED: &'static str;
+
+    /// Checks one before it is written.
+    fn check(app: &App, id: &str, json: &str) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Writes one. Blocks.
+    fn keep(app: &App, id: &str, json: &str) -> Result<Commit, ApiError>;
+
+    /// Takes one away; `None` if there is none. Blocks.
+    fn remove(app: &App, id: &str) -> Result<Option<Commit>, ApiError>;
+
+    /// Whether it is open to `who`.
+    fn may_read(app: &App, who: &Principal, json: &[u8]) -> bool;
 }
 
-pub async fn update(
+/// SQLQueries and SQLViews.
+pub struct Libraries;
+
+impl Kept for Libraries {
+    const KIND: &'static str = LIBRARY;
+    const REFUSED: &'static str = "queries and views are published by the centre only";
+
+    async fn check(app: &App, id: &str, json: &str) -> Result<(), ApiError> {
+        let library = SqlLibrary::parse(json.as_bytes())?;
+        Ok(app.query().check_library(id, &library).await?)
+    }
+
+    fn keep(app: &App, id: &str, json: &str) -> Result<Commit, ApiError> {
+        let commit = app.database().put_document(LIBRARY, id, json)?;
+        app.query().find_views();
+        Ok(commit)
+    }
+
+    fn remove(app: &App, id: &str) -> Result<Option<Commit>, ApiError> {
+        let commit = app.database().remove_document(LIBRARY, id)?;
+        app.query().find_views();
+        Ok(commit)
+    }
+
+    /// A query is open to whoever is known; a view to the centre, and to whoever has a permit with its name.
+    fn may_read(app: &App, who: &Principal, json: &[u8]) -> bool {
+        let Ok(library) = SqlLibrary::parse(json) else { return who.role == Role::Centre };
+        library.table.is_none_or(|table| who.role == Role::Centre || readable_table(app, who, &table))
+    }
+}
+
+/// Search parameters beside HL7's.
+pub struct SearchParameters;
+
+impl Kept for SearchParameters {
+    const KIND: &'static str = "SearchParameter";
+    const REFUSED: &'static str = "search parameters are added by the centre only";
+
+    async fn check(_: &App, _: &str, json: &str) -> Result<(), ApiError> {
+        Definition::parse(json).map(|_| ()).map_err(ApiError::from)
+    }
+
+    fn keep(app: &App, id: &str, json: &str) -> Result<Commit, ApiError> {
+        Ok(app.database().add_search_parameter(id, json)?)
+    }
+
+    fn remove(app: &App, id: &str) -> Result<Option<Commit>, ApiError> {
+        Ok(app.database().remove_search_parameter(id)?)
+    }
+
+    fn may_read(_: &App, _: &Principal, _: &[u8]) -> bool {
+        true
+    }
+}
+
+impl From<Wrong> for ApiError {
+    fn from(wrong: Wrong) -> Self {
+        let issues = vec![Issue::error(IssueType::Invalid, wrong.at, wrong.what)];
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, issues, headers: Vec::new() }
+    }
+}
+
+impl From<ParameterRefused> for ApiError {
+    fn from(refused: ParameterRefused) -> Self {
+        match refused {
+            ParameterRefused::Definition(wrong) => wrong.into(),
+            ParameterRefused::Write(error) => error.into(),
+            ParameterRefused::Read(error) => error.into(),
+        }
+    }
+}
+
+pub async fn create<K: Kept>(State(app): State<App>, Caller(who): Caller, headers: HeaderMap, query: RawQuery, body: Body) -> Answer {
+    if let Some(hospital) = Hospital::of(&who) {
+        return fhir::create(State(app), hospital, Path(K::KIND.to_owned()), headers, query, body).await;
+    }
+    let id = app.database().new_id();
+    publish::<K>(app, who, id, &headers, body, format!("POST /fhir/{}", K::KIND)).await
+}
+
+pub async fn update<K: Kept>(
     State(app): State<App>,
     Caller(who): Caller,
     Path(id): Path<String>,
@@ -33,90 +128,103 @@ pub async fn update(
     body: Body,
 ) -> Answer {
     if let Some(hospital) = Hospital::of(&who) {
-        return fhir::update(State(app), hospital, Path((LIBRARY.to_owned(), id)), headers, query, body).await;
+        return fhir::update(State(app), hospital, Path((K::KIND.to_owned(), id)), headers, query, body).await;
     }
     let id = interaction::writable_id(&id)?;
-    let summary = format!("PUT /fhir/{LIBRARY}/{id}");
-    publish(app, who, id, &headers, body, summary).await
+    let summary = format!("PUT /fhir/{}/{id}", K::KIND);
+    publish::<K>(app, who, id, &headers, body, summary).await
 }
 
-pub async fn delete(State(app): State<App>, Caller(who): Caller, Path(id): Path<String>, headers: HeaderMap, query: RawQuery) -> Answer {
+pub async fn delete<K: Kept>(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    query: RawQuery,
+) -> Answer {
     if let Some(hospital) = Hospital::of(&who) {
-        return fhir::delete(State(app), hospital, Path((LIBRARY.to_owned(), id)), headers, query).await;
+        return fhir::delete(State(app), hospital, Path((K::KIND.to_owned(), id)), headers, query).await;
     }
-    let summary = format!("DELETE /fhir/{LIBRARY}/{id}");
-    only_the_centre(&app, &who, &summary).await?;
+    let summary = format!("DELETE /fhir/{}/{id}", K::KIND);
+    only_the_centre::<K>(&app, &who, &summary).await?;
     let id = interaction::readable_id(&id)?;
     let place = app.enter_writes().await?;
     app.on_thread(place, move |app| {
         app.check_log()?;
-        let commit = app.database().remove_document(LIBRARY, &id)?.ok_or_else(interaction::absent)?;
-        app.query().find_views();
-        stored::recorded(app, &who, LIBRARY, summary, commit)?;
+        let commit = K::remove(app, &id)?.ok_or_else(interaction::absent)?;
+        stored::recorded(app, &who, K::KIND, summary, commit)?;
         Ok(stored::removed(commit))
     })
     .await
 }
 
-pub async fn read(State(app): State<App>, Caller(who): Caller, Path(id): Path<String>, headers: HeaderMap, query: RawQuery) -> Answer {
+pub async fn read<K: Kept>(
+    State(app): State<App>,
+    Caller(who): Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    query: RawQuery,
+) -> Answer {
     if let Some(hospital) = Hospital::of(&who) {
-        return fhir::read_current(State(app), hospital, Path((LIBRARY.to_owned(), id)), headers, query).await;
+        return fhir::read_current(State(app), hospital, Path((K::KIND.to_owned(), id)), headers, query).await;
     }
     let id = interaction::readable_id(&id)?;
     let place = app.enter_reads().await?;
     app.on_thread(place, move |app| {
-        let request = format!("GET /fhir/{LIBRARY}/{id}");
-        let access = Access { who: who.clone(), interface: "fhir", request, tables: vec![LIBRARY.to_owned()] };
+        let request = format!("GET /fhir/{}/{id}", K::KIND);
+        let access = Access { who: who.clone(), interface: "fhir", request, tables: vec![K::KIND.to_owned()] };
         app.read_recorded(&access, |_| {
-            let stored = app.database().read(HolderId::CENTRE, LIBRARY, &id)?;
-            let stored = stored.filter(|s| s.json.as_deref().is_none_or(|json| may_read(app, &who, json)));
+            let stored = app.database().read(HolderId::CENTRE, K::KIND, &id)?;
+            let stored = stored.filter(|s| s.json.as_deref().is_none_or(|json| K::may_read(app, &who, json)));
             let found = stored.ok_or_else(interaction::absent).and_then(|s| if s.json.is_some() { Ok(s) } else { Err(answer::gone()) });
             let count = u64::from(found.is_ok());
             Ok((found, count))
         })?
-        .map(|found| stored::shown(&headers, LIBRARY, &id, &found, found.commit))
+        .map(|found| stored::shown(&headers, K::KIND, &id, &found, found.commit))
     })
     .await
 }
 
 /// All that are published and open to the caller. A hospital searches its own.
-pub async fn all(State(app): State<App>, Caller(who): Caller, headers: HeaderMap, query: RawQuery) -> Answer {
+pub async fn all<K: Kept>(State(app): State<App>, Caller(who): Caller, headers: HeaderMap, query: RawQuery) -> Answer {
     if let Some(hospital) = Hospital::of(&who) {
-        return search::on_type_by_get(State(app), hospital, Path(LIBRARY.to_owned()), headers, query).await;
+        return search::on_type_by_get(State(app), hospital, Path(K::KIND.to_owned()), headers, query).await;
     }
     let place = app.enter_reads().await?;
     app.on_thread(place, move |app| {
         let access =
-            Access { who: who.clone(), interface: "fhir", request: format!("GET /fhir/{LIBRARY}"), tables: vec![LIBRARY.to_owned()] };
+            Access { who: who.clone(), interface: "fhir", request: format!("GET /fhir/{}", K::KIND), tables: vec![K::KIND.to_owned()] };
         app.read_recorded(&access, |_| {
             let mut found: Vec<(String, StoredVersion)> = Vec::new();
-            for document in app.database().documents(LIBRARY)? {
-                let stored = app.database().read(HolderId::CENTRE, LIBRARY, &document.id)?;
-                found.extend(stored.filter(|s| s.json.as_deref().is_some_and(|json| may_read(app, &who, json))).map(|s| (document.id, s)));
+            for document in app.database().documents(K::KIND)? {
+                let stored = app.database().read(HolderId::CENTRE, K::KIND, &document.id)?;
+                found.extend(
+                    stored.filter(|s| s.json.as_deref().is_some_and(|json| K::may_read(app, &who, json))).map(|s| (document.id, s)),
+                );
             }
-            Ok((stored::bundle(app, LIBRARY, &found), found.len() as u64))
+            Ok((stored::bundle(app, K::KIND, &found), found.len() as u64))
         })
     })
     .await
 }
 
 /// A hospital's history of its own.
-pub async fn history(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery) -> Answer {
-    fhir::history_of_type(state, hospital, Path(LIBRARY.to_owned()), headers, query).await
+pub async fn history<K: Kept>(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery) -> Answer {
+    fhir::history_of_type(state, hospital, Path(K::KIND.to_owned()), headers, query).await
 }
 
 /// A hospital's update of its own by criteria.
-pub async fn update_matching(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery, body: Body) -> Answer {
-    fhir::update_matching(state, hospital, Path(LIBRARY.to_owned()), headers, query, body).await
+pub async fn update_matching<K: Kept>(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery, body: Body) -> Answer {
+    fhir::update_matching(state, hospital, Path(K::KIND.to_owned()), headers, query, body).await
 }
 
 /// A hospital's patch of its own by criteria.
-pub async fn patch_matching(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery, body: Body) -> Answer {
-    fhir::patch_matching(state, hospital, Path(LIBRARY.to_owned()), headers, query, body).await
+pub async fn patch_matching<K: Kept>(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery, body: Body) -> Answer {
+    fhir::patch_matching(state, hospital, Path(K::KIND.to_owned()), headers, query, body).await
 }
 
 /// A hospital's patch of its own.
-pub async fn patch(
+pub async fn patch<K: Kept>(
     state: State<App>,
     hospital: Hospital,
     Path(id): Path<String>,
@@ -124,49 +232,45 @@ pub async fn patch(
     query: RawQuery,
     body: Body,
 ) -> Answer {
-    fhir::patch(state, hospital, Path((LIBRARY.to_owned(), id)), headers, query, body).await
+    fhir::patch(state, hospital, Path((K::KIND.to_owned(), id)), headers, query, body).await
 }
 
 /// A hospital's deletion of its own by criteria.
-pub async fn delete_matching(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery) -> Answer {
-    fhir::delete_matching(state, hospital, Path(LIBRARY.to_owned()), headers, query).await
+pub async fn delete_matching<K: Kept>(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery) -> Answer {
+    fhir::delete_matching(state, hospital, Path(K::KIND.to_owned()), headers, query).await
 }
 
 /// A hospital's search of its own by form.
-pub async fn search(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery, body: Body) -> Answer {
-    search::on_type_by_post(state, hospital, Path(LIBRARY.to_owned()), headers, query, body).await
+pub async fn search<K: Kept>(state: State<App>, hospital: Hospital, headers: HeaderMap, query: RawQuery, body: Body) -> Answer {
+    search::on_type_by_post(state, hospital, Path(K::KIND.to_owned()), headers, query, body).await
 }
 
-/// A query is open to whoever is known; a view to the centre, and to whoever has a permit with its name.
-fn may_read(app: &App, who: &Principal, json: &[u8]) -> bool {
-    let Ok(library) = SqlLibrary::parse(json) else { return who.role == Role::Centre };
-    library.table.is_none_or(|table| who.role == Role::Centre || readable_table(app, who, &table))
-}
-
-async fn only_the_centre(app: &App, who: &Principal, request: &str) -> Result<(), ApiError> {
+async fn only_the_centre<K: Kept>(app: &App, who: &Principal, request: &str) -> Result<(), ApiError> {
     if who.role == Role::Centre {
         return Ok(());
     }
-    Err(app.refuse(who, request.to_owned(), "queries and views are published by the centre only").await)
+    Err(app.refuse(who, request.to_owned(), K::REFUSED).await)
 }
 
-async fn publish(app: App, who: Principal, id: String, headers: &HeaderMap, body: Body, summary: String) -> Answer {
-    only_the_centre(&app, &who, &summary).await?;
-    let bytes = stored::received(&app, LIBRARY, headers, body).await?;
+async fn publish<K: Kept>(app: App, who: Principal, id: String, headers: &HeaderMap, body: Body, summary: String) -> Answer {
+    only_the_centre::<K>(&app, &who, &summary).await?;
+    let bytes = stored::received(&app, K::KIND, headers, body).await?;
     if !summary.starts_with("POST") {
-        stored::check_id(LIBRARY, &bytes, &id)?;
+        stored::check_id(K::KIND, &bytes, &id)?;
+    }
+    if interaction::Head::read(&bytes).is_ok_and(|head| head.resource_type.as_deref() != Some(K::KIND)) {
+        let what = format!("this must be a resource of type {}", K::KIND);
+        return Err(ApiError::bad_request(IssueType::Invalid, what).at(format!("{}.resourceType", K::KIND)));
     }
     let json = body::text(bytes)?;
-    let library = SqlLibrary::parse(json.as_bytes())?;
-    app.query().check_library(&id, &library).await?;
+    K::check(&app, &id, &json).await?;
     let place = app.enter_writes().await?;
     app.on_thread(place, move |app| {
         app.check_log()?;
-        let created = app.database().document(LIBRARY, &id)?.is_none();
-        let commit = app.database().put_document(LIBRARY, &id, &json)?;
-        app.query().find_views();
-        stored::recorded(app, &who, LIBRARY, summary, commit)?;
-        stored::written(app, LIBRARY, &id, created, commit)
+        let created = app.database().document(K::KIND, &id)?.is_none();
+        let commit = K::keep(app, &id, &json)?;
+        stored::recorded(app, &who, K::KIND, summary, commit)?;
+        stored::written(app, K::KIND, &id, created, commit)
     })
     .await
 }

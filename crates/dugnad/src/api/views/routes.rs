@@ -1,5 +1,6 @@
 //! The routes and their descriptions.
 
+use super::published::{Libraries, SearchParameters};
 use super::{definition, export, materialize, published, run};
 use crate::api::fhir::PATCH_STATUSES;
 use crate::api::routes::{Caller, Doc, Parameter, Routes};
@@ -55,7 +56,7 @@ const RUN_STATUSES: &[(u16, &str)] = &[
 
 /// Adds the routes.
 pub fn add(routes: Routes) -> Routes {
-    exports(runs(libraries(materializes(definitions(routes)))))
+    exports(runs(parameters(libraries(materializes(definitions(routes))))))
 }
 
 fn definitions(routes: Routes) -> Routes {
@@ -102,7 +103,12 @@ fn libraries(routes: Routes) -> Routes {
         ..write
     };
     let create = Doc { id: "publishNewLibrary", summary: "Publish a SQLQuery or a SQLView under an id of the server's", ..write };
-    let patch = Doc { caller: Caller::Hospital, other_bodies: &["application/json-patch+json"], statuses: PATCH_STATUSES, ..write };
+    let patch = Doc {
+        caller: Caller::Hospital,
+        other_bodies: &["application/json-patch+json", "application/merge-patch+json"],
+        statuses: PATCH_STATUSES,
+        ..write
+    };
     let delete = Doc {
         id: "removeLibrary",
         summary: "Take a SQLQuery or a SQLView back",
@@ -120,7 +126,7 @@ fn libraries(routes: Routes) -> Routes {
                 description: "For a hospital, a search of its own Libraries, as of any other type; published ones it asks for by id or canonical URL.",
                 ..read
             },
-            published::all,
+            published::all::<Libraries>,
         )
         .add(
             Method::POST,
@@ -132,42 +138,152 @@ fn libraries(routes: Routes) -> Routes {
                 body: Some("application/x-www-form-urlencoded"),
                 ..read
             },
-            published::search,
+            published::search::<Libraries>,
         )
         .add(
             Method::GET,
             "/fhir/Library/_history",
             Doc { id: "historyOfLibraries", summary: "What was written of a hospital's own Libraries, newest first", caller: Caller::Hospital, ..read },
-            published::history,
+            published::history::<Libraries>,
         )
         .add(
             Method::PUT,
             "/fhir/Library",
             Doc { id: "updateMatchingLibrary", summary: "Update the one of a hospital's own Libraries that matches", caller: Caller::Hospital, ..write },
-            published::update_matching,
+            published::update_matching::<Libraries>,
         )
         .add(
             Method::PATCH,
             "/fhir/Library",
             Doc { id: "patchMatchingLibrary", summary: "Change a part of the one of a hospital's own Libraries that matches", ..patch },
-            published::patch_matching,
+            published::patch_matching::<Libraries>,
         )
         .add(
             Method::PATCH,
             "/fhir/Library/{id}",
             Doc { id: "patchLibrary", summary: "Change a part of one of a hospital's own Libraries", ..patch },
-            published::patch,
+            published::patch::<Libraries>,
         )
         .add(
             Method::DELETE,
             "/fhir/Library",
             Doc { id: "deleteMatchingLibrary", summary: "Delete the one of a hospital's own Libraries that matches", caller: Caller::Hospital, ..delete },
-            published::delete_matching,
+            published::delete_matching::<Libraries>,
         )
-        .add(Method::POST, "/fhir/Library", create, published::create)
-        .add(Method::GET, "/fhir/Library/{id}", Doc { id: "library", summary: "Read a published query or view", ..read }, published::read)
-        .add(Method::PUT, "/fhir/Library/{id}", publish, published::update)
-        .add(Method::DELETE, "/fhir/Library/{id}", delete, published::delete)
+        .add(Method::POST, "/fhir/Library", create, published::create::<Libraries>)
+        .add(Method::GET, "/fhir/Library/{id}", Doc { id: "library", summary: "Read a published query or view", ..read }, published::read::<Libraries>)
+        .add(Method::PUT, "/fhir/Library/{id}", publish, published::update::<Libraries>)
+        .add(Method::DELETE, "/fhir/Library/{id}", delete, published::delete::<Libraries>)
+}
+
+fn parameters(routes: Routes) -> Routes {
+    let statuses: &[(u16, &str)] = &[
+        (200, "Changed; searches know it when the tables of its types have been built anew"),
+        (201, "Added; searches know it when the tables of its types have been built anew"),
+        (400, "Not JSON"),
+        (403, "For the centre only"),
+        (422, "Not a SearchParameter that can be added: the element and the reason"),
+    ];
+    let write = Doc { caller: Caller::Known, body: Some(FHIR), answer: &[FHIR], statuses, ..Doc::new("FHIR", "", "") };
+    let read = Doc { caller: Caller::Known, answer: &[FHIR], statuses: READ_STATUSES, ..Doc::new("FHIR", "", "") };
+    let add = Doc {
+        id: "addSearchParameter",
+        summary: "Add a search parameter to FHIR R4's, or change it",
+        description: "For the centre: `code`, `type` (token, string, reference, date, number, quantity, uri), `base`, `expression` (FHIRPath; its parts begin with the types), `target` of references. Each of its types is indexed anew in the background, while writes and searches go on; `GET /fhir/metadata` lists it as soon as searches know it, with all that was ever written. For a hospital, a SearchParameter is a resource like any other.",
+        ..write
+    };
+    let own = Doc { caller: Caller::Hospital, ..write };
+    let patch = Doc { other_bodies: &["application/json-patch+json", "application/merge-patch+json"], statuses: PATCH_STATUSES, ..own };
+    let remove = Doc {
+        id: "removeSearchParameter",
+        summary: "Take an added search parameter away",
+        body: None,
+        statuses: &[
+            (204, "Taken away; searches know it until the tables of its types have been built anew"),
+            (403, "For the centre only"),
+            (404, "Not there"),
+        ],
+        ..write
+    };
+    let of_type = "/fhir/SearchParameter";
+    let of_one = "/fhir/SearchParameter/{id}";
+    type K = SearchParameters;
+    routes
+        .add(
+            Method::GET,
+            of_type,
+            Doc {
+                id: "searchParameters",
+                summary: "All search parameters that the centre has added; for a hospital, a search of its own",
+                ..read
+            },
+            published::all::<K>,
+        )
+        .add(
+            Method::POST,
+            of_type,
+            Doc { id: "addNewSearchParameter", summary: "Add a search parameter under an id of the server's", ..write },
+            published::create::<K>,
+        )
+        .add(
+            Method::PUT,
+            of_type,
+            Doc { id: "updateMatchingSearchParameter", summary: "Update the one of a hospital's own SearchParameters that matches", ..own },
+            published::update_matching::<K>,
+        )
+        .add(
+            Method::PATCH,
+            of_type,
+            Doc {
+                id: "patchMatchingSearchParameter",
+                summary: "Change a part of the one of a hospital's own SearchParameters that matches",
+                ..patch
+            },
+            published::patch_matching::<K>,
+        )
+        .add(
+            Method::DELETE,
+            of_type,
+            Doc {
+                id: "deleteMatchingSearchParameter",
+                summary: "Delete the one of a hospital's own SearchParameters that matches",
+                caller: Caller::Hospital,
+                ..remove
+            },
+            published::delete_matching::<K>,
+        )
+        .add(
+            Method::POST,
+            "/fhir/SearchParameter/_search",
+            Doc {
+                id: "searchSearchParametersByForm",
+                summary: "Search a hospital's own SearchParameters, the parameters as a form",
+                caller: Caller::Hospital,
+                body: Some("application/x-www-form-urlencoded"),
+                ..read
+            },
+            published::search::<K>,
+        )
+        .add(
+            Method::GET,
+            "/fhir/SearchParameter/_history",
+            Doc {
+                id: "historyOfSearchParameters",
+                summary: "What was written of a hospital's own SearchParameters, newest first",
+                caller: Caller::Hospital,
+                ..read
+            },
+            published::history::<K>,
+        )
+        .add(Method::GET, of_one, Doc { id: "searchParameter", summary: "Read an added search parameter", ..read }, published::read::<K>)
+        .add(Method::PUT, of_one, add, published::update::<K>)
+        .add(
+            Method::PATCH,
+            of_one,
+            Doc { id: "patchSearchParameter", summary: "Change a part of one of a hospital's own SearchParameters", ..patch },
+            published::patch::<K>,
+        )
+        .add(Method::DELETE, of_one, remove, published::delete::<K>)
 }
 
 fn materializes(routes: Routes) -> Routes {

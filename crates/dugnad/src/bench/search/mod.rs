@@ -3,24 +3,23 @@
 
 mod questions;
 
+use super::clients::{Request, drive};
 use super::figures::{Better, Figures};
 use super::loopback::Loopback;
 use super::sql::fill;
 use super::{Folder, Latency, machine};
 use crate::access::{Role, TokenRequest};
 use crate::cli::CliError;
-use crate::cli::client::{self, Client};
 use crate::cli::local::Local;
 use dugnad_kernel::database::{Database, Holder, Page};
+use dugnad_kernel::search::parameters::Known;
 use dugnad_kernel::search::parse::{Environment, pairs, query};
 use dugnad_kernel::search::query::{Search, Total};
 use jiff::{Timestamp, ToSpan};
-use questions::{Question, questions};
+use questions::Question;
+pub(super) use questions::{questions, sample};
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use ureq::http::Method;
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -70,11 +69,11 @@ fn ask_all(
     database: &Database,
     holder: &Holder,
     questions: &[Question],
-    (url, token): (&str, &str),
+    server: (&str, &str),
     figures: &mut Figures,
 ) -> Result<(), CliError> {
     let chosen = |question: &&Question| options.only.as_ref().is_none_or(|only| question.name.contains(only.as_str()));
-    for question in questions.iter().filter(chosen) {
+    for question in questions.iter().filter(chosen).filter(|question| !question.asked.is_empty()) {
         eprintln!("asking {}", question.name);
         let began = Instant::now();
         let searches = question.asked.iter().map(|(kind, text)| parsed(kind, text)).collect::<Result<Vec<_>, _>>()?;
@@ -90,7 +89,11 @@ fn ask_all(
         figures.add(format!("{name}_matches"), first as f64, "1", Better::Context, "  matches on its page, or counted");
         let (latency, rate) = in_process(options.time, database, holder, &searches)?;
         add(figures, name, "", "  in process, one thread", &latency, rate);
-        let (latency, rate) = over_http(options, question, url, token)?;
+        let asked = |n: usize| {
+            let (kind, text) = &question.asked[n % question.asked.len()];
+            Request::get(format!("/fhir/{kind}?{text}"))
+        };
+        let (latency, rate) = drive(server, options.clients, options.time, asked)?;
         add(figures, name, "_http", "  over HTTP", &latency, rate);
     }
     Ok(())
@@ -103,7 +106,7 @@ fn add(figures: &mut Figures, name: &str, how: &str, said: &str, latency: &Laten
 }
 
 fn parsed(resource_type: &str, text: &str) -> Result<Search, CliError> {
-    let environment = Environment { now: Timestamp::now(), base: "" };
+    let environment = Environment { now: Timestamp::now(), base: "", known: Known::standard() };
     let wrong = || CliError::Failed(format!("the question {resource_type}?{text} was not understood"));
     let query = query(resource_type, &pairs(text).map_err(|_| wrong())?, &environment).map_err(|_| wrong())?;
     if !query.ignored.is_empty() {
@@ -137,37 +140,8 @@ fn in_process(time: Duration, database: &Database, holder: &Holder, searches: &[
     Ok((latency, rate))
 }
 
-fn over_http(options: &Options, question: &Question, url: &str, token: &str) -> Result<(Latency, f64), CliError> {
-    let (all, next, start) = (Mutex::new(Latency::default()), AtomicUsize::new(0), Instant::now());
-    let work = || -> Result<(), CliError> {
-        let client = Client::new(url, Some(token.to_owned()))?;
-        let mut latency = Latency::default();
-        while start.elapsed() < options.time {
-            let n = next.fetch_add(1, Ordering::Relaxed);
-            let Some((kind, text)) = question.asked.get(n % question.asked.len().max(1)) else { break };
-            let began = Instant::now();
-            let mut answer = client.send(Method::GET, &format!("/fhir/{kind}?{text}"), &[], None)?;
-            let text = client::text(&mut answer);
-            latency.record(began.elapsed());
-            if !answer.status().is_success() {
-                let why = client::explain(answer.status().as_u16(), &text).remove(0).1;
-                return Err(CliError::Failed(format!("a search was refused: {why}")));
-            }
-        }
-        all.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&latency);
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..options.clients).map(|_| scope.spawn(work)).collect();
-        clients.into_iter().try_for_each(|c| c.join().unwrap_or_else(|_| Err(CliError::Failed("a client panicked".to_owned()))))
-    })?;
-    let latency = all.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let rate = latency.count() as f64 / start.elapsed().as_secs_f64();
-    Ok((latency, rate))
-}
-
 /// The hospital with the most patients: a search is of one hospital's.
-fn largest_holder(database: &Database) -> Result<Holder, CliError> {
+pub(super) fn largest_holder(database: &Database) -> Result<Holder, CliError> {
     let mut largest = None;
     for holder in database.holders() {
         let search = Search { total: Total::Accurate, ..Search::all("Patient") };

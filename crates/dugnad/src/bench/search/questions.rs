@@ -85,7 +85,7 @@ pub fn questions(database: &Database, holder: &Holder) -> Result<Vec<Question>, 
 }
 
 /// Some resources of a type.
-fn sample(database: &Database, holder: &Holder, resource_type: &'static str) -> Result<Vec<Value>, CliError> {
+pub fn sample(database: &Database, holder: &Holder, resource_type: &'static str) -> Result<Vec<Value>, CliError> {
     let page = Page { at: None, after: None, count: SAMPLE };
     let found = database.search(holder.id, &Search::all(resource_type), page).map_err(CliError::failed)?;
     let versions = database.found(holder.id, resource_type, &found.hits).map_err(CliError::failed)?;

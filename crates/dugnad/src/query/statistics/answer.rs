@@ -18,7 +18,7 @@ use futures::TryStreamExt;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 /// The rows of an answer: the codes of the first so many columns, and the values of the others, null where they are not shown.
@@ -49,6 +49,32 @@ pub struct CellRow {
     pub codes: Vec<String>,
     /// The value of each measure.
     pub values: Vec<Value>,
+}
+
+/// How many of an answer's values are not shown, in bands: the exact number would be one more figure about small cells. Known once
+/// the answer is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Suppressed(Arc<OnceLock<&'static str>>);
+
+impl Suppressed {
+    /// The band; empty as long as nothing has been answered.
+    pub fn band(&self) -> &'static str {
+        self.0.get().copied().unwrap_or_default()
+    }
+
+    /// Takes note of the cells of an answer, of which the first so many columns are levels.
+    fn note(&self, cells: &RecordBatch, levels: usize) {
+        let values = cells.columns().iter().skip(levels);
+        let (all, hidden) = values.fold((0, 0), |(all, hidden), column| (all + column.len(), hidden + column.null_count()));
+        let band = match hidden * 10 {
+            0 => "none",
+            n if n < all => "below 10 %",
+            n if n < 5 * all => "10 to 50 %",
+            n if n < 9 * all => "50 to 90 %",
+            _ => "above 90 %",
+        };
+        let _known = self.0.set(band);
+    }
 }
 
 /// The released tables of a question, in the order of [`Resolved::parts`].
@@ -100,8 +126,10 @@ impl Resolved {
 
 impl Shown<'_> {
     /// The rows of the answer.
-    pub async fn rows(&self, now: Timestamp) -> Result<RecordBatch, QueryError> {
-        let (schema, batches) = self.resolved.rest(self.cells()?, now).await?;
+    pub async fn rows(&self, now: Timestamp, suppressed: &Suppressed) -> Result<RecordBatch, QueryError> {
+        let cells = self.cells()?;
+        suppressed.note(&cells, self.resolved.levels.len());
+        let (schema, batches) = self.resolved.rest(cells, now).await?;
         concat_batches(&schema, &batches).map_err(|e| QueryError::Internal(e.to_string()))
     }
 

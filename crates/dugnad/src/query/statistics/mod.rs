@@ -16,7 +16,7 @@ mod utility;
 
 use crate::limits::STATISTICS_ROWS_HELD;
 use answer::Shown;
-pub use answer::{CellRow, cell_rows};
+pub use answer::{CellRow, Suppressed, cell_rows};
 pub use catalogue::{Catalogue, CatalogueDimension, CatalogueLevel, CatalogueTable};
 pub use cohorts::COHORT;
 pub(super) use cohorts::{Members, all, check, members, standing};
@@ -105,7 +105,14 @@ impl Statistics {
     }
 
     /// The rows of an answer, at `now`.
-    pub async fn answer(&self, resolved: &Resolved, asker: &Asker, data: &dyn Data, now: Timestamp) -> Result<RecordBatch, QueryError> {
+    pub async fn answer(
+        &self,
+        resolved: &Resolved,
+        asker: &Asker,
+        data: &dyn Data,
+        now: Timestamp,
+        suppressed: &Suppressed,
+    ) -> Result<RecordBatch, QueryError> {
         let mut state = self.state.lock().await;
         let mut tables = Vec::new();
         for part in resolved.parts() {
@@ -116,7 +123,28 @@ impl Statistics {
             });
         }
         drop(state);
-        Shown { resolved, tables }.rows(resolved.base.epoch.start).await
+        Shown { resolved, tables }.rows(resolved.base.epoch.start, suppressed).await
+    }
+
+    /// Of which epochs there are rows.
+    #[cfg(test)]
+    pub async fn epochs(&self) -> Vec<Timestamp> {
+        self.state.lock().await.facts.iter().map(|(epoch, ..)| epoch.start).collect()
+    }
+
+    /// Reads the rows of the present epochs of all tables that were asked for in the last ones, so that nobody's question has to wait
+    /// for them, or shows by its time that it is the first.
+    pub async fn renew(&self, published: &Published, data: &dyn Data, now: Timestamp) -> Result<(), QueryError> {
+        let mut state = self.state.lock().await;
+        let passed: Vec<(Epoch, String)> =
+            state.facts.iter().filter(|(epoch, ..)| epoch.next <= now).map(|(epoch, of, _)| (*epoch, of.statistic.name.clone())).collect();
+        for (epoch, name) in passed {
+            match published.table(&name) {
+                Some(table) => drop(state.facts(&table, &epoch.period.epoch(now), data).await?),
+                None => state.facts.retain(|(_, of, _)| of.statistic.name != name),
+            }
+        }
+        Ok(())
     }
 
     /// What was shown in an epoch that has passed.
@@ -146,7 +174,7 @@ impl Statistics {
             self.charge(state, resolved, part, &cells, asker)?;
             return Ok(table);
         }
-        let facts = state.facts(resolved, &part.epoch, data).await?;
+        let facts = state.facts(&resolved.table, &part.epoch, data).await?;
         let members = cells.cohort.as_deref().map(|id| data.cohort(id, &part.epoch)).transpose()?;
         self.charge(state, resolved, part, &cells, asker)?;
         let before: Vec<&RoaringBitmap> = members.iter().flat_map(|members| &members.before).collect();
@@ -186,8 +214,8 @@ impl Statistics {
 }
 
 impl State {
-    async fn facts(&mut self, resolved: &Resolved, epoch: &Epoch, data: &dyn Data) -> Result<Arc<Facts>, QueryError> {
-        let table = &resolved.table;
+    /// The rows of a table in an epoch.
+    async fn facts(&mut self, table: &Table, epoch: &Epoch, data: &dyn Data) -> Result<Arc<Facts>, QueryError> {
         if let Some(at) = self.facts.iter().position(|(known, of, _)| known == epoch && of == table) {
             let found = self.facts.remove(at);
             self.facts.push(found.clone());

@@ -136,6 +136,13 @@ fn the_same_question_gives_the_same_bytes() {
         "SELECT code, holder, COUNT(*) FROM (SELECT a.code, a.holder FROM observation a LEFT SEMI JOIN \
          (SELECT value FROM observation UNION ALL SELECT -value FROM observation) AS u ON a.value = u.value) AS s \
          GROUP BY GROUPING SETS ((code), (holder), ())",
+        "SELECT n, holder, value FROM (SELECT 1 AS n, holder, value FROM observation UNION ALL SELECT 2 AS n, holder, value FROM observation) AS u \
+         ORDER BY holder LIMIT 8 OFFSET 2",
+        "SELECT DISTINCT cume_dist() OVER (PARTITION BY k ORDER BY code) AS d, value FROM (SELECT holder AS k, code, value FROM observation \
+         UNION ALL SELECT code AS k, code AS c, -value FROM observation) AS u LIMIT 300",
+        "SELECT n, cume_dist() OVER (PARTITION BY n ORDER BY value) FROM (SELECT code AS n, value FROM observation UNION ALL SELECT 'b', value FROM observation) AS u \
+         UNION ALL \
+         SELECT n, percent_rank() OVER (PARTITION BY n ORDER BY value) FROM (SELECT code AS n, value FROM observation UNION ALL SELECT 'b', value FROM observation) AS u",
     ];
     for sql in questions {
         let first = on_threads(&world, sql, 1);

@@ -263,6 +263,9 @@ fn statistics_follow_the_calendar() {
         centre.treat("nord", &format!("p{n}"));
     }
     centre.clock.set(at(180));
+    block_on(centre.service.renew_statistics()).unwrap();
+    let epochs = block_on(centre.service.shared.statistics.epochs());
+    assert_eq!(epochs, ["2026-11-21T19:33:00Z".parse().unwrap()], "the rows are there before anybody asks");
     assert!((17..=19).contains(&shown().unwrap()), "eleven do");
     assert_eq!(centre.service.statistics_catalogue().unwrap().epochs[0].epoch, "2026-11-21T19:33:00Z");
 }

@@ -1,5 +1,6 @@
 //! FHIR search as clients see it.
 
+mod added;
 mod conditions;
 mod hostile;
 mod pages;

@@ -1,11 +1,13 @@
-//! What a PATCH changes in a resource: JSON Patch (RFC 6902) and FHIRPath Patch (<http://hl7.org/fhir/R4/fhirpatch.html>).
+//! What a PATCH changes in a resource: JSON Patch (RFC 6902), FHIRPath Patch (<http://hl7.org/fhir/R4/fhirpatch.html>), and JSON
+//! Merge Patch (RFC 7396).
 //!
-//! Both work on the resource as it is stored: members keep their order and numbers their digits, and only what is on the way to a
+//! They work on the resource as it is stored: members keep their order and numbers their digits, and only what is on the way to a
 //! change is made anew. Whether the result is a resource is for the validation to say. An object or array that a removal leaves
 //! empty goes with it: FHIR's JSON has none.
 
 mod elements;
 mod json_patch;
+mod merge;
 mod operations;
 mod path;
 #[cfg(test)]
@@ -24,12 +26,19 @@ use bumpalo::Bump;
 pub enum Format {
     /// `application/json-patch+json`: an array of operations.
     JsonPatch,
+    /// `application/merge-patch+json`: an object of what changes.
+    MergePatch,
+    /// `application/json`: a resource as below, or any other object as a merge patch.
+    Json,
     /// A resource: Parameters that are a FHIRPath Patch, or a Binary that holds a JSON Patch, as entries of a Bundle have it.
     Resource,
 }
 
 /// The media type of a JSON Patch.
 pub const JSON_PATCH: &str = "application/json-patch+json";
+
+/// The media type of a JSON Merge Patch.
+pub const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// A patch whose form has been checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +47,7 @@ pub struct Patch<'a>(Kind<'a>);
 #[derive(Clone, Debug, PartialEq)]
 enum Kind<'a> {
     Json(Vec<json_patch::Operation<'a>>),
+    Merge(Value<'a>),
     FhirPath(Vec<operations::Operation<'a>>),
 }
 
@@ -49,7 +59,11 @@ impl<'a> Patch<'a> {
     pub fn read(format: Format, document: Value<'a>, arena: &'a Bump) -> Result<Self, Vec<Issue>> {
         match format {
             Format::JsonPatch => json_patch::read(document).map(|operations| Self(Kind::Json(operations))).map_err(|i| vec![i]),
-            Format::Resource => Self::of_resource(document, arena),
+            Format::MergePatch => merge::read(document).map(|changes| Self(Kind::Merge(changes))).map_err(|i| vec![i]),
+            Format::Json if !matches!(document.str("resourceType"), Some("Parameters" | "Binary")) => {
+                Self::read(Format::MergePatch, document, arena)
+            }
+            Format::Json | Format::Resource => Self::of_resource(document, arena),
         }
     }
 
@@ -76,6 +90,7 @@ impl<'a> Patch<'a> {
     pub fn apply(&self, resource: Value<'a>, arena: &'a Bump) -> Result<Value<'a>, Issue> {
         match &self.0 {
             Kind::Json(operations) => json_patch::apply(operations, resource, arena),
+            Kind::Merge(changes) => merge::apply(*changes, resource, arena),
             Kind::FhirPath(operations) => operations::apply(operations, resource, arena),
         }
     }

@@ -270,3 +270,30 @@ fn a_binary_holds_a_json_patch() {
     assert_eq!(of("text/plain", operations), Err("Value Binary.contentType".to_owned()));
     assert_eq!(of(JSON_PATCH, "["), Err("Value Binary.data".to_owned()));
 }
+
+#[test]
+fn merge_patch_follows_rfc_7396() {
+    // The RFC's own examples (appendix A) whose target and result are objects; FHIR's JSON holds nothing empty.
+    for (target, patch, expected) in [
+        (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+        (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
+        (r#"{"a":"b","b":"c"}"#, r#"{"a":null}"#, r#"{"b":"c"}"#),
+        (r#"{"a":["b"]}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+        (r#"{"a":"c"}"#, r#"{"a":["b"]}"#, r#"{"a":["b"]}"#),
+        (r#"{"a":{"b":"c"}}"#, r#"{"a":{"b":"d","c":null}}"#, r#"{"a":{"b":"d"}}"#),
+        (r#"{"a":[{"b":"c"}]}"#, r#"{"a":[1]}"#, r#"{"a":[1]}"#),
+        (r#"{"e":1}"#, r#"{"a":{"bb":{"ccc":null}},"f":2}"#, r#"{"e":1,"f":2}"#),
+    ] {
+        assert_eq!(patched(Format::MergePatch, patch, target), Ok(expected.to_owned()), "{patch}");
+        assert_eq!(patched(Format::Json, patch, target), Ok(expected.to_owned()), "{patch}");
+    }
+    replaces(patched(Format::Json, r#"{"gender":"male"}"#, PATIENT), r#""gender":"female""#, r#""gender":"male""#);
+    replaces(
+        patched(Format::MergePatch, r#"{"maritalStatus":{"coding":[{"code":"M"}]},"deceasedBoolean":null}"#, PATIENT),
+        r#""deceasedBoolean":false,"maritalStatus":{"text":"married"}"#,
+        r#""maritalStatus":{"text":"married","coding":[{"code":"M"}]}"#,
+    );
+    assert_eq!(patched(Format::MergePatch, "[1]", PATIENT), Err("Structure Patch".to_owned()));
+    // With the media type of FHIR it has to be a resource.
+    assert_eq!(patched(Format::Resource, r#"{"gender":"male"}"#, PATIENT), Err("Required Resource".to_owned()));
+}

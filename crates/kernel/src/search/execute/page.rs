@@ -74,6 +74,11 @@ impl Top<'_> {
         self.hits.last().map(|(place, _)| place)
     }
 
+    /// In the order of commits, the commit after which no row is on the page.
+    fn newest(&self) -> Option<Commit> {
+        self.after.as_ref().map(|after| after.begin)
+    }
+
     /// Whether it is full of what comes before every row that begins at `last` or earlier.
     fn is_done(&self, last: Commit) -> bool {
         self.hits.len() == self.most && self.worst().is_none_or(|worst| worst.begin > last)
@@ -107,6 +112,9 @@ pub(super) fn run(
         if (ends_early && part.range().is_none_or(|(_, last)| top.is_done(last))) || (found.is_none() && count == 0) {
             break;
         }
+        if ends_early && part.range().zip(top.newest()).is_some_and(|((first, _), newest)| first > newest) {
+            continue; // earlier pages had all of it
+        }
         found = of_part(reader, part, plan, search, &mut top, found)?;
     }
     let more = top.hits.len() > count;
@@ -133,6 +141,10 @@ fn of_part(
     }
     let newest = newest_first(&search.sort);
     if newest {
+        if let Some(newest) = top.newest().filter(|_| found.is_none()) {
+            let end = part.heads()?.within(Commit(0), newest).end;
+            rows.truncate(rows.partition_point(|row| (*row as usize) < end));
+        }
         rows.reverse(); // what comes first in the order is looked at first
     }
     let firsts = first_keys(reader.indexes, part, &rows, &search.sort)?;

@@ -39,7 +39,7 @@ impl Source for Shelf {
 
 /// The names of what comes along with the resources of a type.
 fn along(shelf: &Shelf, resource_type: &str, asked: &str) -> Vec<String> {
-    let environment = Environment { now: jiff::Timestamp::UNIX_EPOCH, base: "" };
+    let environment = Environment { now: jiff::Timestamp::UNIX_EPOCH, base: "", known: crate::search::parameters::Known::standard() };
     let include = query(resource_type, &pairs(asked).unwrap(), &environment).unwrap().search.include;
     let matches: Vec<Resource> = shelf.0.iter().filter(|r| r.resource_type == resource_type).cloned().collect();
     let found = included(shelf, &matches, &include).unwrap();
@@ -95,8 +95,11 @@ fn no_more_than_the_bound_come_along() {
     let mut texts: Vec<&str> = observations.iter().map(String::as_str).collect();
     texts.push(r#"{"resourceType":"Patient","id":"p"}"#);
     let shelf = Shelf::of(&texts);
-    let include =
-        query("Patient", &pairs("_revinclude=Observation:subject").unwrap(), &Environment { now: jiff::Timestamp::UNIX_EPOCH, base: "" });
+    let include = query(
+        "Patient",
+        &pairs("_revinclude=Observation:subject").unwrap(),
+        &Environment { now: jiff::Timestamp::UNIX_EPOCH, base: "", known: crate::search::parameters::Known::standard() },
+    );
     let found = included(&shelf, &shelf.0[shelf.0.len() - 1..], &include.unwrap().search.include).unwrap();
     assert_eq!((found.resources.len(), found.more), (MAX_SEARCH_INCLUDED, true));
 }

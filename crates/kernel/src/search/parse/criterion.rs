@@ -31,7 +31,7 @@ pub(super) fn read(reader: &Reader<'_>, resource_type: &'static str, name: &str,
         return chain(reader, resource_type, head, rest, text, depth);
     }
     let (code, modifier) = name.split_once(':').map_or((name, None), |(code, modifier)| (code, Some(modifier)));
-    let parameter = known(resource_type, code)?;
+    let parameter = known(reader.environment.known, resource_type, code)?;
     let test = test(reader, parameter, modifier, text)?;
     Ok(Criterion::Is { parameter, test })
 }
@@ -56,7 +56,7 @@ fn test(reader: &Reader<'_>, parameter: &'static Parameter, modifier: Option<&st
 fn chain(reader: &Reader<'_>, resource_type: &'static str, head: &str, rest: &str, text: &str, depth: Depth) -> Result<Criterion, Unused> {
     let depth = depth.deeper()?;
     let (code, wanted) = head.split_once(':').map_or((head, None), |(code, wanted)| (code, Some(wanted)));
-    let parameter = reference(resource_type, code)?;
+    let parameter = reference(reader, resource_type, code)?;
     if let Some(wanted) = wanted {
         let target = target_of(parameter, wanted)?;
         let criterion = read(reader, target, rest, text, depth).map_err(|unused| on(target, unused))?;
@@ -88,7 +88,7 @@ fn has(reader: &Reader<'_>, resource_type: &'static str, rest: &str, text: &str,
         return Err(Refusal::value(what).into());
     };
     let source = resource_type_of(source)?;
-    let reference = reference(source, code)?;
+    let reference = reference(reader, source, code)?;
     if !reference.targets.contains(&resource_type) {
         let what = format!("`{code}` of {source} never refers to a {resource_type}, but to {}", reference.targets.join(", "));
         return Err(Refusal::value(what).into());
@@ -97,8 +97,8 @@ fn has(reader: &Reader<'_>, resource_type: &'static str, rest: &str, text: &str,
     Ok(Criterion::Has { resource_type: source, reference, criterion })
 }
 
-fn reference(resource_type: &'static str, code: &str) -> Result<&'static Parameter, Unused> {
-    let parameter = known(resource_type, code)?;
+fn reference(reader: &Reader<'_>, resource_type: &'static str, code: &str) -> Result<&'static Parameter, Unused> {
+    let parameter = known(reader.environment.known, resource_type, code)?;
     if parameter.kind == Kind::Reference {
         return Ok(parameter);
     }

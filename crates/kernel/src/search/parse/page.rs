@@ -1,6 +1,6 @@
 //! Parameters about the answer: its order, its size, what comes along and which part of it is wanted (FHIR R4, section 3.1.1.5).
 
-use super::super::parameters::Kind;
+use super::super::parameters::{Kind, Known};
 use super::super::query::{Include, Search, Sort, Total};
 use super::criterion::{resource_type_of, target_of};
 use super::{Refusal, Unused, known};
@@ -28,7 +28,14 @@ enum Summary {
 
 impl Page {
     /// Takes a parameter if it is one about the answer.
-    pub(super) fn take(&mut self, resource_type: &'static str, name: &str, value: &str, search: &mut Search) -> Result<bool, Unused> {
+    pub(super) fn take(
+        &mut self,
+        all: &Known,
+        resource_type: &'static str,
+        name: &str,
+        value: &str,
+        search: &mut Search,
+    ) -> Result<bool, Unused> {
         match name {
             "_format" | "_pretty" => {}
             "_count" => once(search.count.replace(count(value)?))?,
@@ -38,14 +45,14 @@ impl Page {
             }
             "_summary" => once(self.summary.replace(summary(value)?))?,
             "_elements" => self.elements.get_or_insert_default().extend(elements(resource_type, value)?),
-            "_sort" => sort(resource_type, value, search)?,
+            "_sort" => sort(all, resource_type, value, search)?,
             "_contained" if value == "false" => {}
             "_contained" | "_containedType" => {
                 return Err(Unused::Unknown(Refusal::unsupported(
                     "contained resources are not searched; `_contained=false` is what is done",
                 )));
             }
-            _ => return included(name, value, search),
+            _ => return included(all, name, value, search),
         }
         Ok(true)
     }
@@ -118,7 +125,7 @@ fn elements(resource_type: &str, value: &str) -> Result<Vec<String>, Refusal> {
         .collect()
 }
 
-fn sort(resource_type: &'static str, value: &str, search: &mut Search) -> Result<(), Unused> {
+fn sort(all: &Known, resource_type: &'static str, value: &str, search: &mut Search) -> Result<(), Unused> {
     once(search.sort.first())?;
     let keys: Vec<&str> = value.split(',').collect();
     if keys.len() > MAX_SORT_KEYS {
@@ -127,7 +134,7 @@ fn sort(resource_type: &'static str, value: &str, search: &mut Search) -> Result
     for key in keys {
         let (code, descending) = key.strip_prefix('-').map_or((key, false), |code| (code, true));
         // An order that is not known would be another one: not to be passed over in silence, and not even lenient.
-        let parameter = known(resource_type, code).map_err(|unused| match unused {
+        let parameter = known(all, resource_type, code).map_err(|unused| match unused {
             Unused::Unknown(refusal) | Unused::Wrong(refusal) => refusal,
         })?;
         if matches!(parameter.kind, Kind::Composite | Kind::Special) {
@@ -139,7 +146,7 @@ fn sort(resource_type: &'static str, value: &str, search: &mut Search) -> Result
 }
 
 /// `_include=Observation:subject:Patient`, `_revinclude:iterate=Provenance:target`, `_include=*`.
-fn included(name: &str, value: &str, search: &mut Search) -> Result<bool, Unused> {
+fn included(all: &Known, name: &str, value: &str, search: &mut Search) -> Result<bool, Unused> {
     let (base, modifier) = name.split_once(':').map_or((name, None), |(base, modifier)| (base, Some(modifier)));
     let reverse = match base {
         "_include" => false,
@@ -168,7 +175,7 @@ fn included(name: &str, value: &str, search: &mut Search) -> Result<bool, Unused
     };
     let parameter = match code {
         "*" => None,
-        code => Some(known(source, code).and_then(|p| if p.kind == Kind::Reference { Ok(p) } else { Err(wrong().into()) }).map_err(
+        code => Some(known(all, source, code).and_then(|p| if p.kind == Kind::Reference { Ok(p) } else { Err(wrong().into()) }).map_err(
             |u| match u {
                 Unused::Unknown(refusal) | Unused::Wrong(refusal) => refusal,
             },

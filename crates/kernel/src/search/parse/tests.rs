@@ -6,7 +6,7 @@ use crate::limits::{MAX_SEARCH_DEPTH, MAX_SEARCH_PAGE, MAX_SEARCH_PARAMETERS};
 use proptest::prelude::*;
 
 fn environment() -> Environment<'static> {
-    Environment { now: "2026-06-01T00:00:00Z".parse().unwrap(), base: "https://here.example/fhir" }
+    Environment { now: "2026-06-01T00:00:00Z".parse().unwrap(), base: "https://here.example/fhir", known: Known::standard() }
 }
 
 fn asked(resource_type: &str, query: &str) -> Result<Query, Vec<Issue>> {

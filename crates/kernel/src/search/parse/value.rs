@@ -1,6 +1,6 @@
 //! Values, by the kind of their parameter and by its modifier (FHIR R4, section 3.1.1.4).
 
-use super::super::parameters::{Kind, Parameter, parameter};
+use super::super::parameters::{Kind, Parameter, parameter as parameter_of};
 use super::super::query::{Concepts, Hierarchy, Match, Operand, Reference, System, Token, Unit};
 use super::criterion::target_of;
 use super::text::{split, unescape};
@@ -86,7 +86,7 @@ pub(super) fn read(environment: &Environment<'_>, parameter: &Parameter, modifie
         return Err(Refusal::value(format!("expected {} values with `$` between them: {}", codes.len(), codes.join(", "))));
     }
     let components = parameter.components.iter().zip(parts).map(|(component, part)| {
-        let reference = self::parameter(parameter.resource_type, component.code);
+        let reference = parameter_of(parameter.resource_type, component.code);
         let told = |refusal: Refusal| Refusal { what: format!("the part for {}: {}", component.code, refusal.what), ..refusal };
         if part.is_empty() {
             return Err(told(Refusal::value("it is empty")));

@@ -41,10 +41,14 @@ pub(super) fn parameter<'a>(parameter: &Parameter, item: Item<'a>, focus: &Focus
 fn values<'a>(kind: Kind, yields: &[Yield], item: Item<'a>, sink: &mut dyn FnMut(Value<'a>)) {
     let (json, of) = match item {
         Item::Element { value, data_type: Some(data_type) } => (value, Yield { of: data_type.name, system: system_of(yields) }),
+        Item::Element { value, data_type: None } if yields.is_empty() => (value, Yield { of: looks_like(value, kind), system: None }),
         Item::Element { value, data_type: None } => match yields.iter().find(|y| fits(value, y.of)) {
             Some(of) => (value, *of),
             None => return,
         },
+        Item::Text(value) | Item::Date(value) | Item::DateTime(value) if yields.is_empty() => {
+            (Json::String(value), Yield { of: "string", system: None })
+        }
         Item::Boolean(value) if kind == Kind::Token => {
             return sink(Value::Token { system: "", code: if value { "true" } else { "false" } });
         }
@@ -77,6 +81,33 @@ fn fits(json: Json<'_>, of: &str) -> bool {
         Json::Null | Json::Array(_) => false,
     }
 }
+
+/// The type of an element that an added parameter yields, of which nobody has said the type: by what it has.
+fn looks_like(json: Json<'_>, kind: Kind) -> &'static str {
+    let has = |names: &[&str]| names.iter().any(|name| json.get(name).is_some());
+    if !matches!(json, Json::Object(_)) {
+        return "string";
+    }
+    match kind {
+        Kind::Token if has(&["coding"]) => "CodeableConcept",
+        Kind::Token if has(&["value"]) && CONTACT_SYSTEMS.contains(&json.str("system").unwrap_or_default()) => "ContactPoint",
+        Kind::Token if has(&["value"]) => "Identifier",
+        Kind::Token if has(&["code"]) => "Coding",
+        Kind::Token => "CodeableConcept",
+        Kind::String if has(&["family", "given"]) => "HumanName",
+        Kind::String => "Address",
+        Kind::Reference if has(&["url"]) => "Attachment",
+        Kind::Reference => "Reference",
+        Kind::Date if has(&["event", "repeat"]) => "Timing",
+        Kind::Date => "Period",
+        Kind::Number | Kind::Quantity if has(&["low", "high"]) => "Range",
+        Kind::Number | Kind::Quantity if has(&["currency"]) => "Money",
+        _ => "Quantity",
+    }
+}
+
+/// Value set contact-point-system of R4.
+const CONTACT_SYSTEMS: [&str; 7] = ["phone", "fax", "email", "pager", "url", "sms", "other"];
 
 fn text<'a>(json: Json<'a>, sink: &mut dyn FnMut(&'a str)) {
     if let Some(text) = json.as_str().filter(|text| !text.is_empty()) {

@@ -9,7 +9,7 @@ mod references;
 mod tests;
 
 use super::matches::LAST_UPDATED;
-use super::parameters::{self, TypeParameters};
+use super::parameters::{self, Parameter, TypeParameters};
 use super::query::Moments;
 use crate::fhir::json::Value as Json;
 use crate::fhirpath::Focus;
@@ -121,10 +121,10 @@ pub fn values_of<'p>(parameters: &TypeParameters, resource: Json<'_>, about: imp
     let mut packer = Packer::default();
     // `_lastUpdated` is the commit's time: what was sent, or stands in the stored JSON, is not looked at.
     let initials = parameters::initials(resource);
-    for parameter in parameters.all().iter().filter(|parameter| parameter.code != LAST_UPDATED) {
+    let evaluate = |parameter: &Parameter, packer: &mut Packer| {
         for path in parameter.paths.iter().filter(|path| path.may_yield(resource, initials)) {
             let evaluated = path.expression.each(&focus, &mut |item| {
-                convert::parameter(parameter, item, &focus, &mut packer);
+                convert::parameter(parameter, item, &focus, packer);
                 ControlFlow::Continue(())
             });
             if let Err(error) = evaluated {
@@ -132,7 +132,8 @@ pub fn values_of<'p>(parameters: &TypeParameters, resource: Json<'_>, about: imp
             }
         }
         packer.end(usize::from(parameter.number));
-    }
+    };
+    parameters.all().iter().filter(|parameter| parameter.code != LAST_UPDATED).for_each(|parameter| evaluate(parameter, &mut packer));
     let mut seen: Vec<&str> = Vec::new();
     for id in about {
         if !seen.contains(&id) {
@@ -141,5 +142,6 @@ pub fn values_of<'p>(parameters: &TypeParameters, resource: Json<'_>, about: imp
         }
     }
     packer.end(parameters.about());
+    parameters.added().iter().for_each(|parameter| evaluate(parameter, &mut packer));
     packer.finish()
 }

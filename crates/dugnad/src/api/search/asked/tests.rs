@@ -1,13 +1,19 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use dugnad_kernel::search::parameters::Known;
+use jiff::Timestamp;
 
 fn asked(place: Place, query: &str) -> Asked {
     Asked::new(place, query, "", false).unwrap()
 }
 
+fn environment(base: &str) -> Environment<'_> {
+    Environment { now: Timestamp::UNIX_EPOCH, base, known: Known::standard() }
+}
+
 fn understood(place: Place, query: &str) -> Result<Understood, ApiError> {
-    asked(place, query).understand(Timestamp::UNIX_EPOCH, "http://here/fhir")
+    asked(place, query).understand(&environment("http://here/fhir"))
 }
 
 #[test]
@@ -23,7 +29,7 @@ fn strict_refuses_what_lenient_leaves_out() {
     let lenient = understood(Place::Type("Patient".into()), "name=x&shoe-size=44&hat-size=7").unwrap();
     assert_eq!((lenient.used.len(), lenient.ignored.len()), (1, 2));
     let strict = Asked { strict: true, ..asked(Place::Type("Patient".into()), "name=x&shoe-size=44&hat-size=7") };
-    let error = strict.understand(Timestamp::UNIX_EPOCH, "").err().unwrap();
+    let error = strict.understand(&environment("")).err().unwrap();
     assert_eq!((error.status, error.issues.len()), (StatusCode::BAD_REQUEST, 2));
 }
 
