@@ -2,12 +2,8 @@
 
 use super::routes::Route;
 use dugnad_kernel::fhir::definitions::{is_resource_type, resource_types};
-<<<<<<< HEAD
-use dugnad_kernel::search::parameters::{self, Kind, Parameter};
-use dugnad_kernel::subscription::{BACKPORT, topic_of};
-=======
 use dugnad_kernel::search::parameters::{self, Kind, Known, Parameter};
->>>>>>> main
+use dugnad_kernel::subscription::{BACKPORT, topic_of};
 use serde_json::{Value, json};
 use std::sync::OnceLock;
 
