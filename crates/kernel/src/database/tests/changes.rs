@@ -104,7 +104,7 @@ proptest! {
         let searched = crate::search::parse::query(
             "Observation",
             &pairs("code=1,2").unwrap(),
-            &crate::search::parse::Environment { now: Timestamp::UNIX_EPOCH, base: "" },
+            &crate::search::parse::Environment { now: Timestamp::UNIX_EPOCH, base: "", known: crate::search::parameters::Known::standard() },
         ).unwrap().search;
         let found_at = |commit: Commit, id: &str| {
             let page = Page { at: Some(commit), after: None, count: 100 };
