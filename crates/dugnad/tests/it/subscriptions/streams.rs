@@ -40,7 +40,7 @@ impl Reading {
                 }
             }
             let chunk = tokio::time::timeout(Duration::from_secs(60), self.body.next()).await.expect("an event");
-            self.text.push_str(&String::from_utf8(chunk?.unwrap().to_vec()).unwrap());
+            self.text.push_str(std::str::from_utf8(&chunk?.unwrap()).unwrap());
         }
     }
 }
