@@ -6,6 +6,7 @@ pub mod bench;
 pub mod cli;
 pub mod demo;
 pub mod feed;
+pub mod intake;
 pub mod limits;
 pub mod query;
 pub mod web;

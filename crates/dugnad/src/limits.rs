@@ -186,6 +186,80 @@ pub const MAX_TYPE_FILTERS: usize = 20;
 /// How many bytes of a file are read at once while it is fetched.
 pub const EXPORT_CHUNK_BYTES: usize = 256 << 10;
 
+// ---- HTTP: what the server itself asks of others ----
+
+/// How long a connection to an endpoint may take to be made.
+pub const OUTGOING_CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// How large the head of an endpoint's answer may be, in bytes; its body is not read.
+pub const OUTGOING_HEAD_BYTES: usize = 16 << 10;
+
+/// How long one notification may take, from connecting to the head of the answer: who has taken it says so, and works on it then.
+pub const NOTIFICATION_TIME: Duration = Duration::from_secs(10);
+
+/// How many notifications are on their way at once. Each holds a thread for at most [`NOTIFICATION_TIME`], and one page of events.
+pub const NOTIFICATIONS_RUNNING: usize = 64;
+
+/// How many of them one hospital's may be, so that its slow endpoints do not keep others waiting.
+pub const NOTIFICATIONS_OF_ONE: usize = 8;
+
+/// The pause after a notification that was not taken, doubled each time.
+pub const NOTIFICATION_FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Up to this.
+pub const NOTIFICATION_LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+/// How often a notification is sent before its Subscription is given up: with these pauses about a day.
+pub const NOTIFICATION_TRIES: u32 = 150;
+
+/// How often a handshake is sent again: half a minute, for whoever asks waits for it.
+pub const HANDSHAKES: u32 = 5;
+
+/// How often it is looked for new commits to tell of. Looking costs less than a microsecond.
+pub const COMMITS_LOOKED_AT_EVERY: Duration = Duration::from_millis(10);
+
+/// How often a Subscription for which nothing happens looks whether its end has come.
+pub const SUBSCRIPTION_LOOKS_EVERY: Duration = Duration::from_secs(1);
+
+/// After how many commits of which none was for it the place of a Subscription is written, so that a start does not look again at
+/// all of them.
+pub const PASSED_COMMITS: u64 = 1_000;
+
+/// How many places of events a Subscription holds at once.
+pub const EVENTS_LOOKED_UP: usize = 256;
+
+/// How many of its last events a Subscription can be asked for by number.
+pub const EVENTS_KEPT: u64 = 1_000;
+
+/// How many Subscriptions are active: each is a task that looks at every commit, some microseconds.
+pub const MAX_SUBSCRIPTIONS: usize = 1_024;
+
+/// How many of them one hospital may have.
+pub const MAX_SUBSCRIPTIONS_OF_ONE: usize = 64;
+
+/// How many streams of events are open at once; each holds a connection.
+pub const MAX_STREAMS: usize = 256;
+
+/// How often a stream without events says that it is there, so that a proxy keeps it.
+pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+// ---- HTTP: imports ----
+
+/// How many files one import has.
+pub const MAX_IMPORT_FILES: usize = 1_000;
+
+/// How long the transfer of one file may take: 64 GiB at 40 Mbit/s.
+pub const IMPORT_TIME: Duration = Duration::from_secs(4 * 3_600);
+
+/// How large one file may be, unpacked, in bytes. It is never held: this keeps what is packed without end from being read so.
+pub const MAX_IMPORT_BYTES: u64 = 64 << 30;
+
+/// How many refused lines of a file are described; all are counted.
+pub const MAX_IMPORT_ERRORS: u64 = 10_000;
+
+/// How many chunks of a body wait to be taken in; the sender waits for the others.
+pub const IMPORT_CHUNKS_WAITING: usize = 4;
+
 // ---- HTTP: work ----
 
 /// How many writes run at once. Each holds a thread while it waits for its group's fsync; group commit makes of them one

@@ -19,6 +19,7 @@ pub mod live;
 pub mod permit;
 pub mod population;
 pub mod search;
+pub mod subscription;
 pub mod terminology;
 pub mod ucum;
 pub mod views;

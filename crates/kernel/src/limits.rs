@@ -277,3 +277,17 @@ pub const ASSERTION_LIFE: Duration = Duration::from_secs(300);
 
 /// By how much others' clocks may differ from ours.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(30);
+/// How many commits are looked at in one call for what somebody follows: whoever is far behind takes many short calls.
+pub const FOLLOWED_COMMITS: u64 = 4_096;
+
+/// How many headers the channel of a Subscription may have: with those of HTTP's own a request stays below what servers take.
+pub const MAX_CHANNEL_HEADERS: usize = 20;
+
+/// How long such a header and an endpoint may be, in bytes: a signed token has some 2,000.
+pub const MAX_CHANNEL_TEXT_BYTES: usize = 4 << 10;
+
+/// How many events one notification of a Subscription holds at most, however many it asks for: they are put together in memory.
+pub const MAX_NOTIFICATION_EVENTS: usize = 100;
+
+/// How many filters a Subscription to a topic may have; all of them have to hold.
+pub const MAX_SUBSCRIPTION_FILTERS: usize = 10;

@@ -196,6 +196,15 @@ impl Tokens {
         Ok(Some(Principal { user, role, holder, inside_spe: false, scopes: scopes_of(scopes)? }))
     }
 
+    /// Whether a user has a valid token in this role, and for this holder: for what is done for them while they are away.
+    pub fn holds(&self, user: &str, role: Role, holder: &str) -> Result<bool, AccessError> {
+        let store = self.store();
+        let mut lookup = store.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM token WHERE user = ?1 AND role = ?2 AND holder = ?3 AND expires_us > ?4 AND revoked_us IS NULL)",
+        )?;
+        Ok(lookup.query_row(params![user, role.name(), holder, self.clock.now().as_microsecond()], |row| row.get(0))?)
+    }
+
     /// Revokes all tokens of a user; how many valid ones there were. Durable, and seen by every process, when this returns.
     pub fn revoke(&self, user: &str) -> Result<u64, AccessError> {
         let now = self.clock.now().as_microsecond();

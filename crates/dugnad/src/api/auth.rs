@@ -32,6 +32,11 @@ pub struct Hospital {
     pub holder: String,
 }
 
+/// A hospital by a token of its own, not that of a backend service: for what goes on when such a token has ended, or is not of types
+/// that scopes can name.
+#[derive(Clone, Debug)]
+pub struct OwnHospital(pub Hospital);
+
 /// The centre.
 #[derive(Clone, Debug)]
 pub struct Centre(pub Principal);
@@ -77,6 +82,19 @@ impl FromRequestParts<App> for Hospital {
                 Err(app.refuse(&who, request_line(parts), what).await)
             }
         }
+    }
+}
+
+impl FromRequestParts<App> for OwnHospital {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let hospital = Hospital::from_request_parts(parts, app).await?;
+        if hospital.who.scopes.is_none() {
+            return Ok(Self(hospital));
+        }
+        let what = "this is for a hospital's own token; that of a backend service is for resources, as far as its scopes reach";
+        Err(app.refuse(&hospital.who, request_line(parts), what).await)
     }
 }
 

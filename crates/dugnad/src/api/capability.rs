@@ -3,6 +3,7 @@
 use super::routes::Route;
 use dugnad_kernel::fhir::definitions::{is_resource_type, resource_types};
 use dugnad_kernel::search::parameters::{self, Kind, Known, Parameter};
+use dugnad_kernel::subscription::{BACKPORT, topic_of};
 use serde_json::{Value, json};
 use std::sync::OnceLock;
 
@@ -62,6 +63,9 @@ fn build(routes: &[Route]) -> Value {
             if has("search-type") {
                 add_search(name, &referring, &mut resource);
             }
+            if name == "Subscription" {
+                resource["extension"] = resource_types().map(topic).collect();
+            }
             resource["operation"] = operations(routes, |route| matches!(resource_type(route), Some(of) if of == name || of == "{type}"));
             resource
         })
@@ -96,6 +100,11 @@ fn build(routes: &[Route]) -> Value {
             "interaction": system.iter().filter(|code| any(code)).map(|code| json!({"code": code})).collect::<Vec<_>>(),
         }],
     })
+}
+
+/// How a topic of Subscriptions is told of.
+fn topic(resource_type: &str) -> Value {
+    json!({"url": format!("{BACKPORT}capabilitystatement-subscriptiontopic-canonical"), "valueCanonical": topic_of(resource_type)})
 }
 
 /// The operations of some routes, each once.

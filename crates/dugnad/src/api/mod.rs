@@ -20,6 +20,7 @@ mod exports;
 mod fhir;
 mod frozen;
 pub mod headers;
+mod imports;
 pub mod interaction;
 mod metrics;
 pub(crate) mod mine;
@@ -27,6 +28,7 @@ mod openapi;
 mod ops;
 mod opt_outs;
 mod organisations;
+mod outgoing;
 mod parameters;
 pub(crate) mod people;
 mod permits;
@@ -42,6 +44,7 @@ mod settings;
 mod smart;
 mod sql;
 mod statistics;
+mod subscriptions;
 mod terminology;
 mod timeline;
 mod tls;
@@ -52,9 +55,11 @@ pub mod work;
 
 pub use error::ApiError;
 pub use exports::sweep as sweep_exports;
+pub use outgoing::Prefix;
 pub use releases::sweep as sweep_releases;
 pub use serve::{Peer, serve, serve_with};
-pub use settings::{Network, Settings, SettingsError};
+pub use settings::{Network, Pace, Settings, SettingsError};
+pub use subscriptions::run as tell_subscribers;
 pub use tls::{Tls, TlsError, TlsFiles};
 
 use crate::access::{KeySets, PageKey, Provider, Tokens};
@@ -120,6 +125,8 @@ struct Inner {
     key_sets: KeySets,
     provider: Option<Arc<Provider>>,
     sign_ins: work::Gate,
+    imports: exports::Jobs,
+    subscriptions: subscriptions::Subscriptions,
     desk: Mutex<()>,
     log_failed: AtomicBool,
 }
@@ -127,10 +134,14 @@ struct Inner {
 impl App {
     /// The state of a server over `parts`.
     pub fn new(parts: Parts) -> Self {
-        let exports = exports::Jobs::new(&parts.data);
+        let exports = exports::Jobs::new(&parts.data, exports::EXPORTS);
+        let imports = exports::Jobs::new(&parts.data, exports::IMPORTS);
+        let subscriptions = subscriptions::Subscriptions::new(&parts.data, &parts.database, &parts.settings.pace);
         let provider = parts.settings.oidc.clone().map(|settings| Arc::new(Provider::new(settings)));
         Self(Arc::new(Inner {
             exports,
+            imports,
+            subscriptions,
             provider,
             parts,
             bodies: body::BodyBudget::default(),
@@ -200,6 +211,14 @@ impl App {
         &self.0.exports
     }
 
+    fn imports(&self) -> &exports::Jobs {
+        &self.0.imports
+    }
+
+    fn subscriptions(&self) -> &subscriptions::Subscriptions {
+        &self.0.subscriptions
+    }
+
     fn metrics(&self) -> &metrics::Metrics {
         &self.0.metrics
     }
@@ -236,7 +255,7 @@ impl App {
 /// All routes of the API with their descriptions.
 fn api_routes() -> routes::Routes {
     let routes = routes::Routes::default();
-    let routes = validate::add(bulk::add(search::add(fhir::add(smart::add(routes)))));
+    let routes = validate::add(subscriptions::add(imports::add(bulk::add(search::add(fhir::add(smart::add(routes)))))));
     let routes = queries::add(sql::add(views::add(terminology::add(routes))));
     let routes = unblindings::add(opt_outs::add(permits::add(routes)));
     let routes = register::add(releases::add(applications::add(organisations::add(statistics::add(routes)))));

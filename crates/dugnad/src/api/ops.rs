@@ -74,6 +74,7 @@ async fn prometheus(State(app): State<App>, Centre(_): Centre) -> impl IntoRespo
             counters.modified,
         ),
     ];
+    gauges.extend(app.subscriptions().gauges(app.database().snapshot().commit()));
     let help = "Current resources by type.";
     gauges.extend(counters.resources.iter().map(|(kind, count)| ("dugnad_resources", help, format!("{{type=\"{kind}\"}}"), *count)));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics().render(&gauges))

@@ -39,6 +39,8 @@ pub async fn serve_with(
 ) -> io::Result<()> {
     let recording = tokio::spawn(record_others(app.clone()));
     let watching = tls.clone().map(|tls| tokio::spawn(tls.watch()));
+    let telling = tokio::spawn(super::tell_subscribers(app.clone()));
+    let told = app.clone();
     let renewing = tokio::spawn(renew_statistics(app.clone()));
     let service = router(app, pages);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -76,6 +78,8 @@ pub async fn serve_with(
     if let Some(watching) = watching {
         watching.abort();
     }
+    telling.abort();
+    told.end_streams();
     renewing.abort();
     drop(listener);
     drop(stopped);

@@ -1,7 +1,9 @@
 //! What an operator chooses.
 
+use super::outgoing::Prefix;
 use super::tls::TlsFiles;
 use crate::access::ProviderSettings;
+use crate::limits::{HANDSHAKES, NOTIFICATION_FIRST_PAUSE, NOTIFICATION_LONGEST_PAUSE, NOTIFICATION_TIME, NOTIFICATION_TRIES};
 use crate::query::{OptOutCover, StatisticsSettings};
 use dugnad_kernel::audit::WitnessKey;
 use serde::de::Error as _;
@@ -9,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Settings of a server; the file of `serve --config` is JSON of this form.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -33,6 +36,12 @@ pub struct Settings {
     pub opt_outs: OptOutCover,
     /// The identity provider of people: staff and patients.
     pub oidc: Option<ProviderSettings>,
+    /// The addresses that the server may call for hospitals: what is at or below `https://fhir.example.no/hooks`, say. None are called
+    /// that are not listed.
+    pub endpoints: Vec<Prefix>,
+    /// How patient the server is with endpoints of Subscriptions.
+    #[serde(skip)]
+    pub pace: Pace,
     /// Method, calendars and budget of statistics; kept with the database from its first start on.
     pub statistics: Option<StatisticsSettings>,
 }
@@ -40,6 +49,40 @@ pub struct Settings {
 fn witnesses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<WitnessKey>, D::Error> {
     let keys = Vec::<String>::deserialize(deserializer)?;
     keys.iter().map(|key| WitnessKey::parse(key).map_err(|error| D::Error::custom(format!("witnesses: {error}")))).collect()
+}
+
+/// How often and when what an endpoint has not taken is sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// The first pause; each is twice as long as the one before.
+    pub first: Duration,
+    /// The longest.
+    pub longest: Duration,
+    /// After so many attempts at one notification it is given up.
+    pub tries: u32,
+    /// After so many attempts more than one, a handshake.
+    pub handshakes: u32,
+    /// How long one attempt may take.
+    pub time: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            first: NOTIFICATION_FIRST_PAUSE,
+            longest: NOTIFICATION_LONGEST_PAUSE,
+            tries: NOTIFICATION_TRIES,
+            handshakes: HANDSHAKES,
+            time: NOTIFICATION_TIME,
+        }
+    }
+}
+
+impl Pace {
+    /// The pause after `tries` attempts and one.
+    pub fn after(&self, tries: u32) -> Duration {
+        self.first.saturating_mul(1 << tries.min(20)).min(self.longest)
+    }
 }
 
 /// Why settings cannot be used.
@@ -54,7 +97,9 @@ pub enum SettingsError {
         source: std::io::Error,
     },
     /// It is not of the form.
-    #[error("{path}: {source}; known keys are listen, tls, inside_spe, public_url, audit_origin, witnesses, opt_outs, oidc and statistics")]
+    #[error(
+        "{path}: {source}; known keys are listen, tls, inside_spe, public_url, audit_origin, witnesses, opt_outs, oidc, endpoints and statistics"
+    )]
     Form {
         /// The file.
         path: String,
@@ -143,6 +188,15 @@ impl TryFrom<String> for Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_bound() {
+        let pace = Pace::default();
+        let whole: Duration = (0..pace.tries - 1).map(|tries| pace.after(tries)).sum();
+        assert_eq!((pace.after(0), pace.after(3)), (pace.first, pace.first * 8));
+        assert_eq!(pace.after(u32::MAX), pace.longest);
+        assert!(whole > Duration::from_secs(20 * 3_600) && whole < Duration::from_secs(28 * 3_600), "about a day: {whole:?}");
+    }
 
     #[test]
     fn networks() -> Result<(), Box<dyn std::error::Error>> {

@@ -145,6 +145,7 @@ impl App {
             }
             written => written?,
         };
+        self.subscriptions().written(who, &outcome);
         let entry = self.entry(act, who, |e| {
             e.commit = Some(outcome.commit.0);
             e.rows = Some(outcome.entries.len() as u64);

@@ -15,7 +15,6 @@ mod query;
 mod release;
 pub mod serve;
 mod server;
-pub mod source;
 mod token;
 pub(crate) mod view;
 

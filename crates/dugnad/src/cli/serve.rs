@@ -24,10 +24,12 @@ Examples:
 The file of --config is JSON; every key may be left out:
   {\"listen\": \"0.0.0.0:8080\", \"inside_spe\": [\"10.1.0.0/16\"], \"public_url\": \"https://dugnad.example.no\",
    \"audit_origin\": \"dugnad.example.no/audit\", \"witnesses\": [\"witness.example/w1+20324abe+BCms...\"],
-   \"opt_outs\": \"later_permits\", \"tls\": {\"cert\": \"fullchain.pem\", \"key\": \"privkey.pem\"}}
+   \"opt_outs\": \"later_permits\", \"endpoints\": [\"https://fhir.haukeland.example/hooks\"],
+   \"tls\": {\"cert\": \"fullchain.pem\", \"key\": \"privkey.pem\"}}
 inside_spe: networks whose sessions are inside the secure processing environment; permits that deliver rows only there
-are refused elsewhere. opt_outs: which permits they cover, later_permits or all_permits. Without tls, TLS is the part of a proxy in front. public_url is what the assertions of
-backend services name (docs/access.md).")]
+are refused elsewhere. endpoints: what the server may call for Subscriptions and $import, and what is below it; nothing if
+left out. opt_outs: which permits they cover, later_permits or all_permits. Without tls, TLS is the part of a proxy in front.
+public_url is what the assertions of backend services name (docs/access.md).")]
 pub struct Serve {
     /// The database's folder.
     #[arg(long, value_name = "DIR")]

@@ -6,7 +6,7 @@ mod gauge;
 mod observer;
 
 use crate::access::{Role, TokenRequest};
-use crate::api::{self, Network, Settings};
+use crate::api::{self, Network, Prefix, Settings};
 use crate::cli::CliError;
 use crate::cli::demo::Demo;
 use crate::cli::local::Local;
@@ -72,7 +72,7 @@ async fn serve(options: &Demo, folder: &Folder, local: &Local, cast: &Cast, hosp
     let address = listener.local_addr().map_err(CliError::failed)?;
     let url = url_of(address);
     let (state, shown) = watch::channel(DemoState::default());
-    let settings = Settings { inside_spe: Network::loopback(), ..Settings::default() };
+    let settings = Settings { inside_spe: Network::loopback(), endpoints: Prefix::loopback(), ..Settings::default() };
     let (stop, stopped) = watch::channel(false);
     let app = local.app(settings);
     let pages = web::demo::routes(shown).merge(web::for_people(&app, true).into_router());

@@ -223,3 +223,16 @@ async fn it_is_its_owners_can_be_cancelled_and_is_on_the_record() {
     );
     assert_eq!(std::fs::read_dir(server.dir().join("exports")).unwrap().count(), 0, "no file is left of what was removed");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_it_says_to_export_again() {
+    let server = Server::open();
+    let hospital = server.hospital("Haukeland");
+    treated(&hospital).await;
+    let status = hospital.kick_off("/fhir/$export").await;
+    hospital.manifest(&status).await;
+    let token = hospital.token.clone();
+    let server = server.restarted(std::sync::Arc::new(dugnad_kernel::clock::SystemClock));
+    let gone = by(&server, &token, "GET", &status).await.expect(404).json();
+    assert!(gone["issue"][0]["diagnostics"].as_str().unwrap().contains("export again"), "{gone}");
+}

@@ -56,7 +56,7 @@ pub struct Process {
 pub fn spawn(dir: &Path) -> Child {
     // Beside the folder: nothing of ours is in it.
     let config = dir.with_extension("config.json");
-    std::fs::write(&config, r#"{"inside_spe": ["127.0.0.0/8"]}"#).unwrap();
+    std::fs::write(&config, r#"{"inside_spe": ["127.0.0.0/8"], "endpoints": ["http://127.0.0.1:*"]}"#).unwrap();
     Command::new(env!("CARGO_BIN_EXE_dugnad"))
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(dir)

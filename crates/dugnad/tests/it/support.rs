@@ -4,7 +4,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use dugnad::access::{Role, TokenRequest};
-use dugnad::api::{self, Network, Settings};
+use dugnad::api::{self, App, Network, Settings};
 use dugnad::cli::local::Local;
 use dugnad::query::StatisticsSettings;
 use dugnad::web;
@@ -56,6 +56,14 @@ impl Server {
     /// A server whose time is `clock`, with daily epochs; sessions from loopback addresses are inside the secure processing environment.
     pub fn open_at(clock: Arc<dyn Clock>) -> Self {
         Self::open_with(tempfile::tempdir().unwrap(), clock, None)
+    }
+
+    /// A server with these settings over a folder, and its state.
+    pub fn open_set(dir: tempfile::TempDir, settings: Settings) -> (Self, App) {
+        let local = Local::open(dir.path(), None).unwrap();
+        let app = local.app(settings);
+        let router = api::router(app.clone(), web::served(&app));
+        (Self { local, router, dir }, app)
     }
 
     /// The same over a folder, with these settings for its statistics.

@@ -212,7 +212,7 @@ impl Newest {
 }
 
 /// The version of a resource that a commit wrote.
-fn version_of(lookup: &Lookup<'_>, resource: ResourceOrdinal, commit: Commit) -> Result<Option<StoredRow>, JournalError> {
+pub(super) fn version_of(lookup: &Lookup<'_>, resource: ResourceOrdinal, commit: Commit) -> Result<Option<StoredRow>, JournalError> {
     let mut sequence = lookup.newest_version(resource)?;
     for _ in 0..STEPS {
         let Some(row) = lookup.version(sequence)? else { return Ok(None) };
@@ -225,7 +225,7 @@ fn version_of(lookup: &Lookup<'_>, resource: ResourceOrdinal, commit: Commit) ->
 }
 
 /// Whether a version is about nobody who was erased. That of one that names nobody depends on the resource's other versions.
-fn is_seen(
+pub(super) fn is_seen(
     lookup: &Lookup<'_>,
     erased: &ErasedOf,
     resource_type: &str,

@@ -2,6 +2,7 @@
 
 mod backup;
 mod build;
+mod changes;
 mod commit;
 mod erase;
 mod erased;
@@ -24,6 +25,7 @@ mod within;
 mod write;
 
 pub use backup::{JOURNAL, JournalState, copy_journal, copy_sqlite, inspect_journal, start_timeline};
+pub use changes::{Change, Changed, Followed, Following, end_of};
 pub use erase::{EraseError, Erasure};
 pub use erasure_list::{ERASURE_LIST, ErasureListError};
 pub use history::{Bounds, HistoryPage, Span, VersionCursor, Written};

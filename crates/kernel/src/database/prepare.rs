@@ -24,6 +24,7 @@ use crate::journal::{Head, JournalError, Lookup};
 use crate::limits::{MAX_BODY_BYTES, MAX_CONDITION_MATCHES, MAX_ISSUES, SEARCH_TIME};
 use crate::search::execute::SearchError;
 use crate::search::query::Search;
+use crate::subscription;
 use bumpalo::Bump;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
@@ -160,6 +161,12 @@ pub(super) enum Action<'a> {
     Nothing,
 }
 
+/// Why a resource is not taken: it is not valid, or it is a Subscription that nobody could be told by.
+fn wrong_with(resource: &Value<'_>) -> Vec<Issue> {
+    let problems = validate(resource);
+    if problems.is_empty() { subscription::check(resource) } else { problems }
+}
+
 impl Preparer<'_> {
     /// Prepares a request.
     pub(super) fn prepare(&self, request: &WriteRequest) -> Result<Prepared, Unprepared> {
@@ -169,7 +176,7 @@ impl Preparer<'_> {
         let mut problems = Vec::new();
         for (entry, at) in entries.iter().zip(&prefixes) {
             if let Some(resource) = &entry.resource {
-                problems.extend(validate(resource).into_iter().map(|i| i.within(at)));
+                problems.extend(wrong_with(resource).into_iter().map(|i| i.within(at)));
             }
             if problems.len() >= MAX_ISSUES {
                 break;
@@ -298,7 +305,7 @@ impl Preparer<'_> {
             return Err(refused(422, Issue::error(IssueType::Invalid, at, what)));
         }
         let at = if at.starts_with("Bundle.") { at } else { resource_type };
-        let problems: Vec<Issue> = validate(&patched).into_iter().map(|i| i.within(at)).collect();
+        let problems: Vec<Issue> = wrong_with(&patched).into_iter().map(|i| i.within(at)).collect();
         let said = |i: Issue| Issue { diagnostics: format!("with the patch, the resource is not valid: {}", i.diagnostics), ..i };
         match problems.is_empty() {
             true => Ok(patched),

@@ -433,6 +433,7 @@ fn ids_are_version_7_uuids() {
     assert!(id < at(0x0190_0000_0000 * 1_000 + 501));
 }
 
+mod changes;
 mod conditions;
 mod enforcement;
 mod history;

@@ -47,6 +47,11 @@ impl Preparer<'_> {
     /// Refuses an act on a type that no scope reaches.
     pub(super) fn admit_type(&self, act: Act, resource_type: &str, at: &str) -> Result<(), Unprepared> {
         match self.scopes {
+            // What it is told of is not within scopes, and is told for as long as it stands.
+            Some(_) if resource_type == "Subscription" && matches!(act, Act::Create | Act::Update) => {
+                let what = "a Subscription lives longer than the token of a backend service; it is written with a hospital's own token";
+                Err(refused(403, Issue::error(IssueType::Forbidden, at, what)))
+            }
             Some(scopes) if !scopes.reaches(act, resource_type) => {
                 let what = format!("the scopes of this token do not reach it; ask for `system/{resource_type}.{}`", act.letter());
                 Err(refused(403, Issue::error(IssueType::Forbidden, at, what)))

@@ -248,6 +248,25 @@ impl<'c> Lookup<'c> {
         Ok((last.max(after), rows))
     }
 
+    /// The deletions of the holder's resources of a kind after a version and up to a commit, by commit and ordinal, at most `count`.
+    pub(crate) fn deleted_between(
+        &self,
+        (commit, resource): (Commit, ResourceOrdinal),
+        last: Commit,
+        holder: HolderId,
+        kind: i64,
+        count: usize,
+    ) -> Result<Vec<(Commit, ResourceOrdinal)>, JournalError> {
+        let (from, to) = (self.sequence_at(Commit(commit.0.saturating_sub(1)))?, self.sequence_at(last)?);
+        self.all(
+            "SELECT v.commit_number, v.resource FROM version v JOIN resource r ON r.ordinal = v.resource
+             WHERE v.sequence > ?1 AND v.sequence <= ?2 AND v.json IS NULL AND r.kind = ?3 AND r.holder = ?4
+               AND (v.commit_number, v.resource) > (?5, ?6) ORDER BY v.commit_number, v.resource LIMIT ?7",
+            params![from, to, kind, holder.0, commit.0, resource.0, count],
+            |r| Ok((Commit(r.get(0)?), ResourceOrdinal(r.get(1)?))),
+        )
+    }
+
     /// The newest row of a commit at or before `commit`; 0 if there is none. Rows are in the order of commits.
     pub(crate) fn sequence_at(&self, commit: Commit) -> Result<i64, JournalError> {
         let (mut low, (_, _, mut high)) = (0, self.highest()?);

@@ -241,15 +241,15 @@ fn extend(index: &mut Index, part: &Part, number: u16, of: Use) -> Result<usize,
 }
 
 /// The packed values of a part's rows.
-pub(super) struct PackedRows(ArrayRef);
+pub(crate) struct PackedRows(ArrayRef);
 
 impl PackedRows {
-    pub(super) fn of(part: &Part) -> Result<Self, Damaged> {
+    pub(crate) fn of(part: &Part) -> Result<Self, Damaged> {
         part.column(0).map(Self)
     }
 
     /// Those of a row; no values if there is no such row.
-    pub(super) fn get(&self, row: usize) -> Packed<'_> {
+    pub(crate) fn get(&self, row: usize) -> Packed<'_> {
         let texts = self.0.as_string_view();
         Packed::new(if row < texts.len() { texts.value(row) } else { "" })
     }

@@ -1,5 +1,5 @@
-//! Exports: jobs that write files, which are kept for a day. What is exported is said elsewhere: rows of views and of queries in
-//! `views/export`, resources in `bulk`.
+//! Exports and imports: jobs that write files, which are kept for a day. What is exported is said elsewhere: rows of views and of
+//! queries in `views/export`, resources in `bulk`; what is taken in, in `imports`, whose files say what was refused.
 //!
 //! Jobs and their files end with the server: they are made anew sooner than a client would look for them after a restart.
 
@@ -20,14 +20,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-/// The folder of all exports, in that of the database.
-const FOLDER: &str = "exports";
+/// The folders of all exports and imports, in that of the database.
+pub const EXPORTS: &str = "exports";
+/// See [`EXPORTS`].
+pub const IMPORTS: &str = "imports";
 
 /// Removes what an earlier run has left in a database's folder, whose lock the caller holds.
 pub fn sweep(data: &Path) {
-    match std::fs::remove_dir_all(data.join(FOLDER)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => tracing::warn!(%error, "old exports could not be removed"),
-        _ => {}
+    for folder in [EXPORTS, IMPORTS] {
+        match std::fs::remove_dir_all(data.join(folder)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => tracing::warn!(%error, "old {folder} could not be removed"),
+            _ => {}
+        }
     }
 }
 
@@ -85,10 +89,10 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Jobs whose files stand in the folder `exports` of a database's folder.
-    pub fn new(data: &Path) -> Self {
+    /// Jobs whose files stand in this folder of a database's folder.
+    pub fn new(data: &Path, folder: &str) -> Self {
         let places = Arc::new(Semaphore::new(MAX_EXPORTS_RUNNING));
-        Self { root: data.join(FOLDER), jobs: Mutex::default(), places, bytes: Arc::default() }
+        Self { root: data.join(folder), jobs: Mutex::default(), places, bytes: Arc::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Held>> {
@@ -107,7 +111,7 @@ impl Jobs {
         jobs.retain(|_, held| label.started < held.label.expires());
         let of_user = jobs.values().filter(|held| held.label.who.user == label.who.user).count();
         if jobs.len() >= MAX_EXPORTS || of_user >= MAX_EXPORTS_OF_ONE {
-            return Err(ApiError::busy("too many exports are kept; DELETE one whose files you have", RETRY_AFTER_S));
+            return Err(ApiError::busy("too many of these are kept; DELETE one that is done", RETRY_AFTER_S));
         }
         let folder = Folder::make(&self.root, &label.id, Arc::clone(&self.bytes))
             .map_err(|e| ApiError::internal(&format!("no folder for an export: {e}")))?;
@@ -120,6 +124,7 @@ impl Jobs {
             }
             tokio::time::sleep(EXPORT_KEPT).await;
             app.exports().remove(&id);
+            app.imports().remove(&id);
         };
         let task = tokio::spawn(until_it_goes).abort_handle();
         jobs.insert(label.id.clone(), Held { label, job: Arc::clone(&job) as Arc<dyn Any + Send + Sync>, folder, task });

@@ -1,18 +1,17 @@
 //! `dugnad ingest`.
 
-mod plan;
 mod progress;
 mod report;
 mod sink;
 
-use super::source::{Files, Unit, read_file};
 use super::{At, CliError, Place};
+use crate::intake::source::{Files, Unit, read_file};
+use crate::intake::{Sink, plan};
 use crate::limits::INGEST_QUEUE;
 use clap::{Args, ValueEnum};
 use dugnad_kernel::database::Handling;
 use progress::Progress;
 pub(crate) use report::Report;
-use sink::Sink;
 pub(crate) use sink::{Folder, Server};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

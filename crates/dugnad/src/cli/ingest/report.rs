@@ -1,7 +1,7 @@
 //! What was taken, by resource type, and what was not.
 
-use super::plan::Result_;
-use super::sink::{Fate, Gone, Refusal};
+use crate::intake::plan::Result_;
+use crate::intake::{Fate, Gone, Refusal};
 use crate::limits::INGEST_ISSUES_SHOWN;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -55,7 +55,7 @@ impl Report {
         said
     }
 
-    fn add_taken(&mut self, entries: &[super::sink::Taken], types: &[String], refused: usize) {
+    fn add_taken(&mut self, entries: &[crate::intake::Taken], types: &[String], refused: usize) {
         // Answers name a type where there is one to name; deletions and replays are counted by what was sent.
         let unnamed = entries.iter().filter(|e| e.resource_type.is_empty()).count();
         for entry in entries.iter().filter(|e| !e.resource_type.is_empty()) {

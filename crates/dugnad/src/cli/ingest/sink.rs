@@ -1,9 +1,10 @@
 //! Where `ingest` writes: a folder, or a server.
 
-use super::plan::{batch_writes, taken};
 use crate::cli::CliError;
 use crate::cli::client::{self, Backoff, Client};
 use crate::cli::local::Local;
+use crate::intake::plan::{batch_writes, taken};
+use crate::intake::{Fate, Gone, Refusal, Sink, Taken, refusals};
 use dugnad_kernel::audit::{Act, AuditError, Log};
 use dugnad_kernel::clock::Clock;
 use dugnad_kernel::database::{Database, Handling, Holder, Interaction, Outcome, WriteError, WriteRequest};
@@ -12,70 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use ureq::http::Method;
-
-/// Nothing more can be taken: the journal has stopped, the server is gone, the token is not valid.
-#[derive(Debug)]
-pub struct Gone(pub String);
-
-/// What became of what was sent.
-#[derive(Debug)]
-pub enum Fate {
-    /// It is durable.
-    Taken {
-        /// One for each resource; empty if all had been taken before.
-        entries: Vec<Taken>,
-        /// Entries of a batch that were refused.
-        refused: Vec<Refusal>,
-    },
-    /// Nothing of it was taken.
-    Refused(Vec<Refusal>),
-}
-
-/// A resource that was taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken {
-    /// Its type.
-    pub resource_type: String,
-    /// False if it was there already.
-    pub changed: bool,
-    /// How many warnings there were, such as references kept as logical ones.
-    pub warnings: usize,
-}
-
-/// A problem.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Where in what was sent.
-    pub at: Option<String>,
-    /// What, and what to do.
-    pub why: String,
-}
-
-impl Fate {
-    /// Refused for one reason.
-    pub fn refused(at: Option<String>, why: String) -> Self {
-        Fate::Refused(vec![Refusal { at, why }])
-    }
-
-    /// Refused for what the issues say.
-    pub fn of_issues(issues: Vec<Issue>) -> Self {
-        Fate::Refused(refusals(issues))
-    }
-}
-
-fn refusals(issues: Vec<Issue>) -> Vec<Refusal> {
-    issues.into_iter().map(|i| Refusal { at: i.expression, why: i.diagnostics }).collect()
-}
-
-/// Where `ingest` writes. Busy is waited for inside.
-pub trait Sink: Sync {
-    /// A Bundle of type transaction.
-    fn transaction(&self, body: Vec<u8>, key: String) -> Result<Fate, Gone>;
-    /// A Bundle of type batch.
-    fn batch(&self, body: Vec<u8>, key: String) -> Result<Fate, Gone>;
-    /// One resource: a create or an update.
-    fn single(&self, interaction: Interaction, key: String) -> Result<Fate, Gone>;
-}
 
 /// A database on this machine.
 pub struct Folder {

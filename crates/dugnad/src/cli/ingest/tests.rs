@@ -1,7 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use super::sink::{Fate, Gone, Refusal, Taken};
 use super::*;
+use crate::intake::{Fate, Gone, Refusal, Taken};
 use dugnad_kernel::database::Interaction;
 use std::collections::HashSet;
 

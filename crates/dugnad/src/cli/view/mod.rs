@@ -2,7 +2,7 @@
 
 use super::CliError;
 use super::query::{default_format, write_all};
-use super::source::{Files, Unit, read_file};
+use crate::intake::source::{Files, Unit, read_file};
 use crate::query::format::Format;
 use crate::query::format::rows::{Rows, resources};
 use bumpalo::Bump;

@@ -253,6 +253,15 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
         ("POST", "/fhir/{type}/$validate") => one("/fhir/Observation/$validate", new),
         ("POST", "/fhir/Library/$validate") => one(path, library("asked")),
         ("POST", "/fhir/{type}/{id}/$validate") => one("/fhir/Observation/bp-p1/$validate", Value::Null),
+        ("POST", "/fhir/$import") => one(path, given(json!([]))),
+        ("GET" | "DELETE", "/fhir/$import/{id}") => read("/fhir/$import/none"),
+        ("GET", "/fhir/$import/{id}/{file}") => read("/fhir/$import/none/1.errors.ndjson"),
+        ("GET", "/fhir/Subscription/$status") => read(path),
+        ("POST", "/fhir/Subscription/$status") => one(path, given(json!([]))),
+        ("GET", "/fhir/Subscription/{id}/$status" | "/fhir/Subscription/{id}/$events" | "/fhir/Subscription/{id}/$events-stream") => {
+            read(&path.replace("{id}", "told"))
+        }
+        ("POST", "/fhir/Subscription/{id}/$status" | "/fhir/Subscription/{id}/$events") => one(&path.replace("{id}", "told"), Value::Null),
         ("GET", "/fhir/ValueSet/$expand") => read(&format!("{path}?url={GENDER}")),
         ("GET", "/fhir/ValueSet/$validate-code") => {
             read(&format!("{path}?url={GENDER}&system=http://hl7.org/fhir/administrative-gender&code=male"))

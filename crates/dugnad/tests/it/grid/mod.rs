@@ -142,6 +142,8 @@ impl Scene {
     async fn treat(&self) {
         let mut resources = vec![
             json!({"resourceType": "ResearchStudy", "id": "s", "status": "active"}),
+            json!({"resourceType": "Subscription", "id": "told", "status": "requested", "reason": "R", "criteria": "Observation?",
+                   "channel": {"type": "rest-hook"}}),
             json!({"resourceType": "Consent", "id": "c1", "status": "active", "scope": {"coding": [{"code": "research"}]},
                    "category": [{"coding": [{"code": "study"}]}], "patient": {"reference": "Patient/p1"},
                    "policyRule": {"coding": [{"code": "2.0"}]}}),

@@ -51,6 +51,27 @@ impl Client<'_> {
     }
 }
 
+/// It would be told of more than the scopes reach, and longer.
+#[test]
+fn no_scope_opens_a_subscription() {
+    let bench = bench();
+    let subscription = json!({
+        "resourceType": "Subscription", "id": "s", "status": "requested", "reason": "a test", "criteria": "Observation?status=final",
+        "channel": {"type": "rest-hook", "endpoint": "https://example.org/hook"},
+    });
+    let client = Client::of(&bench, "system/*.cruds");
+    assert_eq!((client.put(&subscription), client.create(&subscription, None)), (403, 403));
+    assert_eq!(Client(&bench, None).put(&subscription), 201);
+    let off = client.write(Interaction::Patch {
+        resource_type: "Subscription".to_owned(),
+        id: "s".to_owned(),
+        format: Format::JsonPatch,
+        body: br#"[{"op":"replace","path":"/status","value":"off"}]"#.to_vec(),
+        if_match: None,
+    });
+    assert_eq!(off, 403);
+}
+
 #[test]
 fn each_letter_opens_its_interaction() {
     let bench = bench();

@@ -1,8 +1,8 @@
 //! What becomes of a unit: a transaction, a batch, or resources one by one.
 
-use super::sink::{Fate, Gone, Sink, Taken};
+use super::source::Unit;
+use super::{Fate, Gone, Sink, Taken};
 use crate::api::interaction::{self, Action, Conditions, Head};
-use crate::cli::source::Unit;
 use dugnad_kernel::database::Interaction;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};

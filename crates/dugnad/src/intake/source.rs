@@ -217,7 +217,8 @@ fn read_document(origin: &str, reader: Box<dyn Read + '_>, emit: &mut Emit<'_>) 
     }
 }
 
-fn read_lines(origin: &str, reader: Box<dyn Read + '_>, emit: &mut Emit<'_>) -> bool {
+/// Reads NDJSON into groups of lines. Returns false once no more are wanted.
+pub fn read_lines(origin: &str, reader: Box<dyn Read + '_>, emit: &mut Emit<'_>) -> bool {
     let origin: Arc<str> = origin.into();
     let mut reader = BufReader::with_capacity(256 << 10, reader);
     let (mut lines, mut held, mut number) = (Vec::new(), 0, 0);

@@ -1,0 +1,250 @@
+//! FHIR Subscriptions: hospitals are told of what is written of their own, by requests to an endpoint and by a stream.
+//!
+//! What a Subscription means is decided by the kernel. Here are who is told ([`runner`]), what is said and put on the record
+//! ([`telling`]), over which connection ([`sending`], [`stream`]), how far each is ([`state`]), and the backport's operations.
+
+mod operations;
+mod runner;
+mod sending;
+mod state;
+mod stream;
+mod telling;
+
+pub use runner::run;
+
+use super::auth::Hospital;
+use super::routes::{Caller, Doc, Parameter, Routes};
+use super::{ApiError, App, Pace, outgoing};
+use crate::access::Principal;
+use crate::limits::{MAX_STREAMS, NOTIFICATIONS_RUNNING};
+use axum::http::Method;
+use bumpalo::Bump;
+use dugnad_kernel::database::{Database, Outcome};
+use dugnad_kernel::fhir::json;
+use dugnad_kernel::ids::Commit;
+use dugnad_kernel::subscription::Status;
+use state::{Key, State};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, Semaphore, watch};
+
+const FHIR: &str = "application/fhir+json";
+const STATUS: &str = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-status";
+const EVENTS: &str = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-events";
+
+/// What the server knows of Subscriptions.
+pub struct Subscriptions {
+    state: Result<State, ApiError>,
+    /// Those that were written and not looked at since.
+    written: Mutex<BTreeSet<Key>>,
+    wake: Notify,
+    slots: Mutex<BTreeMap<Key, Arc<Slot>>>,
+    published: watch::Sender<Commit>,
+    closing: watch::Sender<bool>,
+    agent: ureq::Agent,
+    places: Arc<Semaphore>,
+    of_holder: Mutex<HashMap<String, Arc<Semaphore>>>,
+    streams: Arc<Semaphore>,
+    /// Notifications that were taken.
+    delivered: AtomicU64,
+    /// Attempts that were not.
+    failed: AtomicU64,
+}
+
+/// What is known of a Subscription while the server runs.
+#[derive(Default)]
+pub struct Slot {
+    poked: AtomicBool,
+    wake: Notify,
+    shown: Mutex<(Option<Status>, Option<Commit>)>,
+}
+
+impl Slot {
+    /// It was written: whoever works on it looks at it anew.
+    fn poke(&self) {
+        self.poked.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    fn is_poked(&self) -> bool {
+        self.poked.load(Ordering::Acquire)
+    }
+
+    fn take_poke(&self) {
+        self.poked.store(false, Ordering::Release);
+    }
+
+    async fn poked(&self) {
+        while !self.is_poked() {
+            self.wake.notified().await;
+        }
+    }
+
+    /// What is shown of it: its status, and up to which commit whoever is to be told was told.
+    fn set(&self, status: Status, told: Option<Commit>) {
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = (Some(status), told);
+    }
+}
+
+/// The status of a stored Subscription.
+fn status_of(json: &[u8]) -> Status {
+    let arena = Bump::new();
+    json::parse(json, &arena).map_or(Status::Off, |resource| Status::of(&resource))
+}
+
+impl Subscriptions {
+    /// Those of the database in `dir`.
+    pub fn new(dir: &Path, database: &Database, pace: &Pace) -> Self {
+        Self {
+            state: State::open(dir, &database.timeline().to_string()),
+            written: Mutex::default(),
+            wake: Notify::new(),
+            slots: Mutex::default(),
+            published: watch::Sender::new(database.snapshot().commit()),
+            closing: watch::Sender::new(false),
+            agent: outgoing::agent(pace.time),
+            places: Arc::new(Semaphore::new(NOTIFICATIONS_RUNNING)),
+            of_holder: Mutex::default(),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            delivered: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        }
+    }
+
+    fn state(&self) -> Result<&State, ApiError> {
+        self.state.as_ref().map_err(Clone::clone)
+    }
+
+    fn commits(&self) -> watch::Receiver<Commit> {
+        self.published.subscribe()
+    }
+
+    /// What was written, by whom: of Subscriptions it is remembered who asks for them. What the server writes itself is not.
+    pub fn written(&self, who: &Principal, outcome: &Outcome) {
+        let Some(hospital) = Hospital::of(who) else { return };
+        let entries = outcome.entries.iter().filter(|entry| entry.resource_type == "Subscription" && entry.version > 0);
+        let keys: Vec<Key> = entries.map(|entry| Key { holder: hospital.holder.clone(), id: entry.id.clone() }).collect();
+        for key in &keys {
+            // Not known whose it is, it becomes one in error, which says to write it again.
+            if let Err(error) = self.state().and_then(|state| state.written(key, &hospital.who.user)) {
+                tracing::error!(%error, "who asks for a Subscription could not be written");
+            }
+        }
+        if !keys.is_empty() {
+            self.poke(keys);
+        }
+    }
+
+    fn poke(&self, keys: Vec<Key>) {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+        self.wake.notify_one();
+    }
+
+    async fn poked(&self) {
+        self.wake.notified().await;
+    }
+
+    fn take_poked(&self) -> BTreeSet<Key> {
+        std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, key: &Key, slot: &Arc<Slot>) {
+        self.slots().insert(key.clone(), Arc::clone(slot));
+    }
+
+    fn remove(&self, key: &Key) {
+        self.slots().remove(key);
+    }
+
+    /// For `/metrics`: how many there are in each state, and how far the slowest is behind `newest`. No name is in it.
+    pub fn gauges(&self, newest: Commit) -> Vec<(&'static str, &'static str, String, u64)> {
+        let mut of: BTreeMap<Status, (u64, u64)> = Status::ALL.into_iter().map(|status| (status, (0, 0))).collect();
+        for slot in self.slots().values() {
+            let (status, told) = *slot.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            let (count, lag) = of.entry(status.unwrap_or(Status::Requested)).or_default();
+            *count += 1;
+            *lag = (*lag).max(told.map_or(0, |told| newest.0.saturating_sub(told.0)));
+        }
+        let count = ("dugnad_subscriptions", "Subscriptions by status.");
+        let lag = ("dugnad_subscription_lag_commits", "How many commits the slowest is behind.");
+        let labels = |status: &Status| format!("{{status=\"{}\"}}", status.code());
+        let mut gauges: Vec<_> = of.iter().map(|(status, (n, _))| (count.0, count.1, labels(status), *n)).collect();
+        gauges.push((lag.0, lag.1, labels(&Status::Active), of.get(&Status::Active).map_or(0, |(_, lag)| *lag)));
+        let total = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (delivered, failed) = (total(&self.delivered), total(&self.failed));
+        gauges.push((
+            "dugnad_notifications_delivered",
+            "Notifications that endpoints have taken since the start.",
+            String::new(),
+            delivered,
+        ));
+        gauges.push(("dugnad_notifications_failed", "Attempts that they have not since the start.", String::new(), failed));
+        gauges
+    }
+}
+
+impl App {
+    /// Ends the streams of events: the server stops.
+    pub(super) fn end_streams(&self) {
+        self.subscriptions().closing.send_replace(true);
+    }
+}
+
+/// Adds the routes.
+pub fn add(routes: Routes) -> Routes {
+    const ID: Parameter = Parameter { place: "query", name: "id", description: "Of this Subscription; several are allowed. None: all." };
+    const BY_STATUS: Parameter = Parameter { place: "query", name: "status", description: "Of those with this status." };
+    const EVENT_PARAMETERS: &[Parameter] = &[
+        Parameter { place: "query", name: "eventsSinceNumber", description: "From this number on." },
+        Parameter { place: "query", name: "eventsUntilNumber", description: "Up to this number." },
+        Parameter { place: "query", name: "content", description: "`empty`, `id-only` or `full-resource`; else as the Subscription says." },
+    ];
+    const LAST: &[Parameter] = &[Parameter {
+        place: "header",
+        name: "Last-Event-ID",
+        description: "The id of the last event that was received: the stream goes on after it.",
+    }];
+    let status = Doc {
+        caller: Caller::Hospital,
+        answer: &[FHIR],
+        statuses: &[(200, "A Bundle of SubscriptionStatus (Parameters)"), (404, "Not there, or not yours")],
+        operation: Some(("status", STATUS)),
+        ..Doc::new("FHIR", "subscriptionStatus", "The status of a Subscription")
+    };
+    let of_type = Doc { id: "subscriptionStatuses", summary: "The status of Subscriptions", parameters: &[ID, BY_STATUS], ..status };
+    let events = Doc {
+        description: "The last thousand events are kept by number. Those about a person who was erased are left out.",
+        parameters: EVENT_PARAMETERS,
+        statuses: &[(200, "A notification Bundle"), (400, "A parameter is wrong"), (404, "Not there, or not yours")],
+        operation: Some(("events", EVENTS)),
+        ..Doc { id: "subscriptionEvents", summary: "The last events of a Subscription", ..status }
+    };
+    let stream = Doc {
+        description: "Server-sent events: each is a notification as the endpoint of the Subscription would get it. Without Last-Event-ID it begins with the Subscription.",
+        parameters: LAST,
+        answer: &["text/event-stream"],
+        statuses: &[
+            (200, "The events, as they happen"),
+            (404, "Not there, or not yours"),
+            (409, "It is not active"),
+            (503, "Too many streams"),
+        ],
+        operation: None,
+        ..Doc { id: "subscriptionStream", summary: "The events of a Subscription as a stream", ..status }
+    };
+    let post = |doc: Doc, id: &'static str| Doc { id, body: Some(FHIR), ..doc };
+    routes
+        .add(Method::GET, "/fhir/Subscription/$status", of_type, operations::statuses)
+        .add(Method::POST, "/fhir/Subscription/$status", post(of_type, "subscriptionStatusesPost"), operations::statuses)
+        .add(Method::GET, "/fhir/Subscription/{id}/$status", status, operations::status)
+        .add(Method::POST, "/fhir/Subscription/{id}/$status", post(status, "subscriptionStatusPost"), operations::status)
+        .add(Method::GET, "/fhir/Subscription/{id}/$events", events, operations::events)
+        .add(Method::POST, "/fhir/Subscription/{id}/$events", post(events, "subscriptionEventsPost"), operations::events)
+        .add(Method::GET, "/fhir/Subscription/{id}/$events-stream", stream, stream::stream)
+}

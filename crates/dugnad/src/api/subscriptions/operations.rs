@@ -1,0 +1,166 @@
+//! `$status` and `$events` of the backport.
+
+use super::runner::base;
+use super::state::Key;
+use super::telling::{Telling, Told};
+use crate::api::auth::{Hospital, OwnHospital};
+use crate::api::headers::{self, DUGNAD_COMMIT, value};
+use crate::api::parameters::Parameters;
+use crate::api::work::{Access, Read};
+use crate::api::{ApiError, App, answer, body, interaction};
+use crate::limits::MAX_SEARCH_BYTES;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, Response, StatusCode};
+use dugnad_kernel::database::Page;
+use dugnad_kernel::fhir::issue::IssueType;
+use dugnad_kernel::limits::MAX_NOTIFICATION_EVENTS;
+use dugnad_kernel::search::query::Search;
+use dugnad_kernel::subscription::notification::Kind;
+use dugnad_kernel::subscription::{Content, Status};
+use serde_json::{Value, json};
+
+type Answer = Result<Response<Body>, ApiError>;
+
+/// What is asked, of the address and of a body.
+async fn parameters(app: &App, headers: &HeaderMap, query: Option<&str>, body: Body) -> Result<Parameters, ApiError> {
+    headers::require_json_accepted(headers, None)?;
+    let (bytes, _held) = body::json_or_none(app, headers, body, MAX_SEARCH_BYTES).await?;
+    Parameters::read(query, &bytes)
+}
+
+fn answered(app: &App, bytes: Vec<u8>) -> Response<Body> {
+    let mut response = answer::fhir(StatusCode::OK, bytes);
+    response.headers_mut().insert(DUGNAD_COMMIT, value(&app.database().snapshot().commit().to_string()));
+    response
+}
+
+pub async fn status(
+    State(app): State<App>,
+    OwnHospital(hospital): OwnHospital,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    body: Body,
+) -> Answer {
+    parameters(&app, &headers, query.as_deref(), body).await?.finish()?;
+    let id = interaction::readable_id(&id)?;
+    shown(app, hospital, "GET /fhir/Subscription/{id}/$status", vec![id], Vec::new(), true).await
+}
+
+pub async fn statuses(
+    State(app): State<App>,
+    OwnHospital(hospital): OwnHospital,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    body: Body,
+) -> Answer {
+    let mut asked = parameters(&app, &headers, query.as_deref(), body).await?;
+    let (ids, statuses) = (asked.texts("id")?, asked.texts("status")?);
+    asked.finish()?;
+    shown(app, hospital, "GET /fhir/Subscription/$status", ids, statuses, false).await
+}
+
+/// The status of these Subscriptions, or of all.
+async fn shown(app: App, hospital: Hospital, request: &'static str, ids: Vec<String>, wanted: Vec<String>, one: bool) -> Answer {
+    let place = app.enter_reads().await?;
+    app.on_thread(place, move |app| {
+        let access =
+            Access { who: hospital.who.clone(), interface: "fhir", request: request.to_owned(), tables: vec!["Subscription".to_owned()] };
+        let entries = app.read_about(&access, |_| {
+            let ids = if ids.is_empty() { all(app, &hospital)? } else { ids };
+            let mut entries = Vec::new();
+            for id in ids {
+                let key = Key { holder: hospital.holder.clone(), id };
+                match find(app, &key) {
+                    Ok(told) if wanted.is_empty() || wanted.iter().any(|status| status == told.status.code()) => {
+                        entries.push(entry(app, &told)?);
+                    }
+                    Ok(_) => {}
+                    // Absence is an answer, not a failure of the access.
+                    Err(error) if one && error.status.is_client_error() => {
+                        return Ok(Read { found: Err(error), rows: 0, patients: None });
+                    }
+                    Err(error) if error.status.is_client_error() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            let rows = entries.len() as u64;
+            Ok(Read { found: Ok(entries), rows, patients: None })
+        })??;
+        let bundle = json!({"resourceType": "Bundle", "type": "searchset", "total": entries.len(), "entry": entries});
+        Ok(answered(app, bundle.to_string().into_bytes()))
+    })
+    .await
+}
+
+fn entry(app: &App, told: &Told) -> Result<Value, ApiError> {
+    let base = base(app);
+    let events = app.subscriptions().state()?.row(&told.key)?.map_or(0, |row| row.events);
+    let address = format!("{base}/Subscription/{}/$status", told.key.id);
+    Ok(json!({"fullUrl": address, "resource": told.status(&base, events), "search": {"mode": "match"}}))
+}
+
+/// The Subscriptions of a hospital, as many as may be active.
+fn all(app: &App, hospital: &Hospital) -> Result<Vec<String>, ApiError> {
+    let Some(holder) = app.database().holder(&hospital.holder) else { return Ok(Vec::new()) };
+    let page = Page { at: None, after: None, count: 1_000 };
+    let found = app.database().search(holder.id, &Search::all("Subscription"), page)?;
+    Ok(found.hits.into_iter().map(|hit| hit.id).collect())
+}
+
+/// A hospital's own Subscription as it is now.
+pub fn find(app: &App, key: &Key) -> Result<Told, ApiError> {
+    let holder = app.database().holder(&key.holder).ok_or_else(interaction::absent)?.id;
+    let stored = app.database().read(holder, "Subscription", &key.id)?.ok_or_else(interaction::absent)?;
+    let json = stored.json.ok_or_else(answer::gone)?;
+    Told::read(key, holder, stored.version, &json)
+        .map_err(|issue| ApiError { issues: vec![issue], ..ApiError::new(StatusCode::CONFLICT, IssueType::Conflict, "") })
+}
+
+pub async fn events(
+    State(app): State<App>,
+    OwnHospital(hospital): OwnHospital,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    body: Body,
+) -> Answer {
+    let mut asked = parameters(&app, &headers, query.as_deref(), body).await?;
+    let number = |text: Option<String>, name: &str, default: u64| match text {
+        None => Ok(default),
+        Some(text) => text
+            .parse::<u64>()
+            .map_err(|_| ApiError::bad_request(IssueType::Value, "expected the number of an event, from 1 on").at(format!("http.{name}"))),
+    };
+    let from = number(asked.text(&["eventsSinceNumber"])?, "eventsSinceNumber", 0)?;
+    let to = number(asked.text(&["eventsUntilNumber"])?, "eventsUntilNumber", u64::MAX)?;
+    let content = match asked.text(&["content"])? {
+        None => None,
+        Some(code) => Some(Content::of(&code).ok_or_else(|| {
+            ApiError::bad_request(IssueType::CodeInvalid, "content is empty, id-only or full-resource").at("http.content")
+        })?),
+    };
+    asked.finish()?;
+    let key = Key { holder: hospital.holder.clone(), id: interaction::readable_id(&id)? };
+    let place = app.enter_reads().await?;
+    app.on_thread(place, move |app| {
+        let told = find(app, &key)?;
+        let state = app.subscriptions().state()?;
+        let (row, kept) = (state.row(&key)?, state.events(&key, from, to, MAX_NOTIFICATION_EVENTS)?);
+        let so_far = row.map_or(0, |row| row.events);
+        let content = content.unwrap_or(told.subscription.content);
+        let how = Telling { kind: Kind::QueryEvent, content, base: &base(app), so_far };
+        Ok(answered(app, told.tell(app, &hospital.who, &how, &kept)?.unwrap_or_default()))
+    })
+    .await
+}
+
+/// Refuses what is not active.
+pub fn require_active(told: &Told) -> Result<(), ApiError> {
+    if told.status == Status::Active {
+        return Ok(());
+    }
+    let what = "the Subscription is not active; its `status` and `error` say why, and a PUT with the status requested asks for it again";
+    Err(ApiError::new(StatusCode::CONFLICT, IssueType::Conflict, what))
+}
