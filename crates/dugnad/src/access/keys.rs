@@ -1,6 +1,7 @@
 //! The secret keys of a database: `keys/` in its folder, readable by its owner only.
 
 use super::{AccessError, open_to_others, private_file};
+use dugnad_kernel::audit::AuditError;
 use ed25519_dalek::SigningKey;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rand::{Rng as _, rngs::StdRng};
@@ -12,6 +13,7 @@ use std::path::Path;
 const FOLDER: &str = "keys";
 const AUDIT: &str = "audit.ed25519";
 const PSEUDONYM: &str = "pseudonym";
+const RELEASE: &str = "release.ed25519";
 
 /// The secret keys of a database. Each is a file of 32 random bytes.
 pub struct Keys {
@@ -19,8 +21,8 @@ pub struct Keys {
     pub audit: SigningKey,
     /// Every permit's pseudonyms derive from it.
     pub pseudonym: [u8; 32],
-    /// Signs releases. It derives from the log's key, so that there is no further secret to keep, and signs nothing else, so that
-    /// neither signature can be taken for the other.
+    /// Signs releases, and nothing else. It derives from the log's first key, so that there is no further secret to keep; when that is
+    /// changed, it gets a file of its own and stays what it was, so that earlier releases stay verifiable.
     pub release: SigningKey,
 }
 
@@ -38,8 +40,27 @@ impl Keys {
         }
         let audit = read(&folder, AUDIT)?;
         let pseudonym = read(&folder, PSEUDONYM)?;
-        let release = release_key(&audit).ok_or_else(|| AccessError::key(&folder, "no key can be derived from it"))?;
+        let release = match folder.join(RELEASE).exists() {
+            true => SigningKey::from_bytes(&read(&folder, RELEASE)?),
+            false => release_key(&audit).ok_or_else(|| AccessError::key(&folder, "no key can be derived from it"))?,
+        };
         Ok(Self { audit: SigningKey::from_bytes(&audit), pseudonym, release })
+    }
+
+    /// Gives the log another key. `log` prepares it for the new one, and calls what puts the key in its place.
+    pub fn rotate_audit<T>(
+        self,
+        dir: &Path,
+        log: impl FnOnce(&SigningKey, &SigningKey, &mut dyn FnMut() -> io::Result<()>) -> Result<T, AuditError>,
+    ) -> Result<T, RotationError> {
+        let folder = dir.join(FOLDER);
+        let problem = |error| AccessError::key(&folder, error);
+        let mut key = [0u8; 32];
+        rand::make_rng::<StdRng>().fill_bytes(&mut key);
+        if !folder.join(RELEASE).exists() {
+            replace(&folder, RELEASE, self.release.as_bytes()).map_err(problem)?;
+        }
+        Ok(log(&self.audit, &SigningKey::from_bytes(&key), &mut || replace(&folder, AUDIT, &key))?)
     }
 
     /// The key of page links: `HMAC-SHA256(pseudonym key, "dugnad/page-link/1")`.
@@ -49,6 +70,28 @@ impl Keys {
         mac.update(b"dugnad/page-link/1");
         PageKey(mac.finalize().into_bytes().into())
     }
+}
+
+/// Why the log's key was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RotationError {
+    /// The keys cannot be read or written.
+    #[error(transparent)]
+    Keys(#[from] AccessError),
+    /// The log cannot be prepared.
+    #[error(transparent)]
+    Log(#[from] AuditError),
+}
+
+/// Gives a key's file new content, whole or not at all; durable on return.
+fn replace(folder: &Path, name: &str, key: &[u8; 32]) -> io::Result<()> {
+    let unfinished = folder.join(format!("{name}.new"));
+    _ = fs::remove_file(&unfinished); // of a change that was cut off
+    let mut file = private_file().create_new(true).open(&unfinished)?;
+    file.write_all(key)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, folder.join(name))?;
+    File::open(folder)?.sync_all()
 }
 
 /// HMAC-SHA256 under the log's secret key.

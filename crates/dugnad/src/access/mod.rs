@@ -11,7 +11,7 @@ mod tokens;
 
 pub use clients::{Client, ClientKeys, Granted};
 pub use identity::{Identity, ProviderSettings, Rule};
-pub use keys::{Keys, PageKey};
+pub use keys::{Keys, PageKey, RotationError};
 pub use keysets::{FetchError, KeySets};
 pub use provider::{Attempt, Provider, SignInError};
 pub use tokens::{TokenRequest, Tokens};

@@ -34,6 +34,11 @@ pub fn add(routes: Routes) -> Routes {
         answer: &["text/plain"],
         ..Doc::new("Audit", "auditKey", "The public key that checks the audit log's checkpoints")
     };
+    let rotations = Doc {
+        description: "One JSON object a line, the oldest first: `from` and `to`, two verifier keys, and `note`, a checkpoint that both have signed. Whoever keeps an older key finds the present one from it.",
+        answer: &["application/x-ndjson"],
+        ..Doc::new("Audit", "auditKeyRotations", "The changes of the audit log's key")
+    };
     let proof = Doc {
         description: "The entry, its salt, the hashes up to the root, and the signed checkpoint: checked with the log's public key alone.",
         caller: Caller::Centre,
@@ -75,6 +80,7 @@ pub fn add(routes: Routes) -> Routes {
         .add(Method::GET, "/audit/checkpoint/cosigned", cosigned, newest_cosigned)
         .add(Method::GET, "/audit/tile/{*path}", tile, public_tile)
         .add(Method::GET, "/audit/key", key, public_key)
+        .add(Method::GET, "/audit/rotations", rotations, key_changes)
         .add(Method::GET, "/audit/proof/{index}", proof, prove)
         .add(Method::GET, "/audit/log", log, entries)
 }
@@ -134,6 +140,12 @@ impl From<CosignError> for ApiError {
 
 async fn public_key(State(app): State<App>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{}\n", app.audit().verifier_key()))
+}
+
+async fn key_changes(State(app): State<App>) -> Result<impl IntoResponse, ApiError> {
+    let place = app.enter_reads().await?;
+    let lines = app.on_thread(place, move |app| Ok(app.audit().public_file("rotations")?)).await?;
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines.unwrap_or_default()))
 }
 
 async fn prove(State(app): State<App>, Centre(who): Centre, Path(index): Path<String>) -> Result<Json<Proof>, ApiError> {

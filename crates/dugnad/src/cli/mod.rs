@@ -9,6 +9,7 @@ mod clients;
 pub mod demo;
 mod erase;
 pub(crate) mod ingest;
+mod keys;
 pub mod local;
 mod progress;
 mod query;
@@ -57,6 +58,7 @@ enum Command {
     View(view::View),
     Token(token::Token),
     Client(clients::Client),
+    Keys(keys::KeysCommand),
     Application(application::Application),
     Permit(application::Permit),
     Release(release::Release),
@@ -101,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::View(command) => command.run(),
         Command::Token(command) => command.run(),
         Command::Client(command) => command.run(),
+        Command::Keys(command) => command.run(),
         Command::Application(command) => command.run(),
         Command::Permit(command) => command.run(),
         Command::Release(command) => command.run(),

@@ -6,6 +6,7 @@ use super::folder::Folder;
 use super::note::Checkpoint;
 use super::persons::KEYS;
 use super::record::{self, FILE_HEADER};
+use super::rotation::ROTATIONS;
 use super::tile::Growth;
 use crate::disk::{Disk, RealDisk};
 use std::fs::{self, File};
@@ -30,7 +31,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<Checkpoint, AuditError> {
     for (tile, bytes) in growth.partials() {
         replace(&RealDisk, to, &tile.path(), &bytes).map_err(io)?;
     }
-    for (file, bytes) in [(COSIGNED, cosigned), (KEYS, read_file(from, KEYS)?)] {
+    for (file, bytes) in [(COSIGNED, cosigned), (KEYS, read_file(from, KEYS)?), (ROTATIONS, read_file(from, ROTATIONS)?)] {
         if let Some(bytes) = bytes {
             write_private(&to.join(file), &bytes).map_err(|e| AuditError::io(&to.join(file), e))?;
         }

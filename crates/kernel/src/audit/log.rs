@@ -294,6 +294,9 @@ impl Log {
         if path == super::disk::CHECKPOINT {
             return Ok(Some(self.checkpoint().into_bytes()));
         }
+        if path == super::rotation::ROTATIONS {
+            return super::disk::read_file(&self.dir, path);
+        }
         match Tile::parse(path) {
             Some(tile) if tile.is_in(published.size) => self.nodes(&published).tile(tile).map(Some),
             _ => Ok(None),

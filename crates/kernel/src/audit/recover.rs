@@ -12,6 +12,7 @@ use super::note::{Checkpoint, VerifierKey};
 use super::persons::Who;
 use super::record::{self, FILE_HEADER, Flaw};
 use super::resume::{Begin, Resume};
+use super::rotation::{self, Rotation};
 use super::tile::{Growth, Tile};
 use super::tree::Hash;
 use super::tree::TILE_WIDTH;
@@ -121,11 +122,20 @@ fn check_key(dir: &Path, key: &VerifierKey, disk: &dyn Disk) -> Result<(), Audit
     let text = format!("{key}\n");
     match read_file(dir, PUBLIC_KEY)? {
         Some(stored) if stored == text.as_bytes() => Ok(()),
+        // The key was changed, and a crash came before this file was.
+        Some(stored) if rotation::stored(dir)?.last().is_some_and(|last| is_from(last, &stored, key)) => {
+            replace(disk, dir, PUBLIC_KEY, text.as_bytes()).map_err(|source| AuditError::io(&dir.join(PUBLIC_KEY), source))
+        }
         Some(_) => {
             Err(AuditError::damaged(PUBLIC_KEY, "it is not the public half of this database's key; is this another database's log?"))
         }
         None => replace(disk, dir, PUBLIC_KEY, text.as_bytes()).map_err(|source| AuditError::io(&dir.join(PUBLIC_KEY), source)),
     }
+}
+
+/// Whether a change leads from the stored key to this one.
+fn is_from(rotation: &Rotation, stored: &[u8], key: &VerifierKey) -> bool {
+    stored == format!("{}\n", rotation.from).as_bytes() && rotation.to == key.to_string() && rotation.check().is_ok()
 }
 
 /// The pass over the entries.

@@ -4,6 +4,7 @@ mod access;
 mod fault;
 mod format;
 mod resume;
+mod rotation;
 mod running;
 mod tampering;
 mod tree;

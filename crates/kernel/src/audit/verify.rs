@@ -7,6 +7,7 @@ use super::note::{Checkpoint, VerifierKey};
 use super::persons::{KEYS, is_keys};
 use super::record::{self, FILE_HEADER, Flaw, Record};
 use super::resume::{RESUME, Resume};
+use super::rotation::{ROTATIONS, Rotation};
 use super::tile::{Growth, Tile, TileKind};
 use super::tree::{Hash, TILE_WIDTH};
 use crate::limits::{AUDIT_RESUME_ENTRIES, MAX_AUDIT_ENTRY_BYTES, MAX_AUDIT_PROBLEMS};
@@ -76,11 +77,12 @@ pub fn verify_since(dir: &Path, key: Option<&VerifierKey>, earlier: &[Checkpoint
         unsigned: BTreeMap::new(),
         resume: None,
     };
-    let key = check.key(key);
+    let (key, rotated) = check.key(key);
     let checkpoint = check.checkpoint(key.as_ref());
     let cosigned = check.cosigned(key.as_ref());
     check.private_files();
     let mut roots: Vec<(&Checkpoint, &str)> = earlier.iter().map(|checkpoint| (checkpoint, "an earlier checkpoint")).collect();
+    roots.extend(rotated.iter().map(|checkpoint| (checkpoint, ROTATIONS)));
     roots.extend(cosigned.iter().map(|checkpoint| (checkpoint, COSIGNED)));
     roots.extend(checkpoint.iter().map(|checkpoint| (checkpoint, CHECKPOINT)));
     check.entries(&roots);
@@ -179,7 +181,9 @@ impl Check<'_> {
         }
     }
 
-    fn key(&mut self, expected: Option<&VerifierKey>) -> Option<VerifierKey> {
+    /// The key that has to have signed the checkpoint, and the checkpoints that two keys have signed when it was changed.
+    fn key(&mut self, expected: Option<&VerifierKey>) -> (Option<VerifierKey>, Vec<Checkpoint>) {
+        let (rotations, rotated) = self.rotations();
         let stored = self.read_text(PUBLIC_KEY);
         let parsed = stored.as_deref().map(|text| {
             text.strip_suffix('\n')
@@ -188,14 +192,41 @@ impl Check<'_> {
         });
         match (&parsed, expected) {
             (Some(Err(error)), _) => self.report.problem(PUBLIC_KEY, None, error),
-            (Some(Ok(stored)), Some(expected)) if stored != expected => {
+            (Some(Ok(stored)), Some(expected))
+                if stored != expected && Rotation::successors(&rotations, expected).last() != Some(stored) =>
+            {
                 self.report.problem(PUBLIC_KEY, None, format!("it is {stored}, not the expected {expected}"));
             }
             _ => {}
         }
-        let key = expected.cloned().or(parsed.and_then(Result::ok));
+        let present = |expected: &VerifierKey| Rotation::successors(&rotations, expected).pop().unwrap_or_else(|| expected.clone());
+        let key = expected.map(present).or(parsed.and_then(Result::ok));
         self.report.key = key.as_ref().map(ToString::to_string);
-        key
+        (key, rotated)
+    }
+
+    /// The changes of the key, and the checkpoints in them.
+    fn rotations(&mut self) -> (Vec<Rotation>, Vec<Checkpoint>) {
+        if !self.dir.join(ROTATIONS).exists() {
+            return (Vec::new(), Vec::new());
+        }
+        let read = self.read_text(ROTATIONS).map(|text| Rotation::read_all(&text));
+        let all = match read {
+            Some(Ok(all)) => all,
+            Some(Err(what)) => {
+                self.report.problem(ROTATIONS, None, what);
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        let mut checkpoints = Vec::new();
+        for (at, rotation) in all.iter().enumerate() {
+            match rotation.check() {
+                Ok((checkpoint, _)) => checkpoints.push(checkpoint),
+                Err(what) => self.report.problem(ROTATIONS, None, format!("line {}: {what}", at + 1)),
+            }
+        }
+        (all, checkpoints)
     }
 
     fn checkpoint(&mut self, key: Option<&VerifierKey>) -> Option<Checkpoint> {

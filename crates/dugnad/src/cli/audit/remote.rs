@@ -4,7 +4,7 @@ use super::{earlier, tell_key};
 use crate::cli::CliError;
 use crate::cli::client::{self, Client};
 use crate::cli::query::write_all;
-use dugnad_kernel::audit::{Checkpoint, Hash, Nodes, Tile, TileKind, VerifierKey, leaf_hash, node_hash, root};
+use dugnad_kernel::audit::{Checkpoint, Hash, Nodes, Rotation, Tile, TileKind, VerifierKey, leaf_hash, node_hash, root};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -158,7 +158,11 @@ pub fn verify(client: &Client, key: Option<VerifierKey>, notes: &[String]) -> Re
         Some(key) => key,
         None => VerifierKey::parse(get_text(client, "/audit/key")?.trim_end()).map_err(CliError::failed)?,
     };
-    let earlier = earlier(notes, &key)?;
+    let mut earlier = earlier(notes, &key)?;
+    // The key that was given may have been replaced since: what both keys have signed is held against the tree too.
+    let rotations = Rotation::read_all(&get_text(client, "/audit/rotations")?).map_err(CliError::Failed)?;
+    earlier.extend(rotations.iter().filter_map(|rotation| rotation.check().ok()).map(|(checkpoint, _)| checkpoint));
+    let key = Rotation::successors(&rotations, &key).pop().unwrap_or(key);
     for _ in 0..TRIES {
         let note = get_text(client, "/audit/checkpoint")?;
         let checkpoint = Checkpoint::open(&note, &key).map_err(|e| CliError::Failed(format!("the checkpoint: {e}")))?;

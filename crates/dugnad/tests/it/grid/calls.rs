@@ -117,6 +117,7 @@ pub fn calls(method: &str, path: &str, scene: &Scene, user: &str, permit: &str) 
             | "/audit/checkpoint"
             | "/audit/checkpoint/cosigned"
             | "/audit/key"
+            | "/audit/rotations"
             | "/clocks"
             | "/erasures"
             | "/fhir/Library"
