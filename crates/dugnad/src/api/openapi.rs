@@ -51,6 +51,12 @@ fn components() -> Value {
                     "errors": {"type": "array", "items": {"type": "object", "properties": {"detail": {"type": "string"}, "at": {"type": ["string", "null"]}}}},
                 },
             },
+            "OAuthError": {
+                "type": "object",
+                "description": "RFC 6749, section 5.2",
+                "required": ["error"],
+                "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}},
+            },
             "OperationOutcome": {
                 "type": "object",
                 "description": "https://hl7.org/fhir/R4/operationoutcome.html",
@@ -106,8 +112,11 @@ fn path_names(path: &str) -> impl Iterator<Item = &str> {
 
 fn responses(route: &Route) -> Value {
     let doc = &route.doc;
-    let (media_type, schema) =
-        if doc.tag == "FHIR" { ("application/fhir+json", "OperationOutcome") } else { ("application/problem+json", "Problem") };
+    let (media_type, schema) = match doc.tag {
+        "FHIR" => ("application/fhir+json", "OperationOutcome"),
+        "OAuth" => ("application/json", "OAuthError"),
+        _ => ("application/problem+json", "Problem"),
+    };
     let error =
         |what: &str| json!({"description": what, "content": {media_type: {"schema": {"$ref": format!("#/components/schemas/{schema}")}}}});
     let mut responses = Map::new();

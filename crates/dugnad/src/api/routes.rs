@@ -35,7 +35,7 @@ pub struct Parameter {
 pub struct Doc {
     /// The operation's id: unique.
     pub id: &'static str,
-    /// `FHIR`, `SQL`, `Permits`, `Releases`, `Audit` or `Operations`.
+    /// `FHIR`, `SQL`, `Permits`, `Releases`, `Audit`, `OAuth` or `Operations`.
     pub tag: &'static str,
     /// One line.
     pub summary: &'static str,

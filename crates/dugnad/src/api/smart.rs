@@ -46,7 +46,7 @@ pub fn add(routes: Routes) -> Routes {
             (401, "`invalid_client`"),
             (503, "`temporarily_unavailable`: its keys cannot be fetched, or it asks too often"),
         ],
-        ..Doc::new("Operations", "token", "A short-lived token for a backend service")
+        ..Doc::new("OAuth", "token", "A short-lived token for a backend service")
     };
     routes.add(Method::GET, CONFIGURATION, configuration, configured).add(Method::POST, TOKEN, token, issue)
 }

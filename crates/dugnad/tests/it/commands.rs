@@ -1,5 +1,6 @@
 //! The commands as they are typed.
 
+use dugnad::cli::local::Local;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -61,14 +62,12 @@ fn refusals_name_file_line_place_and_reason() {
 }
 
 #[test]
-fn usage_is_2_and_what_is_not_built_says_so() {
+fn usage_is_2_and_each_command_shows_examples() {
     ends_with_code(&dugnad(&["ingest", "--data", "x", "--holder", "H", "/does/not/exist.json"]), 2);
     ends_with_code(&dugnad(&["ingest", "--holder", "H", "x.json"]), 2);
     ends_with_code(&dugnad(&["token", "issue", "--data", "/tmp", "--user", "u", "--role", "hospital"]), 2);
-    let later = dugnad(&["bench", "fhir"]);
-    ends_with_code(&later, 1);
-    assert!(text(&later.stderr).contains("comes with a later release"));
-    for command in ["demo", "serve", "ingest", "query", "view", "token", "audit", "bench"] {
+    ends_with_code(&dugnad(&["bench", "fhir", "--resources", "7"]), 2);
+    for command in ["demo", "serve", "ingest", "query", "view", "token", "client", "keys", "audit", "bench"] {
         let help = dugnad(&[command, "--help"]);
         ends_with_code(&help, 0);
         assert!(text(&help.stdout).contains("Examples:"), "{command}");
@@ -190,4 +189,36 @@ fn attacks_succeed_without_the_defence_and_fail_with_it() {
         let (on, off) = (figure(format!("{attack}_advantage")), figure(format!("{attack}_advantage_off")));
         assert!(on < 70.0 && off > 90.0, "{attack}: on {on}, off {off}");
     }
+}
+
+/// Older keys of the log lead to the present one, and what releases are signed with stays.
+#[test]
+fn the_key_of_the_audit_log_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap();
+    let keys = || {
+        let local = Local::open(dir.path(), None).unwrap();
+        let keys = (local.audit.verifier_key().to_string(), local.release_key.clone());
+        local.audit.close();
+        local.database.close();
+        keys
+    };
+    let (first, release) = keys();
+    let mut known = vec![first];
+    for _ in 0..2 {
+        let rotated = dugnad(&["keys", "rotate", "audit", "--data", data]);
+        ends_with_code(&rotated, 0);
+        let (present, signs) = keys();
+        assert_eq!((text(&rotated.stdout).trim(), &signs), (present.as_str(), &release));
+        assert!(!known.contains(&present));
+        known.push(present);
+    }
+    for key in &known {
+        ends_with_code(&dugnad(&["audit", "verify", "--data", data, "--key", key]), 0);
+    }
+    let log = dugnad(&["audit", "log", "--data", data]);
+    assert!(text(&log.stdout).contains(&format!("the audit log's key {} is replaced", known[1])));
+    let open = Local::open(dir.path(), None).unwrap();
+    ends_with_code(&dugnad(&["keys", "rotate", "audit", "--data", data]), 1);
+    open.audit.close();
 }

@@ -73,6 +73,11 @@ impl Rotation {
     }
 }
 
+/// Whether `from` is `to`, or changes lead from it to that.
+pub fn leads(all: &[Rotation], from: &VerifierKey, to: &VerifierKey) -> bool {
+    from == to || Rotation::successors(all, from).contains(to)
+}
+
 /// The stored changes.
 pub(super) fn stored(dir: &Path) -> Result<Vec<Rotation>, AuditError> {
     let Some(bytes) = read_file(dir, ROTATIONS)? else { return Ok(Vec::new()) };

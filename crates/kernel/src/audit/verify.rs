@@ -7,7 +7,7 @@ use super::note::{Checkpoint, VerifierKey};
 use super::persons::{KEYS, is_keys};
 use super::record::{self, FILE_HEADER, Flaw, Record};
 use super::resume::{RESUME, Resume};
-use super::rotation::{ROTATIONS, Rotation};
+use super::rotation::{ROTATIONS, Rotation, leads};
 use super::tile::{Growth, Tile, TileKind};
 use super::tree::{Hash, TILE_WIDTH};
 use crate::limits::{AUDIT_RESUME_ENTRIES, MAX_AUDIT_ENTRY_BYTES, MAX_AUDIT_PROBLEMS};
@@ -192,15 +192,16 @@ impl Check<'_> {
         });
         match (&parsed, expected) {
             (Some(Err(error)), _) => self.report.problem(PUBLIC_KEY, None, error),
-            (Some(Ok(stored)), Some(expected))
-                if stored != expected && Rotation::successors(&rotations, expected).last() != Some(stored) =>
-            {
+            (Some(Ok(stored)), Some(expected)) if !leads(&rotations, expected, stored) => {
                 self.report.problem(PUBLIC_KEY, None, format!("it is {stored}, not the expected {expected}"));
             }
             _ => {}
         }
-        let present = |expected: &VerifierKey| Rotation::successors(&rotations, expected).pop().unwrap_or_else(|| expected.clone());
-        let key = expected.map(present).or(parsed.and_then(Result::ok));
+        let key = match (parsed.and_then(Result::ok), expected) {
+            (Some(stored), Some(expected)) if !leads(&rotations, expected, &stored) => Some(expected.clone()),
+            (Some(stored), _) => Some(stored),
+            (None, expected) => expected.cloned(),
+        };
         self.report.key = key.as_ref().map(ToString::to_string);
         (key, rotated)
     }

@@ -4,7 +4,7 @@ use super::{earlier, tell_key};
 use crate::cli::CliError;
 use crate::cli::client::{self, Client};
 use crate::cli::query::write_all;
-use dugnad_kernel::audit::{Checkpoint, Hash, Nodes, Rotation, Tile, TileKind, VerifierKey, leaf_hash, node_hash, root};
+use dugnad_kernel::audit::{Checkpoint, Hash, Nodes, Rotation, Tile, TileKind, VerifierKey, leads, leaf_hash, node_hash, root};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -154,15 +154,13 @@ impl Nodes for Leaves {
 /// Fetches the whole public tree and checks it against the signed checkpoint, and against earlier ones.
 pub fn verify(client: &Client, key: Option<VerifierKey>, notes: &[String]) -> Result<(), CliError> {
     let given = key.is_some();
-    let key = match key {
-        Some(key) => key,
-        None => VerifierKey::parse(get_text(client, "/audit/key")?.trim_end()).map_err(CliError::failed)?,
-    };
+    let served = VerifierKey::parse(get_text(client, "/audit/key")?.trim_end()).map_err(CliError::failed)?;
+    let key = key.unwrap_or_else(|| served.clone());
     let mut earlier = earlier(notes, &key)?;
     // The key that was given may have been replaced since: what both keys have signed is held against the tree too.
     let rotations = Rotation::read_all(&get_text(client, "/audit/rotations")?).map_err(CliError::Failed)?;
     earlier.extend(rotations.iter().filter_map(|rotation| rotation.check().ok()).map(|(checkpoint, _)| checkpoint));
-    let key = Rotation::successors(&rotations, &key).pop().unwrap_or(key);
+    let key = if leads(&rotations, &key, &served) { served } else { key };
     for _ in 0..TRIES {
         let note = get_text(client, "/audit/checkpoint")?;
         let checkpoint = Checkpoint::open(&note, &key).map_err(|e| CliError::Failed(format!("the checkpoint: {e}")))?;

@@ -186,7 +186,7 @@ async fn bundles_are_looked_at_entry_by_entry() {
     let client = client(&server, "Haukeland", LAB).await;
     let request = |method: &str, url: &str| json!({"request": {"method": method, "url": url}});
     let mut create = request("POST", "Observation");
-    create["resource"] = observation("", "laboratory");
+    create["resource"] = observation("new", "laboratory");
     create["resource"].as_object_mut().unwrap().remove("id");
     let mut other = create.clone();
     other["resource"]["category"][0]["coding"][0]["code"] = "exam".into();

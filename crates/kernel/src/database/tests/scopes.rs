@@ -117,7 +117,7 @@ fn criteria_are_a_search() {
     let bench = bench();
     bench.put(&observation("lab", "laboratory", "final").to_string()).unwrap();
     bench.put(&observation("vital", "vital-signs", "final").to_string()).unwrap();
-    let new = observation("", "laboratory", "final");
+    let new = observation("new", "laboratory", "final");
     let mut new = new;
     new.as_object_mut().unwrap().remove("id");
     let writer = Client::of(&bench, "system/Observation.cud");
@@ -136,7 +136,7 @@ fn a_transaction_is_refused_for_one_of_its_entries() {
     let bench = bench();
     bench.put(&patient("p", "female")).unwrap();
     let client = Client::of(&bench, "system/Observation.c");
-    let own = observation("", "laboratory", "final");
+    let own = observation("new", "laboratory", "final");
     let mut own = own;
     own.as_object_mut().unwrap().remove("id");
     let transaction = |entries: &[Value]| client.write(Interaction::Transaction { body: bundle(entries).to_string().into_bytes() });
