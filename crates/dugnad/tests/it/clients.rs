@@ -62,6 +62,13 @@ fn fhirclient_works_unchanged() {
     script("node", "node_modules/fhirclient", "fhirclient.js");
 }
 
+/// A backend service whose assertions jose signs, and people of a real identity provider.
+#[test]
+fn an_identity_provider_works_unchanged() {
+    let Some(mut command) = installed("node", "node_modules/oidc-provider") else { return };
+    succeeds(command.arg("identity_provider.js").arg(env!("CARGO_BIN_EXE_dugnad")));
+}
+
 /// SMART's own client of Bulk Data: `$export` to its end, all resources of it.
 #[test]
 fn smart_fetch_exports_everything() {

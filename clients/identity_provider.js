@@ -1,4 +1,6 @@
-// Tries access with a real identity provider and real client libraries: see README.md.
+// Access with a real identity provider (panva's oidc-provider) and assertions that jose signs: node identity_provider.js DUGNAD, DUGNAD being
+// the program. The ways of docs/access.md: backend services, an access token on the API, the sign-in of a patient. Fails with what is not
+// as it should be.
 import assert from 'node:assert/strict';
 import { spawn, execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -9,8 +11,15 @@ import { randomUUID } from 'node:crypto';
 import Provider from 'oidc-provider';
 import { SignJWT, exportJWK, generateKeyPair } from 'jose';
 
-const program = process.argv[2] ?? '../../target/debug/dugnad';
-const [issuer, server] = ['http://127.0.0.1:18401', 'http://127.0.0.1:18402'];
+const program = process.argv[2];
+const free = () => new Promise((done) => {
+  const taken = createServer().listen(0, '127.0.0.1', () => {
+    const { port } = taken.address();
+    taken.close(() => done(port));
+  });
+});
+const ports = [await free(), await free()];
+const [issuer, server] = ports.map((port) => `http://127.0.0.1:${port}`);
 const audience = 'https://dugnad.example.no';
 const data = mkdtempSync(join(tmpdir(), 'dugnad-try-'));
 const ok = (what) => console.log(`ok  ${what}`);
@@ -40,7 +49,7 @@ const provider = new Provider(issuer, {
     },
   },
 });
-const listening = createServer(provider.callback()).listen(18401, '127.0.0.1');
+const listening = createServer(provider.callback()).listen(ports[0], '127.0.0.1');
 
 const config = join(data, 'dugnad.json');
 writeFileSync(config, JSON.stringify({
@@ -51,7 +60,7 @@ writeFileSync(config, JSON.stringify({
   },
 }));
 const database = join(data, 'db');
-const dugnad = spawn(program, ['serve', '--data', database, '--listen', '127.0.0.1:18402', '--config', config], { stdio: ['ignore', 'ignore', 'inherit'] });
+const dugnad = spawn(program, ['serve', '--data', database, '--listen', `127.0.0.1:${ports[1]}`, '--config', config], { stdio: ['ignore', 'ignore', 'inherit'] });
 
 // A browser: it keeps cookies by host and follows redirects by hand.
 function browser() {
@@ -137,7 +146,9 @@ try {
   assert(!(await home.text()).includes('not bound'));
   ok('a patient signs in with the provider');
 } finally {
+  const ended = new Promise((done) => { dugnad.once('exit', done); });
   dugnad.kill();
+  await ended;
   listening.close();
   listening.closeAllConnections();
   rmSync(data, { recursive: true, force: true });
