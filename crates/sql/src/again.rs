@@ -1,7 +1,6 @@
 //! Which plans can run again, on other rows than those that they first ran on.
 
-use crate::parallel::in_order;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::physical_plan::ExecutionPlan;
@@ -10,10 +9,9 @@ use std::sync::Arc;
 
 /// The operators that hold nothing of a run but what [`renewed`] takes away, by name. Others are planned for each question: those
 /// that hold rows (the tables of `information_schema`, `VALUES`), the text of a plan, or the result of a subquery.
-const RENEWABLE: [&str; 16] = [
+const RENEWABLE: [&str; 15] = [
     "AggregateExec",
     "BoundedWindowAggExec",
-    "CoalescePartitionsExec",
     "CooperativeExec",
     "FilterExec",
     "GlobalLimitExec",
@@ -37,10 +35,7 @@ pub fn is_renewable(plan: &Arc<dyn ExecutionPlan>) -> bool {
 
 /// The plan as it was before it ran.
 pub fn renewed(plan: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let plan = reset_plan_states(Arc::clone(plan))?;
-    // A merge that is made anew takes equal rows as they come.
-    let plan = plan.transform_up(|plan| Ok(in_order(&plan).map_or_else(|| Transformed::no(plan), Transformed::yes)))?;
-    Ok(plan.data)
+    reset_plan_states(Arc::clone(plan))
 }
 
 /// Whether a logical plan depends on when it is made: it calls a function such as `now()`, for which planning puts in a value.

@@ -1,7 +1,7 @@
 //! Backend services that the centre has registered, and the short-lived tokens that they get for their signed assertions.
 
-use super::tokens::{Tokens, secret, spool};
-use super::{AccessError, MAX_NAME_BYTES, Role};
+use super::tokens::{NewToken, Tokens, check_name, insert, spool};
+use super::{AccessError, Role};
 use crate::limits::{ACCESS_TOKEN_VALID, MAX_ASSERTIONS_KEPT, MAX_CLIENT_ID_BYTES, MAX_CLIENTS};
 use dugnad_kernel::access::{KeySet, Scopes};
 use jiff::Timestamp;
@@ -165,20 +165,9 @@ impl Tokens {
         }
         // There are as many tokens of clients as are asked for within their life, not as ever were.
         transaction.execute("DELETE FROM token WHERE client IS NOT NULL AND expires_us <= ?1", [now.as_microsecond()])?;
-        let (token, hash) = secret();
-        transaction.execute(
-            "INSERT INTO token (sha256, user, role, holder, issued_us, expires_us, client, scopes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            params![
-                hash,
-                client.user(),
-                Role::Hospital.name(),
-                client.holder,
-                now.as_microsecond(),
-                expires.as_microsecond(),
-                client.id,
-                scopes.to_string()
-            ],
-        )?;
+        let (user, holder) = (client.user(), Some(&*client.holder));
+        let new = NewToken { user: &user, role: Role::Hospital, holder, issued: now, expires, client: Some((&client.id, scopes)) };
+        let token = insert(&transaction, &new)?;
         transaction.commit()?;
         Ok(Granted::Token(token))
     }
@@ -236,10 +225,7 @@ fn check(client: &Client) -> Result<(), AccessError> {
     if client.id.is_empty() || client.id.len() > MAX_CLIENT_ID_BYTES || !client.id.bytes().all(plain) {
         return wrong(format!("a client's id has 1 to {MAX_CLIENT_ID_BYTES} letters, digits and `-._~:/`"));
     }
-    let holder = &client.holder;
-    if holder.trim().is_empty() || holder.len() > MAX_NAME_BYTES || holder.chars().any(char::is_control) {
-        return wrong(format!("the holder needs a name of at most {MAX_NAME_BYTES} bytes without control characters"));
-    }
+    check_name("holder", &client.holder)?;
     match &client.keys {
         ClientKeys::Set(json) => _ = KeySet::parse(json.as_bytes()).map_err(|e| AccessError::Request(e.to_string()))?,
         ClientKeys::Url(url) if !url.starts_with("https://") && !url.starts_with("http://") => {

@@ -14,7 +14,7 @@ pub use identity::{Identity, ProviderSettings, Rule};
 pub use keys::{Keys, PageKey, RotationError};
 pub use keysets::{FetchError, KeySets};
 pub use provider::{Attempt, Provider, SignInError};
-pub use tokens::{TokenRequest, Tokens};
+pub use tokens::{TokenRequest, Tokens, done_by_operator};
 
 use dugnad_kernel::access::Scopes;
 use std::path::Path;

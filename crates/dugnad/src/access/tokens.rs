@@ -4,6 +4,7 @@ use super::clients::{self, CLIENT_USER, scopes_of};
 use super::{AccessError, MAX_NAME_BYTES, Principal, Role, private_file};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dugnad_kernel::access::Scopes;
 use dugnad_kernel::audit::{Act, Entry};
 use dugnad_kernel::clock::{Clock, SystemClock};
 use jiff::Timestamp;
@@ -99,13 +100,10 @@ impl Tokens {
         let expires = now.to_zoned(TimeZone::UTC).checked_add(request.valid_for).map(|zoned| zoned.timestamp());
         let expires = expires.ok().filter(|expires| *expires > now);
         let expires = expires.ok_or_else(|| AccessError::Request("its validity must be a span of time into the future".to_owned()))?;
-        let (token, hash) = secret();
         let store = self.store();
         let transaction = store.unchecked_transaction()?;
-        transaction.execute(
-            "INSERT INTO token (sha256, user, role, holder, issued_us, expires_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![hash, request.user, request.role.name(), request.holder, now.as_microsecond(), expires.as_microsecond()],
-        )?;
+        let (user, holder) = (&*request.user, request.holder.as_deref());
+        let token = insert(&transaction, &NewToken { user, role: request.role, holder, issued: now, expires, client: None })?;
         let holder = request.holder.as_ref().map_or(String::new(), |holder| format!(" of {holder}"));
         spool(&transaction, &self.done(format!("issue of a token to {} as {}{holder}", request.user, request.role.name())))?;
         transaction.commit()?;
@@ -129,14 +127,10 @@ impl Tokens {
     pub fn issue_for_session(&self, user: &str, role: Role, holder: Option<&str>, valid_for: Duration) -> Result<String, AccessError> {
         let now = self.clock.now();
         let expires = now.checked_add(valid_for).map_err(|e| AccessError::Store(e.to_string()))?;
-        let (token, hash) = secret();
         let store = self.store();
         let transaction = store.unchecked_transaction()?;
         transaction.execute("DELETE FROM token WHERE user = ?1 AND expires_us <= ?2", params![user, now.as_microsecond()])?;
-        transaction.execute(
-            "INSERT INTO token (sha256, user, role, holder, issued_us, expires_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![hash, user, role.name(), holder, now.as_microsecond(), expires.as_microsecond()],
-        )?;
+        let token = insert(&transaction, &NewToken { user, role, holder, issued: now, expires, client: None })?;
         transaction.commit()?;
         Ok(token)
     }
@@ -173,8 +167,7 @@ impl Tokens {
 
     /// What the operator of this machine did.
     pub(super) fn done(&self, request: String) -> Entry {
-        let (interface, outcome) = (Some("cli".to_owned()), Some("ok".to_owned()));
-        Entry { interface, request: Some(request), outcome, ..Entry::new(self.clock.now(), Act::Administration, "operator", "centre") }
+        done_by_operator(self.clock.now(), request)
     }
 
     /// Who a token belongs to; `None` if it is unknown, expired or revoked. (`inside_spe` is false; the session decides.)
@@ -226,6 +219,12 @@ impl Tokens {
     }
 }
 
+/// What the operator of this machine has done with a command, for the audit log.
+pub fn done_by_operator(at: Timestamp, request: String) -> Entry {
+    let (interface, outcome) = (Some("cli".to_owned()), Some("ok".to_owned()));
+    Entry { interface, request: Some(request), outcome, ..Entry::new(at, Act::Administration, "operator", "centre") }
+}
+
 /// Columns that a store of an earlier version lacks.
 fn add_columns(store: &Connection) -> Result<(), AccessError> {
     let has = "SELECT count(*) FROM pragma_table_info('token') WHERE name = ?1";
@@ -237,13 +236,29 @@ fn add_columns(store: &Connection) -> Result<(), AccessError> {
     Ok(())
 }
 
-/// A new token, and what is kept of it.
-pub(super) fn secret() -> (String, [u8; 32]) {
+/// What is kept of a token beside its hash.
+pub(super) struct NewToken<'t> {
+    pub user: &'t str,
+    pub role: Role,
+    pub holder: Option<&'t str>,
+    pub issued: Timestamp,
+    pub expires: Timestamp,
+    /// The backend service that it is for, and its scopes.
+    pub client: Option<(&'t str, &'t Scopes)>,
+}
+
+/// Makes a token; this is the only time that it is seen.
+pub(super) fn insert(store: &Connection, new: &NewToken<'_>) -> Result<String, AccessError> {
     let mut secret = [0u8; 32];
     rand::make_rng::<StdRng>().fill_bytes(&mut secret);
     let token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret));
-    let hash = hash(&token);
-    (token, hash)
+    let (client, scopes) = new.client.map_or((None, None), |(id, scopes)| (Some(id), Some(scopes.to_string())));
+    let (issued_us, expires_us) = (new.issued.as_microsecond(), new.expires.as_microsecond());
+    store.execute(
+        "INSERT INTO token (sha256, user, role, holder, issued_us, expires_us, client, scopes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![hash(&token), new.user, new.role.name(), new.holder, issued_us, expires_us, client, scopes],
+    )?;
+    Ok(token)
 }
 
 pub(super) fn spool(store: &Connection, entry: &Entry) -> Result<(), AccessError> {
@@ -256,16 +271,18 @@ fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
-fn check(request: &TokenRequest) -> Result<(), AccessError> {
-    let names = [("user", Some(&request.user)), ("holder", request.holder.as_ref())];
-    for (what, name) in names {
-        // Names stand in logs and on terminals.
-        if name.is_some_and(|name| name.trim().is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control)) {
-            return Err(AccessError::Request(format!(
-                "the {what} needs a name of at most {MAX_NAME_BYTES} bytes without control characters"
-            )));
-        }
+/// Refuses what is no name. Names stand in logs and on terminals.
+pub(super) fn check_name(what: &str, name: &str) -> Result<(), AccessError> {
+    if name.trim().is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
+        let what = format!("the {what} needs a name of at most {MAX_NAME_BYTES} bytes without control characters");
+        return Err(AccessError::Request(what));
     }
+    Ok(())
+}
+
+fn check(request: &TokenRequest) -> Result<(), AccessError> {
+    check_name("user", &request.user)?;
+    request.holder.as_deref().map_or(Ok(()), |holder| check_name("holder", holder))?;
     if request.user.starts_with(CLIENT_USER) {
         return Err(AccessError::Request(format!("names that begin with `{CLIENT_USER}` are those of backend services")));
     }

@@ -85,6 +85,13 @@ impl FromRequestParts<App> for Hospital {
     }
 }
 
+impl App {
+    /// Whether a user of a hospital still has a valid token: for what is done for them while they are away. Blocks.
+    pub fn holds(&self, user: &str, holder: &str) -> Result<bool, ApiError> {
+        self.tokens().holds(user, Role::Hospital, holder).map_err(|e| ApiError::internal(&e.to_string()))
+    }
+}
+
 impl FromRequestParts<App> for OwnHospital {
     type Rejection = ApiError;
 

@@ -5,6 +5,7 @@ use dugnad_kernel::fhir::definitions::{is_resource_type, resource_types};
 use dugnad_kernel::search::parameters::{self, Kind, Known, Parameter};
 use dugnad_kernel::subscription::{BACKPORT, topic_of};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 /// The statement.
@@ -13,10 +14,13 @@ pub fn statement() -> &'static Value {
     STATEMENT.get_or_init(|| build(super::api_routes().all()))
 }
 
-/// The statement of a server whose centre has added search parameters.
-pub fn statement_with(known: &Known) -> Value {
-    let mut statement = statement().clone();
+/// The statement of a server whose centre may have added search parameters.
+pub fn statement_with(known: &Known) -> Cow<'static, Value> {
     let mut added: Vec<&Parameter> = known.added().collect();
+    if added.is_empty() {
+        return Cow::Borrowed(statement());
+    }
+    let mut statement = statement().clone();
     added.sort_unstable_by_key(|parameter| (parameter.resource_type, parameter.code));
     let resources = statement["rest"][0]["resource"].as_array_mut();
     for resource in resources.into_iter().flatten() {
@@ -26,7 +30,7 @@ pub fn statement_with(known: &Known) -> Value {
             resource["searchParam"].as_array_mut().into_iter().for_each(|all| all.push(described.clone()));
         }
     }
-    statement
+    Cow::Owned(statement)
 }
 
 /// A parameter as the statement has it.

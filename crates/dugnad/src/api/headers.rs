@@ -170,6 +170,20 @@ pub fn require_json_body(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(unsupported(what, "http.Content-Type"))
 }
 
+/// Whether the client will ask later for what takes long (`Prefer: respond-async`, RFC 7240).
+pub fn is_asynchronous(headers: &HeaderMap) -> bool {
+    headers.get_all(PREFER).iter().any(|value| value.to_str().is_ok_and(|value| value.contains("respond-async")))
+}
+
+/// Refuses whoever wants at once what takes long. `what` names it: `an export`.
+pub fn require_asynchronous(headers: &HeaderMap, what: &str) -> Result<(), ApiError> {
+    if is_asynchronous(headers) {
+        return Ok(());
+    }
+    let what = format!("{what} is answered later: ask with the header `Prefer: respond-async`");
+    Err(ApiError::bad_request(IssueType::Required, what).at("http.Prefer"))
+}
+
 /// The form of a patch; anything but a JSON Patch, a JSON Merge Patch or a FHIR resource in JSON is refused (415).
 pub fn patch_format(headers: &HeaderMap) -> Result<PatchFormat, ApiError> {
     let what = "a patch is a JSON Patch (Content-Type: application/json-patch+json), a FHIRPath Patch in JSON (application/fhir+json), or a \

@@ -2,9 +2,9 @@
 
 use super::CliError;
 use super::local::Local;
-use crate::access::Keys;
+use crate::access::{Keys, done_by_operator};
 use clap::{Args, Subcommand};
-use dugnad_kernel::audit::{Act, rotate};
+use dugnad_kernel::audit::rotate;
 use std::path::PathBuf;
 
 /// Change a secret key of a database.
@@ -43,12 +43,7 @@ impl KeysCommand {
         let Action::Rotate { key: Which::Audit, data } = self.action;
         // Opening checks that the log is whole, and that the keys are its own.
         let local = Local::open(&data, None)?;
-        let mut entry = crate::api::work::blank_entry(local.clock.now(), Act::Administration);
-        entry.user = "operator".to_owned();
-        entry.role = "centre".to_owned();
-        entry.interface = Some("cli".to_owned());
-        entry.request = Some(format!("the audit log's key {} is replaced", local.audit.verifier_key()));
-        entry.outcome = Some("ok".to_owned());
+        let entry = done_by_operator(local.clock.now(), format!("the audit log's key {} is replaced", local.audit.verifier_key()));
         let recorded = local.audit.append(&entry);
         local.audit.close();
         local.database.close();

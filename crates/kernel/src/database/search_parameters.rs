@@ -81,15 +81,20 @@ impl Registry {
 
     /// The table that a type is to have, and the parameters in it.
     fn wanted(&self, base: &'static str) -> Option<(Wanted, &'static TypeParameters)> {
+        let parameters = parameters(base, &self.of_type(base)).or_else(|| of_type(base))?;
+        Some((Wanted::search(base, parameters, self.fingerprint(base)), parameters))
+    }
+
+    /// What its values follow from.
+    fn fingerprint(&self, base: &str) -> String {
         let added = self.of_type(base);
-        let parameters = parameters(base, &added).or_else(|| of_type(base))?;
         let mut fingerprint = values::fingerprint();
         if !added.is_empty() {
             let mut hash = Sha256::new_with_prefix(&fingerprint);
             added.iter().for_each(|(slot, definition)| hash.update(format!("{slot} {}\n", definition.fingerprint(base))));
             fingerprint = hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect();
         }
-        Some((Wanted::search(base, parameters, fingerprint), parameters))
+        fingerprint
     }
 }
 
@@ -220,24 +225,27 @@ impl Database {
         let build = move || {
             let _one_at_a_time = shared.building.lock().unwrap_or_else(PoisonError::into_inner);
             for base in types {
-                let Some((wanted, parameters)) = shared.parameters.lock().wanted(base) else { continue };
-                let name = search_table(base);
-                let tables = shared.tables.load();
+                let (name, tables) = (search_table(base), shared.tables.load());
                 let Some(present) = tables.views().iter().find(|view| view.info.schema.name == name) else { continue };
-                if present.info.fingerprint != wanted.fingerprint {
-                    let open = || !shared.closing.load(Ordering::Relaxed);
-                    let builder = Builder { shared: &shared, queue: &queue, wanted: &open, progress: &|_, _| {} };
-                    match builder.build(wanted, Reason::Anew(present.info.id)) {
-                        Ok(_) => drop(shared.parameters.lock().failed.remove(base)),
-                        Err(BuildError::GivenUp) => return,
-                        Err(error) => {
-                            tracing::error!(base, %error, "the table of search values was not built anew");
-                            shared.parameters.lock().failed.insert(base, error.to_string());
-                            continue;
-                        }
+                let registry = shared.parameters.lock();
+                if present.info.fingerprint == registry.fingerprint(base) {
+                    continue; // whoever was before has built it with this change too
+                }
+                let Some((wanted, parameters)) = registry.wanted(base) else { continue };
+                drop(registry);
+                let open = || !shared.closing.load(Ordering::Relaxed);
+                let builder = Builder { shared: &shared, queue: &queue, wanted: &open, progress: &|_, _| {} };
+                match builder.build(wanted, Reason::Anew(present.info.id)) {
+                    Ok(_) => {
+                        shared.parameters.known.rcu(|known| known.with(base, parameters));
+                        shared.parameters.lock().failed.remove(base);
+                    }
+                    Err(BuildError::GivenUp) => return,
+                    Err(error) => {
+                        tracing::error!(base, %error, "the table of search values was not built anew");
+                        shared.parameters.lock().failed.insert(base, error.to_string());
                     }
                 }
-                shared.parameters.known.rcu(|known| known.with(base, parameters));
             }
         };
         if let Err(error) = std::thread::Builder::new().name("parameter-builder".to_owned()).spawn(build) {

@@ -10,17 +10,16 @@ mod file;
 mod job;
 
 use super::auth::Hospital;
-use super::headers::{self, DUGNAD_COMMIT, PREFER, Preferences, http_date, value};
+use super::headers::{self, DUGNAD_COMMIT, Preferences, value};
 use super::parameters::Parameters;
 use super::routes::{Caller, Doc, Parameter, Routes};
-use super::{ApiError, App, answer, body};
-use crate::limits::{EXPORT_POLL_S, MAX_SEARCH_BYTES};
+use super::{ApiError, App, body, exports};
+use crate::limits::MAX_SEARCH_BYTES;
 use asked::{Asked, Level};
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, Response, Uri};
 use dugnad_kernel::database::Handling;
-use dugnad_kernel::fhir::issue::{IssueType, operation_outcome};
 use job::{Job, Output, Progress};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -29,7 +28,6 @@ type Answer = Result<Response<Body>, ApiError>;
 
 const FHIR: &str = "application/fhir+json";
 const NDJSON: &str = "application/fhir+ndjson";
-const X_PROGRESS: HeaderName = HeaderName::from_static("x-progress");
 
 const fn query(name: &'static str, description: &'static str) -> Parameter {
     Parameter { place: "query", name, description }
@@ -149,11 +147,7 @@ async fn start(
     body: Body,
 ) -> Answer {
     headers::require_json_accepted(&headers, None)?;
-    let asynchronous = headers.get_all(PREFER).iter().filter_map(|v| v.to_str().ok()).any(|v| v.contains("respond-async"));
-    if !asynchronous {
-        let what = "an export is answered later: ask with the header `Prefer: respond-async`";
-        return Err(ApiError::bad_request(IssueType::Required, what).at("http.Prefer"));
-    }
+    headers::require_asynchronous(&headers, "an export")?;
     let (bytes, _held) = body::read(&app, &headers, body, MAX_SEARCH_BYTES).await?.into_parts();
     if !bytes.is_empty() {
         headers::require_json_body(&headers)?;
@@ -165,9 +159,7 @@ async fn start(
     let place = app.enter_reads().await?;
     let job = app.on_thread(place, move |app| Job::new(app, hospital, &asked, base, request)).await?;
     let job = app.exports().start(&app, job, job::run)?;
-    let outcome = operation_outcome(&[answer::information("the export has begun; Content-Location says where to ask how far it is")]);
-    let mut response = answer::fhir(StatusCode::ACCEPTED, outcome.to_string().into_bytes());
-    response.headers_mut().insert(header::CONTENT_LOCATION, value(&job.address()));
+    let mut response = exports::begun("the export", &job.address());
     response.headers_mut().insert(DUGNAD_COMMIT, value(&job.commit.to_string()));
     Ok(response)
 }
@@ -175,19 +167,11 @@ async fn start(
 async fn status(State(app): State<App>, hospital: Hospital, Path(id): Path<String>) -> Answer {
     let job = find(&app, &hospital, &id)?;
     match job.progress() {
-        Progress::Running { done } => {
-            let mut response = answer::fhir(StatusCode::ACCEPTED, Vec::new());
-            response.headers_mut().insert(X_PROGRESS, value(&format!("{done} of {} resource types", job.types.len())));
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(EXPORT_POLL_S));
-            Ok(response)
-        }
+        Progress::Running { done } => Ok(exports::under_way(Vec::new(), &format!("{done} of {} resource types", job.types.len()))),
         Progress::Failed(error) => Err(error),
         Progress::Done(outputs) => {
-            let mut response = Response::new(Body::from(manifest(&job, &outputs).to_string()));
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            headers.insert(header::EXPIRES, value(&http_date(job.label.expires())));
-            headers.insert(DUGNAD_COMMIT, value(&job.commit.to_string()));
+            let mut response = exports::complete(&manifest(&job, &outputs), &job.label);
+            response.headers_mut().insert(DUGNAD_COMMIT, value(&job.commit.to_string()));
             Ok(response)
         }
     }
@@ -209,8 +193,7 @@ fn manifest(job: &Job, outputs: &[Output]) -> Value {
 async fn remove(State(app): State<App>, hospital: Hospital, Path(id): Path<String>) -> Answer {
     find(&app, &hospital, &id)?;
     app.exports().remove(&id);
-    let outcome = operation_outcome(&[answer::information("the export is cancelled, and its files are gone")]);
-    Ok(answer::fhir(StatusCode::ACCEPTED, outcome.to_string().into_bytes()))
+    Ok(exports::accepted("the export is cancelled, and its files are gone"))
 }
 
 fn find(app: &App, hospital: &Hospital, id: &str) -> Result<Arc<Job>, ApiError> {

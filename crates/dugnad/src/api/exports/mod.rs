@@ -3,8 +3,10 @@
 //!
 //! Jobs and their files end with the server: they are made anew sooner than a client would look for them after a restart.
 
+mod answers;
 mod folder;
 
+pub use answers::{accepted, begun, complete, under_way};
 pub use folder::{File, Folder, chunks};
 
 use super::{ApiError, App};

@@ -1,7 +1,6 @@
 //! An import that runs: one file after the other, in the order of its lines.
 
 use super::asked::Input;
-use crate::access::Role;
 use crate::api::auth::Hospital;
 use crate::api::exports::{Export, File, Folder, Label};
 use crate::api::{ApiError, App, outgoing};
@@ -217,7 +216,7 @@ impl Importer {
         let hospital = &self.job.hospital;
         let stopped = |error: &dyn std::fmt::Display| Gone(error.to_string());
         // The request is over, or nearly so: its token may be no longer valid.
-        if !self.app.tokens().holds(&hospital.who.user, Role::Hospital, &hospital.holder).map_err(|e| stopped(&e))? {
+        if !self.app.holds(&hospital.who.user, &hospital.holder).map_err(|e| stopped(&e))? {
             return Err(Gone("the token of who asked is no longer valid".to_owned()));
         }
         let holder = self.app.holder_for_writing(&hospital.holder).map_err(|e| stopped(&e))?.id;

@@ -10,16 +10,15 @@ mod body;
 mod job;
 
 use super::auth::{Hospital, OwnHospital};
-use super::headers::{self, PREFER, http_date, value};
+use super::headers;
 use super::parameters::Parameters;
 use super::routes::{Caller, Doc, Parameter, Routes};
-use super::{ApiError, App, answer, body as bodies, exports};
-use crate::limits::{EXPORT_POLL_S, MAX_SEARCH_BYTES};
+use super::{ApiError, App, body as bodies, exports};
+use crate::limits::MAX_SEARCH_BYTES;
 use asked::Asked;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use dugnad_kernel::fhir::issue::{IssueType, operation_outcome};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, header};
 use job::{Job, Progress, Taken};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -28,7 +27,6 @@ type Answer = Result<Response<Body>, ApiError>;
 
 const FHIR: &str = "application/fhir+json";
 const NDJSON: &str = "application/fhir+ndjson";
-const X_PROGRESS: HeaderName = HeaderName::from_static("x-progress");
 const IMPORT: &str = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/import";
 
 /// Adds the routes.
@@ -91,11 +89,7 @@ async fn start(
         return body::take(&app, hospital, base, body).await;
     }
     headers::require_json_body(&headers)?;
-    let asynchronous = headers.get_all(PREFER).iter().filter_map(|v| v.to_str().ok()).any(|v| v.contains("respond-async"));
-    if !asynchronous {
-        let what = "an import is answered later: ask with the header `Prefer: respond-async`";
-        return Err(ApiError::bad_request(IssueType::Required, what).at("http.Prefer"));
-    }
+    headers::require_asynchronous(&headers, "an import")?;
     let (bytes, _held) = bodies::read(&app, &headers, body, MAX_SEARCH_BYTES).await?.into_parts();
     let asked = Asked::read(Parameters::read(query.as_deref(), &bytes)?, &app.settings().endpoints)?;
     let job = Job::new(&app, hospital, base, asked.inputs);
@@ -105,29 +99,17 @@ async fn start(
 
 /// 202, and where to ask.
 fn begun(job: &Job) -> Response<Body> {
-    let outcome = operation_outcome(&[answer::information("the import has begun; Content-Location says where to ask how far it is")]);
-    let mut response = answer::fhir(StatusCode::ACCEPTED, outcome.to_string().into_bytes());
-    response.headers_mut().insert(header::CONTENT_LOCATION, value(&job.address()));
-    response
+    exports::begun("the import", &job.address())
 }
 
 async fn status(State(app): State<App>, OwnHospital(hospital): OwnHospital, Path(id): Path<String>) -> Answer {
     let job = find(&app, &hospital, &id)?;
     match job.progress() {
         Progress::Running { file, lines } => {
-            let mut response = answer::fhir(StatusCode::ACCEPTED, Vec::new());
-            let shown = format!("file {file} of {}, {lines} lines", job.inputs.len());
-            response.headers_mut().insert(X_PROGRESS, value(&shown));
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(EXPORT_POLL_S));
-            Ok(response)
+            Ok(exports::under_way(Vec::new(), &format!("file {file} of {}, {lines} lines", job.inputs.len())))
         }
         Progress::Failed(error) => Err(error),
-        Progress::Done(files) => {
-            let mut response = Response::new(Body::from(manifest(&job, &files).to_string()));
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            response.headers_mut().insert(header::EXPIRES, value(&http_date(job.label.expires())));
-            Ok(response)
-        }
+        Progress::Done(files) => Ok(exports::complete(&manifest(&job, &files), &job.label)),
     }
 }
 
@@ -150,8 +132,7 @@ fn manifest(job: &Job, files: &[Taken]) -> Value {
 async fn remove(State(app): State<App>, OwnHospital(hospital): OwnHospital, Path(id): Path<String>) -> Answer {
     find(&app, &hospital, &id)?;
     app.imports().remove(&id);
-    let outcome = operation_outcome(&[answer::information("the import is stopped; what was taken stays")]);
-    Ok(answer::fhir(StatusCode::ACCEPTED, outcome.to_string().into_bytes()))
+    Ok(exports::accepted("the import is stopped; what was taken stays"))
 }
 
 /// A file of errors. They name places and rules, and nobody's values.

@@ -19,9 +19,10 @@ use crate::access::Principal;
 use crate::limits::{MAX_STREAMS, NOTIFICATIONS_RUNNING};
 use axum::http::Method;
 use bumpalo::Bump;
-use dugnad_kernel::database::{Database, Outcome};
+use dugnad_kernel::database::{Database, Outcome, Page};
 use dugnad_kernel::fhir::json;
-use dugnad_kernel::ids::Commit;
+use dugnad_kernel::ids::{Commit, HolderId};
+use dugnad_kernel::search::query::Search;
 use dugnad_kernel::subscription::Status;
 use state::{Key, State};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -85,6 +86,20 @@ impl Slot {
     /// What is shown of it: its status, and up to which commit whoever is to be told was told.
     fn set(&self, status: Status, told: Option<Commit>) {
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = (Some(status), told);
+    }
+}
+
+/// The ids of a holder's Subscriptions. Blocks.
+fn of_holder(app: &App, holder: HolderId) -> Result<Vec<String>, ApiError> {
+    let mut ids = Vec::new();
+    let mut page = Page { at: None, after: None, count: 1_000 };
+    loop {
+        let found = app.database().search(holder, &Search::all("Subscription"), page)?;
+        ids.extend(found.hits.into_iter().map(|hit| hit.id));
+        page = Page { at: Some(found.commit), after: found.next, ..page };
+        if page.after.is_none() {
+            return Ok(ids);
+        }
     }
 }
 

@@ -12,10 +12,8 @@ use crate::limits::MAX_SEARCH_BYTES;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, Response, StatusCode};
-use dugnad_kernel::database::Page;
 use dugnad_kernel::fhir::issue::IssueType;
 use dugnad_kernel::limits::MAX_NOTIFICATION_EVENTS;
-use dugnad_kernel::search::query::Search;
 use dugnad_kernel::subscription::notification::Kind;
 use dugnad_kernel::subscription::{Content, Status};
 use serde_json::{Value, json};
@@ -101,12 +99,9 @@ fn entry(app: &App, told: &Told) -> Result<Value, ApiError> {
     Ok(json!({"fullUrl": address, "resource": told.status(&base, events), "search": {"mode": "match"}}))
 }
 
-/// The Subscriptions of a hospital, as many as may be active.
+/// The Subscriptions of a hospital.
 fn all(app: &App, hospital: &Hospital) -> Result<Vec<String>, ApiError> {
-    let Some(holder) = app.database().holder(&hospital.holder) else { return Ok(Vec::new()) };
-    let page = Page { at: None, after: None, count: 1_000 };
-    let found = app.database().search(holder.id, &Search::all("Subscription"), page)?;
-    Ok(found.hits.into_iter().map(|hit| hit.id).collect())
+    app.database().holder(&hospital.holder).map_or(Ok(Vec::new()), |holder| super::of_holder(app, holder.id))
 }
 
 /// A hospital's own Subscription as it is now.

@@ -14,11 +14,10 @@ use crate::api::{ApiError, App, headers};
 use crate::limits::{COMMITS_LOOKED_AT_EVERY, MAX_SUBSCRIPTIONS, MAX_SUBSCRIPTIONS_OF_ONE, SUBSCRIPTION_LOOKS_EVERY};
 use axum::http::{HeaderMap, StatusCode};
 use dugnad_kernel::audit::Act;
-use dugnad_kernel::database::{Handling, Interaction, Page, WriteRequest, end_of};
+use dugnad_kernel::database::{Handling, Interaction, WriteRequest, end_of};
 use dugnad_kernel::fhir::patch::Format;
 use dugnad_kernel::ids::Commit;
 use dugnad_kernel::search::execute::Cursor;
-use dugnad_kernel::search::query::Search;
 use dugnad_kernel::subscription::Status;
 use dugnad_kernel::subscription::notification::Kind;
 use serde_json::json;
@@ -85,15 +84,7 @@ fn start(app: &App, tasks: &mut JoinSet<Key>, slots: &mut BTreeMap<Key, Arc<Slot
 fn all(app: &App) -> Result<Vec<Key>, ApiError> {
     let mut keys = Vec::new();
     for holder in app.database().holders() {
-        let mut page = Page { at: None, after: None, count: 1_000 };
-        loop {
-            let found = app.database().search(holder.id, &Search::all("Subscription"), page)?;
-            keys.extend(found.hits.into_iter().map(|hit| Key { holder: holder.name.clone(), id: hit.id }));
-            page = Page { at: Some(found.commit), after: found.next, ..page };
-            if page.after.is_none() {
-                break;
-            }
-        }
+        keys.extend(super::of_holder(app, holder.id)?.into_iter().map(|id| Key { holder: holder.name.clone(), id }));
     }
     Ok(keys)
 }
@@ -346,8 +337,7 @@ pub fn base(app: &App) -> String {
 
 /// Who asked for it, if they still may.
 fn owner(app: &App, key: &Key, user: &str) -> Result<Principal, ApiError> {
-    let holds = app.tokens().holds(user, Role::Hospital, &key.holder).map_err(|e| ApiError::internal(&e.to_string()))?;
-    if !holds {
+    if !app.holds(user, &key.holder)? {
         return Err(ApiError::forbidden("who asked for it has no valid token any more; somebody who has one can write it again"));
     }
     Ok(Principal { user: user.to_owned(), role: Role::Hospital, holder: Some(key.holder.clone()), inside_spe: false, scopes: None })

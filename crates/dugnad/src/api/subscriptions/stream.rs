@@ -8,7 +8,6 @@ use super::operations::{find, require_active};
 use super::runner::base;
 use super::state::Key;
 use super::telling::{Telling, Told};
-use crate::access::Role;
 use crate::api::auth::{Hospital, OwnHospital};
 use crate::api::{ApiError, App, interaction};
 use crate::limits::{RETRY_AFTER_S, STREAM_KEEP_ALIVE};
@@ -131,10 +130,7 @@ impl Open {
     async fn holds(&self) -> Result<bool, ApiError> {
         let (who, key, version) = (self.hospital.who.clone(), self.told.key.clone(), self.told.version);
         let place = self.app.enter_reads().await?;
-        let look = move |app: &App| {
-            let may = app.tokens().holds(&who.user, Role::Hospital, &key.holder).map_err(|e| ApiError::internal(&e.to_string()))?;
-            Ok(may && find(app, &key).is_ok_and(|told| told.version == version))
-        };
+        let look = move |app: &App| Ok(app.holds(&who.user, &key.holder)? && find(app, &key).is_ok_and(|told| told.version == version));
         self.app.on_thread(place, look).await
     }
 

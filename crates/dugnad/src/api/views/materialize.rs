@@ -119,7 +119,7 @@ pub async fn drop_table(State(app): State<App>, Centre(who): Centre, Path(id): P
 
 async fn wish(app: &App, headers: &HeaderMap, query: Option<&str>, body: Body) -> Result<Wish, ApiError> {
     let bytes = body::read(app, headers, body, MAX_VIEW_BODY_BYTES).await?.into_parts().0;
-    let asynchronous = headers.get_all(headers::PREFER).iter().any(|p| p.to_str().is_ok_and(|p| p.contains("respond-async")));
+    let asynchronous = headers::is_asynchronous(headers);
     // The definition itself is taken for Parameters that hold it.
     if interaction::Head::of(&bytes).resource_type.as_deref() == Some(KIND) {
         return Ok(Wish { definition: Some(definition::text(bytes)?), name: None, asynchronous });

@@ -2,11 +2,12 @@
 
 use super::manifest::{FileDigest, Manifest, digest};
 use super::{AUDIT, KEYS, copy_folder, make_empty};
+use crate::access::done_by_operator;
 use crate::cli::CliError;
 use crate::cli::local::Local;
 use crate::cli::progress::Progress;
 use clap::Args;
-use dugnad_kernel::audit::{self, Act, Folder};
+use dugnad_kernel::audit::{self, Folder};
 use dugnad_kernel::database::{ERASURE_LIST, inspect_journal, start_timeline};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -112,15 +113,10 @@ impl Restore {
     fn open_once(&self, dir: &Path, commit: u64) -> Result<usize, CliError> {
         let local = Local::open_restored(dir)?;
         let again = local.database.erasures().iter().filter(|erasure| erasure.commit.0 > commit).count();
-        let mut entry = crate::api::work::blank_entry(local.clock.now(), Act::Administration);
-        entry.user = "operator".to_owned();
-        entry.role = "centre".to_owned();
-        entry.interface = Some("cli".to_owned());
-        entry.request = Some(format!("restore of commit {commit}; {again} person(s) erased again"));
+        let mut entry = done_by_operator(local.clock.now(), format!("restore of commit {commit}; {again} person(s) erased again"));
         entry.commit = Some(local.database.snapshot().commit().0);
         entry.timeline = Some(local.database.timeline().to_string());
         entry.patients = Some(local.database.highest_patient().map_err(CliError::failed)?.0);
-        entry.outcome = Some("ok".to_owned());
         let recorded = local.audit.append(&entry);
         local.audit.close();
         local.database.close();

@@ -11,21 +11,19 @@ use super::Answer;
 use super::run;
 use crate::access::Principal;
 use crate::api::auth::Caller;
-use crate::api::exports::Label;
+use crate::api::exports::{self, Label};
 use crate::api::headers::{DUGNAD_COMMIT, value};
 use crate::api::parameters::Parameters;
 use crate::api::{ApiError, App, answer, body, headers};
-use crate::limits::{EXPORT_POLL_S, MAX_EXPORT_OUTPUTS, MAX_SQL_BODY_BYTES};
+use crate::limits::{MAX_EXPORT_OUTPUTS, MAX_SQL_BODY_BYTES};
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
-use dugnad_kernel::fhir::issue::{IssueType, operation_outcome};
+use dugnad_kernel::fhir::issue::IssueType;
 use job::{Job, Output, Progress};
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-const X_PROGRESS: HeaderName = HeaderName::from_static("x-progress");
 
 /// On the server, or on a view whose id is in the address.
 pub async fn start(
@@ -96,10 +94,7 @@ pub async fn status(State(app): State<App>, Caller(who): Caller, Path(id): Path<
             return Ok(response);
         }
     };
-    let mut response = answer::fhir(StatusCode::ACCEPTED, manifest(&app, &job, "in-progress"));
-    response.headers_mut().insert(X_PROGRESS, value(&format!("{done} of {in_all} outputs")));
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(EXPORT_POLL_S));
-    Ok(response)
+    Ok(exports::under_way(manifest(&app, &job, "in-progress"), &format!("{done} of {in_all} outputs")))
 }
 
 pub async fn result(State(app): State<App>, Caller(who): Caller, Path(id): Path<String>) -> Answer {
@@ -120,8 +115,7 @@ pub async fn result(State(app): State<App>, Caller(who): Caller, Path(id): Path<
 pub async fn cancel(State(app): State<App>, Caller(who): Caller, Path(id): Path<String>) -> Answer {
     find(&app, &who, &id)?;
     app.exports().remove(&id);
-    let outcome = operation_outcome(&[answer::information("the export is cancelled, and its files are gone")]);
-    Ok(answer::fhir(StatusCode::ACCEPTED, outcome.to_string().into_bytes()))
+    Ok(exports::accepted("the export is cancelled, and its files are gone"))
 }
 
 pub async fn file(State(app): State<App>, Caller(who): Caller, Path((id, name)): Path<(String, String)>) -> Answer {
