@@ -151,14 +151,14 @@ impl BundleWriter {
     /// Adds a version to a history; `base` is the address of `/fhir`.
     pub fn version(&mut self, base: &str, written: &Written) {
         let Written { resource_type, id, version } = written;
-        let (method, status) = match (&version.json, version.version) {
-            (None, _) => ("DELETE", "204 No Content"),
-            (Some(_), 1) => ("PUT", "201 Created"),
-            (Some(_), _) => ("PUT", "200 OK"),
+        let status = match (&version.json, version.version) {
+            (None, _) => "204 No Content",
+            (Some(_), 1) => "201 Created",
+            (Some(_), _) => "200 OK",
         };
         let members = json!({
             "fullUrl": format!("{base}/{resource_type}/{id}"),
-            "request": {"method": method, "url": format!("{resource_type}/{id}")},
+            "request": {"method": version.method.name(), "url": written.request_url()},
             "response": {"status": status, "etag": headers::etag(version.version), "lastModified": version.last_updated.to_string()},
         });
         self.entry(&members, version.json.as_deref());

@@ -423,6 +423,7 @@ impl Committer {
             commit,
             previous: operation.seen.map_or(0, |h| h.sequence),
             json: json.as_deref(),
+            method: operation.method,
         };
         let resource = match operation.seen {
             Some(head) => self.writer.add_version(head.ordinal, &version).map(|()| head.ordinal)?,

@@ -7,7 +7,7 @@
 
 use super::erased::{About, ErasedOf, chain};
 use super::tables::search_table;
-use super::{Database, ReadError, StoredVersion, stored};
+use super::{Database, Method, ReadError, StoredVersion, stored};
 use crate::fhir::definitions;
 use crate::ids::{Commit, HolderId, ResourceOrdinal};
 use crate::journal::{JournalError, Lookup, StoredRow};
@@ -47,6 +47,16 @@ pub struct Written {
     pub id: String,
     /// It.
     pub version: StoredVersion,
+}
+
+impl Written {
+    /// To which address under the server's base the request went that wrote it (`Bundle.entry.request.url`).
+    pub fn request_url(&self) -> String {
+        match self.version.method {
+            Method::Post => self.resource_type.clone(),
+            Method::Put | Method::Patch | Method::Delete => format!("{}/{}", self.resource_type, self.id),
+        }
+    }
 }
 
 /// A page of a history, newest first.

@@ -24,6 +24,7 @@ mod views;
 mod within;
 mod write;
 
+pub use crate::journal::Method;
 pub use backup::{JOURNAL, JournalState, copy_journal, copy_sqlite, inspect_journal, start_timeline};
 pub use changes::{Change, Changed, Followed, Following, end_of};
 pub use erase::{EraseError, Erasure};
@@ -190,6 +191,8 @@ pub struct StoredVersion {
     pub last_updated: Timestamp,
     /// The resource as JSON with `meta.versionId` and `meta.lastUpdated`; `None` for a deletion.
     pub json: Option<Vec<u8>>,
+    /// With which method it was written.
+    pub method: Method,
 }
 
 /// A document of the centre: a permit, a study, an opt-out. Versioned in the journal like a resource.
@@ -535,6 +538,7 @@ impl Database {
                     id: (*id).to_owned(),
                     seen: seen.map_err(|e| WriteError::Stopped(e.to_string()))?,
                     looked_up: true,
+                    method: if json.is_some() { Method::Put } else { Method::Delete },
                     json: json.map(|json| Stamped { json: json.as_bytes().to_vec(), stamp_at: None }),
                     rows: Vec::new(),
                     identifiers: Vec::new(),
@@ -706,7 +710,8 @@ fn make_folder(dir: &Path) -> std::io::Result<()> {
 }
 
 fn stored(row: StoredRow) -> StoredVersion {
-    StoredVersion { version: row.number, commit: row.commit, last_updated: timestamp(row.time_us), json: row.json }
+    let StoredRow { number: version, commit, time_us, json, method, .. } = row;
+    StoredVersion { version, commit, last_updated: timestamp(time_us), json, method }
 }
 
 /// The ordinal of a holder's Patient.

@@ -20,7 +20,7 @@ use crate::fhir::json::{self, Value};
 use crate::fhir::patch::{Format, Patch};
 use crate::fhir::validate::validate;
 use crate::ids::{Commit, HolderId};
-use crate::journal::{Head, JournalError, Lookup};
+use crate::journal::{Head, JournalError, Lookup, Method};
 use crate::limits::{MAX_BODY_BYTES, MAX_CONDITION_MATCHES, MAX_ISSUES, SEARCH_TIME};
 use crate::search::execute::SearchError;
 use crate::search::query::Search;
@@ -78,6 +78,7 @@ pub(super) struct Operation {
     pub(super) looked_up: bool,
     /// `None`: a deletion.
     pub(super) json: Option<Stamped>,
+    pub(super) method: Method,
     pub(super) rows: Vec<PreparedRow>,
     pub(super) identifiers: Vec<String>,
     /// Kept out of the built-in views by an unknown `modifierExtension`.
@@ -487,7 +488,7 @@ impl Preparer<'_> {
                 Action::Put(resource) => {
                     let resource = references.rewrite(resource, &plan.at, arena, &mut outcome.issues)?;
                     self.admit_new(&entry.interaction, &with_id(resource, &plan.id, arena), &plan.at)?;
-                    let operation = self.put(plan, resource, arena)?;
+                    let operation = self.put(plan, method_of(&entry.interaction), resource, arena)?;
                     if operation.is_some() {
                         (outcome.status, outcome.version) = (if exists { 200 } else { 201 }, before + 1);
                     }
@@ -516,7 +517,7 @@ impl Preparer<'_> {
     }
 
     /// The new version of a resource; `None` if it would be the same as the current one.
-    fn put<'a>(&self, plan: &Planned<'a>, resource: Value<'a>, arena: &'a Bump) -> Result<Option<Operation>, Unprepared> {
+    fn put<'a>(&self, plan: &Planned<'a>, method: Method, resource: Value<'a>, arena: &'a Bump) -> Result<Option<Operation>, Unprepared> {
         let version = plan.seen.map_or(1, |h| h.version + 1);
         let json = stamped(resource, &plan.id, version);
         self.refuse_erased(plan, &json.json)?;
@@ -535,6 +536,7 @@ impl Preparer<'_> {
             seen: plan.seen,
             looked_up: plan.looked_up,
             json: Some(json),
+            method,
             rows,
             identifiers,
             modified,
@@ -582,6 +584,16 @@ fn once_each(entries: &[Entry<'_>], planned: &[Planned<'_>]) -> Result<(), Unpre
     Ok(())
 }
 
+/// With which method what an entry asks for is put into the history.
+fn method_of(interaction: &Request<'_>) -> Method {
+    match interaction {
+        Request::Create { .. } => Method::Post,
+        Request::Patch { .. } => Method::Patch,
+        Request::Delete { .. } => Method::Delete,
+        Request::Update { .. } | Request::Read { .. } | Request::Refused(_) => Method::Put,
+    }
+}
+
 fn deletion(plan: &Planned<'_>) -> Operation {
     Operation {
         kind: plan.resource_type.to_owned(),
@@ -589,6 +601,7 @@ fn deletion(plan: &Planned<'_>) -> Operation {
         seen: plan.seen,
         looked_up: true,
         json: None,
+        method: Method::Delete,
         rows: Vec::new(),
         identifiers: Vec::new(),
         modified: false,

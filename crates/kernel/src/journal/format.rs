@@ -6,7 +6,7 @@ use rand::RngExt;
 use rusqlite::Connection;
 
 /// The format that this program writes.
-pub(super) const FORMAT: &str = "2";
+pub(super) const FORMAT: &str = "3";
 
 /// What format 2 has more than format 1.
 const SECOND: &str = "
@@ -22,7 +22,14 @@ const SECOND: &str = "
         sequence INTEGER PRIMARY KEY, commit_number INTEGER NOT NULL, patient INTEGER NOT NULL, person INTEGER NOT NULL
     );";
 
-/// Makes the tables, or brings them from format 1 to 2. Any other format is refused.
+/// What format 3 has more than format 2. Every row is written anew: one that lacks the column would grow when it is erased, and what
+/// is erased is overwritten in place.
+const THIRD: &str = "ALTER TABLE version ADD COLUMN method INTEGER; UPDATE version SET method = NULL;";
+
+/// What `format` is while an older journal has all the tables and columns, and its file is not yet written anew.
+const UNCLEAN: &str = "3, to be written anew";
+
+/// Makes the tables, or brings those of an older format to this one. Any other format is refused.
 pub(super) fn settle(connection: &Connection) -> Result<(), JournalError> {
     let made: bool = connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'meta')", [], |r| r.get(0))?;
     if !made {
@@ -38,21 +45,28 @@ pub(super) fn settle(connection: &Connection) -> Result<(), JournalError> {
     let format: String = connection.query_row("SELECT value FROM meta WHERE key = 'format'", [], |r| r.get(0))?;
     match format.as_str() {
         FORMAT => Ok(()),
-        "1" => upgrade(connection),
+        "1" => upgrade(connection, &format!("{SECOND} {THIRD} {}", drawn())),
+        "2" => upgrade(connection, THIRD),
+        UNCLEAN => write_anew(connection),
         _ => Err(JournalError::Format(format)),
     }
 }
 
-/// Format 1 was written without `secure_delete`, so pages may hold copies of what moved out of them, which no purge would find:
-/// the whole file is written anew, once. A crash on the way leaves format 1, and it begins again.
-fn upgrade(connection: &Connection) -> Result<(), JournalError> {
-    tracing::info!("the journal has format 1 and is written anew, once; this needs as much free disk as it is large");
-    connection.execute_batch("VACUUM;")?;
-    connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {SECOND} {} UPDATE meta SET value = '{FORMAT}' WHERE key = 'format'; COMMIT;",
-        drawn()
-    ))?;
+fn upgrade(connection: &Connection, changes: &str) -> Result<(), JournalError> {
+    tracing::info!("the journal has an older format and is written anew, once; this needs as much free disk as it is large");
+    connection.execute_batch(&format!("BEGIN IMMEDIATE; {changes} {} COMMIT;", now_is(UNCLEAN)))?;
+    write_anew(connection)
+}
+
+/// Format 1 was written without `secure_delete`, and rows have moved since: pages may hold copies of what moved out of them, which no
+/// purge would find. A crash on the way leaves [`UNCLEAN`], and it begins again.
+fn write_anew(connection: &Connection) -> Result<(), JournalError> {
+    connection.execute_batch(&format!("VACUUM; {}", now_is(FORMAT)))?;
     Ok(())
+}
+
+fn now_is(format: &str) -> String {
+    format!("UPDATE meta SET value = '{format}' WHERE key = 'format';")
 }
 
 /// What is random in a journal: its timeline, and the key under which erased persons are named.

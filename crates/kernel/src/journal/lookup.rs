@@ -1,6 +1,6 @@
 //! Reading the journal. The same look-ups serve readers and, inside its own transaction, the writer.
 
-use super::{JournalError, erasure};
+use super::{JournalError, Method, erasure};
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sha2::{Digest, Sha256};
@@ -41,6 +41,7 @@ pub(crate) struct StoredRow {
     pub(crate) previous: i64,
     /// `None`: a deletion, or erased.
     pub(crate) json: Option<Vec<u8>>,
+    pub(crate) method: Method,
     /// The erasure that took the JSON away.
     pub(crate) erased: Option<Commit>,
 }
@@ -136,13 +137,15 @@ impl<'c> Lookup<'c> {
     pub(crate) fn version(&self, sequence: i64) -> Result<Option<StoredRow>, JournalError> {
         self.one(
             "SELECT v.number, v.commit_number, c.time_us, v.previous, CASE typeof(v.json) WHEN 'blob' THEN v.json END,
-                    CASE typeof(v.json) WHEN 'text' THEN v.json END FROM version v
+                    CASE typeof(v.json) WHEN 'text' THEN v.json END, v.method FROM version v
              JOIN commits c ON c.number = v.commit_number WHERE v.sequence = ?1",
             [sequence],
             |r| {
                 let erased = r.get::<_, Option<String>>(5)?.map(|mark| erasure::erased_by(&mark));
                 let (number, commit) = (r.get(0)?, Commit(r.get(1)?));
-                Ok(StoredRow { number, commit, time_us: r.get(2)?, previous: r.get(3)?, json: r.get(4)?, erased })
+                let json: Option<Vec<u8>> = r.get(4)?;
+                let method = Method::read(json.is_none() && erased.is_none(), r.get(6)?);
+                Ok(StoredRow { number, commit, time_us: r.get(2)?, previous: r.get(3)?, json, method, erased })
             },
         )
     }

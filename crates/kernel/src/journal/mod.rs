@@ -8,6 +8,7 @@ mod copy;
 mod erasure;
 mod format;
 mod lookup;
+mod method;
 mod persons;
 mod writer;
 
@@ -15,6 +16,7 @@ pub(crate) use checkpoint::{Checkpointer, truncate};
 pub(crate) use copy::{CopiedJournal, copy, inspect, start_timeline};
 pub(crate) use erasure::{Candidate, ErasureRow, PersonHash, Purged, identifier_hashes};
 pub(crate) use lookup::{Head, Lookup, Replayed, StoredRow};
+pub use method::Method;
 pub(crate) use writer::{NewVersion, Writer};
 
 use crate::ids::Commit;

@@ -1,4 +1,4 @@
--- The journal of a Dugnad database, format 2. docs/formats/journal.md explains each table.
+-- The journal of a Dugnad database, format 3. docs/formats/journal.md explains each table.
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE holder (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE kind (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -21,7 +21,8 @@ CREATE TABLE version (
     number INTEGER NOT NULL,      -- meta.versionId
     commit_number INTEGER NOT NULL,
     previous INTEGER NOT NULL,    -- sequence of the version before, 0 if there is none
-    json BLOB                     -- NULL: deleted; TEXT instead of BLOB: erased
+    json BLOB,                    -- NULL: deleted; TEXT instead of BLOB: erased
+    method INTEGER                -- 0: POST, 1: PATCH; NULL: PUT, or DELETE where json is NULL
 );
 CREATE TABLE identifier (hash INTEGER NOT NULL, resource INTEGER NOT NULL, PRIMARY KEY (hash, resource)) WITHOUT ROWID;
 CREATE TABLE person_identifier ( -- national identifiers of current Patients

@@ -1,7 +1,7 @@
 //! Writing the journal: the one connection that does, used by the committer alone.
 
 use super::lookup::identifier_hash;
-use super::{JournalError, Lookup};
+use super::{JournalError, Lookup, Method};
 use crate::ids::{Commit, HolderId, PatientOrdinal, ResourceOrdinal};
 use crate::live::MAX_HOLDER;
 use rusqlite::{Connection, params};
@@ -24,6 +24,7 @@ pub(crate) struct NewVersion<'v> {
     pub(crate) previous: i64,
     /// `None`: a deletion.
     pub(crate) json: Option<&'v [u8]>,
+    pub(crate) method: Method,
 }
 
 impl Writer {
@@ -118,8 +119,8 @@ impl Writer {
     fn insert_version(&mut self, resource: ResourceOrdinal, version: &NewVersion<'_>) -> Result<i64, JournalError> {
         let sequence = self.next_sequence;
         self.run(
-            "INSERT INTO version (sequence, resource, number, commit_number, previous, json) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![sequence, resource.0, version.number, version.commit.0, version.previous, version.json],
+            "INSERT INTO version (sequence, resource, number, commit_number, previous, json, method) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![sequence, resource.0, version.number, version.commit.0, version.previous, version.json, version.method.code()],
         )?;
         self.next_sequence += 1;
         Ok(sequence)

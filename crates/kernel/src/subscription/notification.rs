@@ -117,10 +117,10 @@ impl Sender<'_> {
     /// The entry of an event; the resource is copied as it is stored.
     fn entry(&self, content: Content, event: &Event, out: &mut Vec<u8>) {
         let written = &event.changed.written;
-        let (method, status) = match event.changed.change {
-            Change::Created => ("POST", "201"),
-            Change::Updated => ("PUT", "200"),
-            Change::Deleted => ("DELETE", "204"),
+        let status = match event.changed.change {
+            Change::Created => "201",
+            Change::Updated => "200",
+            Change::Deleted => "204",
         };
         out.extend_from_slice(br#",{"fullUrl":"#);
         write_string(&self.address(event), out);
@@ -128,12 +128,8 @@ impl Sender<'_> {
             out.extend_from_slice(br#","resource":"#);
             out.extend_from_slice(resource);
         }
-        let url = match event.changed.change {
-            Change::Created => written.resource_type.clone(),
-            Change::Updated | Change::Deleted => format!("{}/{}", written.resource_type, written.id),
-        };
         let rest = json!({
-            "request": {"method": method, "url": url},
+            "request": {"method": written.version.method.name(), "url": written.request_url()},
             "response": {
                 "status": status,
                 "etag": format!("W/\"{}\"", written.version.version),

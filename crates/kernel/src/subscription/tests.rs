@@ -1,6 +1,6 @@
 use super::notification::{Event, Kind, Sender};
 use super::*;
-use crate::database::{Change, Changed, StoredVersion, Written};
+use crate::database::{Change, Changed, Method, StoredVersion, Written};
 use crate::fhir::json;
 use crate::ids::Commit;
 use bumpalo::Bump;
@@ -117,7 +117,13 @@ fn a_notification_is_a_history_that_begins_with_its_status() {
     let Ok(subscription) = read(&topic(&[], "full-resource")) else { panic!("a topic") };
     let sender = Sender { base: "https://d.example/fhir", id: "s", subscription: &subscription, status: Status::Active, events: 9 };
     let event = |number: u64, change: Change, json: Option<&[u8]>| {
-        let version = StoredVersion { version: 2, commit: Commit(5), last_updated: Timestamp::UNIX_EPOCH, json: json.map(<[u8]>::to_vec) };
+        let version = StoredVersion {
+            version: 2,
+            commit: Commit(5),
+            last_updated: Timestamp::UNIX_EPOCH,
+            json: json.map(<[u8]>::to_vec),
+            method: if json.is_some() { Method::Put } else { Method::Delete },
+        };
         let written = Written { resource_type: "Observation".to_owned(), id: "o".to_owned(), version };
         Event { number, changed: Changed { change, written } }
     };
@@ -129,7 +135,7 @@ fn a_notification_is_a_history_that_begins_with_its_status() {
     let parsed: serde_json::Value = serde_json::from_str(&full).unwrap_or_default();
     assert_eq!((&parsed["type"], &parsed["entry"][0]["request"]["url"]), (&of!("history"), &of!("Subscription/s/$status")));
     let methods: Vec<_> = (1..=2).map(|n| parsed["entry"][n]["request"]["method"].as_str().unwrap_or_default()).collect();
-    assert_eq!(methods, ["POST", "DELETE"]);
+    assert_eq!(methods, ["PUT", "DELETE"]);
     assert!(parsed["entry"][2].get("resource").is_none());
     assert!(!ids.contains("valueDecimal") && ids.contains("https://d.example/fhir/Observation/o"));
     assert!(!empty.contains("Observation/o") && empty.contains("event-number"), "{empty}");

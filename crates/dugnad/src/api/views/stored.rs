@@ -129,7 +129,13 @@ mod tests {
     fn a_definition_is_stamped_and_otherwise_left_as_it_was() {
         let json = br#"{"name":"v","id":"old","meta":{"versionId":"9","tag":[{"code":"t"}]},"constant":[{"valueDecimal":1.10}]}"#;
         let last_updated = jiff::Timestamp::UNIX_EPOCH;
-        let stored = StoredVersion { version: 2, commit: Commit(7), last_updated, json: Some(json.to_vec()) };
+        let stored = StoredVersion {
+            version: 2,
+            commit: Commit(7),
+            last_updated,
+            json: Some(json.to_vec()),
+            method: dugnad_kernel::database::Method::Put,
+        };
         assert_eq!(
             String::from_utf8_lossy(&stamped(KIND, "v1", &stored)),
             r#"{"resourceType":"ViewDefinition","id":"v1","meta":{"tag":[{"code":"t"}],"versionId":"2","lastUpdated":"1970-01-01T00:00:00Z"},"name":"v","constant":[{"valueDecimal":1.10}]}"#

@@ -1,7 +1,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use super::super::tests::{Bench, bench, bundle, count, entry, open, patient, refusal};
-use super::super::{ERASURE_LIST, Handling, Interaction, JOURNAL};
+use super::super::{ERASURE_LIST, Handling, Interaction, JOURNAL, Method};
 use super::*;
 use crate::live::{RowFilter, Snapshot};
 use arrow::util::pretty::pretty_format_batches;
@@ -366,6 +366,33 @@ fn the_list_erases_again_what_an_older_journal_brings_back() {
     std::fs::remove_file(bench.dir.path().join(ERASURE_LIST)).unwrap();
     let bench = bench.reopened();
     assert_eq!(std::fs::read_to_string(bench.dir.path().join(ERASURE_LIST)).unwrap().lines().count(), 3);
+}
+
+/// Rows of format 2 have a column less. One that was not written anew would grow when it is erased, and leave its neighbours' bytes.
+#[test]
+fn a_journal_of_format_2_is_brought_to_this_format_and_erased_from() {
+    let older = "ALTER TABLE version DROP COLUMN method; UPDATE meta SET value = '2' WHERE key = 'format';";
+    let interrupted = "UPDATE meta SET value = '3, to be written anew' WHERE key = 'format';";
+    for (sql, method) in [(older, Method::Put), (interrupted, Method::Post)] {
+        let bench = bench();
+        for n in 0..60 {
+            bench.put(&named_patient(&format!("p{n}"), &PLANTED.repeat(n + 1))).unwrap();
+        }
+        let body = br#"{"resourceType":"Basic","code":{"text":"new"}}"#.to_vec();
+        let made = bench.write(Interaction::Create { resource_type: "Basic".to_owned(), body, if_none_exist: None }).unwrap();
+        let bench = bench.reopened();
+        bench.database.close();
+        Connection::open(bench.dir.path().join(JOURNAL)).unwrap().execute_batch(sql).unwrap();
+        let bench = bench.reopened();
+        let basic = bench.database.history(bench.hospital, "Basic", &made.entries[0].id).unwrap();
+        assert_eq!(basic.iter().map(|v| v.method).collect::<Vec<_>>(), [method]);
+        for n in 0..60 {
+            bench.erase(&format!("p{n}"));
+        }
+        bench.purged();
+        assert_eq!(files_with(bench.dir.path(), PLANTED), [] as [String; 0]);
+        bench.database.close();
+    }
 }
 
 #[test]

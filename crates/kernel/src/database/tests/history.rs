@@ -1,6 +1,7 @@
 //! The history of types and of all that a holder has.
 
 use super::*;
+use crate::fhir::patch::Format;
 use crate::limits::SEARCH_TIME;
 use std::time::Instant;
 
@@ -54,6 +55,27 @@ fn story() -> Bench {
 }
 
 const OF_BASIC: [&str; 7] = ["-Basic/a/4", "Basic/a/3", "Basic/b/3", "-Basic/b/2", "Basic/a/2", "Basic/b/1", "Basic/a/1"];
+
+/// The methods and addresses of the requests that wrote a history, oldest first.
+#[test]
+fn a_history_says_how_each_version_was_written() {
+    let bench = bench();
+    let body = br#"{"resourceType":"Basic","code":{"text":"1"}}"#.to_vec();
+    let made = bench.write(Interaction::Create { resource_type: "Basic".to_owned(), body, if_none_exist: None }).unwrap();
+    let id = made.entries[0].id.clone();
+    bench.basic(&id, "2");
+    let (format, body) = (Format::MergePatch, br#"{"code":{"text":"3"}}"#.to_vec());
+    bench.write(Interaction::Patch { resource_type: "Basic".to_owned(), id: id.clone(), format, body, if_match: None }).unwrap();
+    bench.remove("Basic", &id);
+    bench.basic("a", "1");
+    let expected = ["POST Basic".to_owned(), format!("PUT Basic/{id}"), format!("PATCH Basic/{id}"), format!("DELETE Basic/{id}")];
+    let bench = bench.reopened();
+    let page = bench.database.written(&bench.database.snapshot(), bench.hospital, None, ALL, None, bounds(9)).unwrap();
+    let of = |w: &Written| format!("{} {}", w.version.method.name(), w.request_url());
+    let said: Vec<String> = page.versions.iter().rev().map(of).collect();
+    assert_eq!(said[..4], expected);
+    assert_eq!(said[4..], ["PUT Basic/a"]);
+}
 
 #[test]
 fn a_type_has_a_history_in_pages_of_any_size() {
