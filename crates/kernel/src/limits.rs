@@ -6,7 +6,8 @@ use std::time::Duration;
 /// NDJSON is read line by line and is not one body.
 pub const MAX_BODY_BYTES: usize = 32 << 20;
 
-/// How many operations a patch may have: each makes what is on its way anew. Who has more changes sends the whole resource.
+/// How many operations a patch may have, and how many members a JSON Merge Patch: each operation makes what is on its way anew, and
+/// each member is looked for in its object. Who has more changes sends the whole resource.
 pub const MAX_PATCH_OPERATIONS: usize = 1_000;
 
 /// How deep JSON may nest. FHIR's deepest R4 examples stay below 30; a parser that recurses needs a bound.

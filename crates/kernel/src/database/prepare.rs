@@ -476,6 +476,7 @@ impl Preparer<'_> {
                 resource_type: plan.resource_type.to_owned(),
                 id: plan.id.clone(),
                 version: before,
+                changed: false,
                 issues: Vec::new(),
                 read: if let Request::Read { url } = entry.interaction { Some(url.to_owned()) } else { None },
             };
@@ -498,6 +499,7 @@ impl Preparer<'_> {
             if operation.is_none() && plan.looked_up {
                 prepared.unchanged.push(Found { kind: plan.resource_type.to_owned(), id: plan.id.clone(), seen: plan.seen });
             }
+            outcome.changed = operation.is_some();
             prepared.operations.extend(operation);
             prepared.entries.push(outcome);
         }
@@ -691,7 +693,10 @@ fn read_entries<'a>(interaction: &'a Interaction, arena: &'a Bump) -> Result<(Ve
 }
 
 fn read_patch<'a>(format: Format, body: &[u8], arena: &'a Bump) -> Result<Patch<'a>, Unprepared> {
-    Patch::read(format, parse(body, arena)?, arena).map_err(|issues| Unprepared::Refused(WriteError::Refused { status: 400, issues }))
+    Patch::read(format, parse(body, arena)?, arena).map_err(|issues| {
+        let too_much = issues.iter().any(|issue| issue.code == IssueType::TooCostly);
+        Unprepared::Refused(WriteError::Refused { status: if too_much { 413 } else { 400 }, issues })
+    })
 }
 
 fn parse<'a>(body: &[u8], arena: &'a Bump) -> Result<Value<'a>, Unprepared> {

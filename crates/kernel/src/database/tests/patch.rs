@@ -39,6 +39,8 @@ fn what_changes_nothing_makes_no_commit() {
     let test = serde_json::json!([{"op": "test", "path": "/code/text", "value": "1.0"}]);
     let outcome = bench.write(patch("a", &test, Some(1))).unwrap();
     assert_eq!((outcome.commit, outcome.entries[0].version, outcome.entries[0].status), (first.commit, 1, 200));
+    assert!(first.entries[0].changed && !outcome.entries[0].changed);
+    assert!(!bench.put(BASIC).unwrap().entries[0].changed);
     let status = |result: Result<Outcome, WriteError>| match result {
         Err(WriteError::Refused { status, .. }) => status,
         other => panic!("{other:?}"),
@@ -46,6 +48,8 @@ fn what_changes_nothing_makes_no_commit() {
     assert_eq!(status(bench.write(patch("a", &test, Some(2)))), 412);
     assert_eq!(status(bench.write(patch("b", &test, None))), 404);
     assert_eq!(status(bench.write(patch("a", &serde_json::json!([{"op": "remove", "path": "/code"}]), None))), 422);
+    let too_many = vec![serde_json::json!({"op": "remove", "path": "/code"}); 1_001].into();
+    assert_eq!(status(bench.write(patch("a", &too_many, None))), 413);
 }
 
 /// Nothing is patched that is about a person who was erased, and nobody can tell that it is there.

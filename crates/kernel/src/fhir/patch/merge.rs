@@ -1,19 +1,24 @@
 //! JSON Merge Patch (RFC 7396): an object of what changes. FHIR does not name it; clients such as fhirpy send it.
 
-use super::{Budget, pruned, too_large};
+use super::{Budget, bounded, pruned, too_large};
 use crate::fhir::issue::{Issue, IssueType};
 use crate::fhir::json::{Member, Value};
 use bumpalo::Bump;
 
-/// Checks the form: an object.
+/// Checks the form: an object, of no more members than a patch may have operations, since each is looked for in what it changes.
 pub(super) fn read(document: Value<'_>) -> Result<Value<'_>, Issue> {
     match document {
-        Value::Object(_) => Ok(document),
+        Value::Object(_) => bounded(changes(document), "Patch").map(|()| document),
         _ => {
             let what = "a JSON Merge Patch is an object of what changes: {\"gender\": \"female\", \"deceasedBoolean\": null}";
             Err(Issue::error(IssueType::Structure, "Patch", what))
         }
     }
+}
+
+/// How many members it changes. Those of objects in arrays are not looked for: an array is taken as a whole.
+fn changes(patch: Value<'_>) -> usize {
+    patch.members().iter().map(|(_, change)| 1 + changes(*change)).sum()
 }
 
 /// The resource with the members of the patch in the place of its own: objects into objects, all else as a whole; null removes.

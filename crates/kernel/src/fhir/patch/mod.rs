@@ -135,7 +135,8 @@ fn bounded(operations: usize, at: &str) -> Result<(), Issue> {
     if operations <= MAX_PATCH_OPERATIONS {
         return Ok(());
     }
-    let what = format!("a patch may have {MAX_PATCH_OPERATIONS} operations; send the whole resource with PUT instead");
+    let what =
+        format!("a patch may have {MAX_PATCH_OPERATIONS} operations, or members that it changes; send the whole resource with PUT instead");
     Err(Issue::error(IssueType::TooCostly, at, what))
 }
 

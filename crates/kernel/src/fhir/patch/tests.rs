@@ -297,3 +297,19 @@ fn merge_patch_follows_rfc_7396() {
     // With the media type of FHIR it has to be a resource.
     assert_eq!(patched(Format::Resource, r#"{"gender":"male"}"#, PATIENT), Err("Required Resource".to_owned()));
 }
+
+/// Each member is looked for in its object: a hundred thousand of them would be looked for ten thousand million times.
+#[test]
+fn a_merge_patch_has_no_more_members_than_another_patch_operations() {
+    let patch = |members: usize| {
+        let inner: Vec<String> = (2..=members).map(|n| format!("\"m{n}\":null")).collect();
+        format!(r#"{{"maritalStatus":{{{}}}}}"#, inner.join(","))
+    };
+    assert_eq!(patched(Format::MergePatch, &patch(MAX_PATCH_OPERATIONS), PATIENT), Ok(PATIENT.to_owned()));
+    for format in [Format::MergePatch, Format::Json] {
+        assert_eq!(patched(format, &patch(MAX_PATCH_OPERATIONS + 1), PATIENT), Err("TooCostly Patch".to_owned()));
+    }
+    // What stands in arrays is not looked for.
+    let items = vec![r#"{"system":"urn:a","value":"1"}"#; MAX_PATCH_OPERATIONS].join(",");
+    assert!(patched(Format::MergePatch, &format!(r#"{{"identifier":[{items}]}}"#), PATIENT).is_ok());
+}
