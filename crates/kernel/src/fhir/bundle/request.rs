@@ -42,6 +42,9 @@ impl<'a> Request<'a, '_> {
         let (path, query) = self.url()?;
         let resource_type = match (type_alone(path), query) {
             (Some(resource_type), None) => resource_type,
+            (Some(_), Some(_)) => {
+                return Err(self.bad_url("the criteria of a POST stand in request.ifNoneExist, and its url is `[type]`, such as `Patient`"));
+            }
             _ => return Err(self.bad_url("POST needs the url `[type]`, such as `Patient`")),
         };
         self.resource_of(resource_type)?;

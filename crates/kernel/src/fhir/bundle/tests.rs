@@ -91,6 +91,8 @@ fn creates() {
     {
         refused(&request("POST", url), PATIENT, IssueType::Value, "request.url");
     }
+    let said = one(&request("POST", "Patient?identifier=a"), PATIENT).unwrap_err();
+    assert!(said.diagnostics.contains("ifNoneExist"), "{said:?}");
 }
 
 #[test]
