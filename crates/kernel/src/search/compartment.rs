@@ -108,10 +108,22 @@ fn inside<'i>(resource_type: &str, reference: Operand, ids: impl Iterator<Item =
 
 /// Whether a resource is in the compartment of any Patient of its holder.
 pub fn has_patient(resource: Value<'_>) -> bool {
+    is_of(resource, |_| true)
+}
+
+/// Whether it is in the compartment of one of these Patients.
+pub fn has_one_of(resource: Value<'_>, patients: &Resources) -> bool {
+    is_of(resource, |id| patients.contains("Patient", id))
+}
+
+fn is_of(resource: Value<'_>, wanted: impl Fn(&str) -> bool) -> bool {
     let resource_type = resource.str("resourceType").unwrap_or_default();
     let Some((_, codes)) = PATIENT.iter().find(|(name, _)| *name == resource_type) else { return false };
+    if resource_type == "Patient" && resource.str("id").is_some_and(&wanted) {
+        return true;
+    }
     let parameters: Vec<&Parameter> = codes.iter().filter_map(|code| parameter(resource_type, code)).collect();
-    resource_type == "Patient" || references_of(&parameters, resource).iter().any(|(target, _)| target == "Patient")
+    references_of(&parameters, resource).iter().any(|(target, id)| target == "Patient" && wanted(id))
 }
 
 #[cfg(test)]
@@ -151,5 +163,16 @@ mod tests {
         assert!(matches!(of_patient("Observation", "1"), Some(Criterion::Either(of)) if of.len() == 2));
         assert!(matches!(of_patient("Encounter", "1"), Some(Criterion::Is { .. })));
         assert!(matches!(of_patient("Patient", "1"), Some(Criterion::Either(of)) if of.len() == 2));
+    }
+
+    #[test]
+    fn a_group_has_what_one_of_its_members_has() {
+        let mut members = Resources::default();
+        members.insert("Patient", "1");
+        let has = |json: &str| has_one_of(crate::fhir::json::parse(json.as_bytes(), &bumpalo::Bump::new()).unwrap(), &members);
+        assert!(has(r#"{"resourceType":"Patient","id":"1"}"#));
+        assert!(has(r#"{"resourceType":"Observation","subject":{"reference":"Patient/2"},"performer":[{"reference":"Patient/1"}]}"#));
+        assert!(!has(r#"{"resourceType":"Patient","id":"2"}"#) && !has(r#"{"resourceType":"Organization","id":"1"}"#));
+        assert!(!has(r#"{"resourceType":"Observation","subject":{"reference":"Patient/2"}}"#));
     }
 }

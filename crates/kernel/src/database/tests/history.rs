@@ -165,3 +165,33 @@ fn who_was_erased_is_in_no_history() {
         }
     }
 }
+
+/// What a copy that was made before `from` has to give up.
+#[test]
+fn what_was_deleted_in_a_span_and_is_not_there() {
+    let bench = story();
+    let deleted = |bench: &Bench, span: (u64, u64)| {
+        let (snapshot, span) = (bench.database.snapshot(), (Commit(span.0), Commit(span.1)));
+        let found = bench.database.deleted(&snapshot, bench.hospital, "Basic", span, Instant::now() + SEARCH_TIME).unwrap();
+        let of = bench.database.last_of(&snapshot, bench.hospital, "Basic", &found).unwrap();
+        of.into_iter().map(|d| (d.id, String::from_utf8(d.last).unwrap().contains(r#""text":"3""#))).collect::<Vec<_>>()
+    };
+    let a = [("a".to_owned(), true)];
+    // `b` was deleted by commit 5, and made anew by the next.
+    assert_eq!((deleted(&bench, (0, u64::MAX)), deleted(&bench, (8, 8))), (a.to_vec(), a.to_vec()));
+    for span in [(9, u64::MAX), (0, 7), (5, 5), (4, 7)] {
+        assert!(deleted(&bench, span).is_empty(), "{span:?}");
+    }
+    bench.basic("c", "1");
+    assert_eq!(deleted(&bench, (1, 100)), a);
+    let bench = bench.reopened();
+    assert_eq!(deleted(&bench, (1, 100)), a, "from files");
+    let before = bench.database.snapshot();
+    bench.basic("a", "4");
+    assert!(deleted(&bench, (1, 100)).is_empty());
+    let found = bench.database.deleted(&before, bench.hospital, "Basic", (Commit(1), Commit(100)), Instant::now() + SEARCH_TIME).unwrap();
+    assert_eq!(bench.database.last_of(&before, bench.hospital, "Basic", &found).unwrap()[0].id, "a", "as of the snapshot");
+    let other = bench.database.register_holder("other").unwrap().id;
+    let none = bench.database.deleted(&before, other, "Basic", (Commit(1), Commit(100)), Instant::now() + SEARCH_TIME).unwrap();
+    assert!(none.is_empty());
+}
