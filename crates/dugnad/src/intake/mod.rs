@@ -62,12 +62,12 @@ pub fn refusals(issues: Vec<Issue>) -> Vec<Refusal> {
     issues.into_iter().map(|i| Refusal { at: i.expression, why: i.diagnostics }).collect()
 }
 
-/// Where what is taken in is written. Busy is waited for inside.
+/// Where what is taken in is written. Busy is waited for inside. Under a key a write is made once, whatever has happened since.
 pub trait Sink: Sync {
     /// A Bundle of type transaction.
-    fn transaction(&self, body: Vec<u8>, key: String) -> Result<Fate, Gone>;
+    fn transaction(&self, body: Vec<u8>, key: Option<String>) -> Result<Fate, Gone>;
     /// A Bundle of type batch.
     fn batch(&self, body: Vec<u8>, key: String) -> Result<Fate, Gone>;
     /// One resource: a create or an update.
-    fn single(&self, interaction: Interaction, key: String) -> Result<Fate, Gone>;
+    fn single(&self, interaction: Interaction, key: Option<String>) -> Result<Fate, Gone>;
 }

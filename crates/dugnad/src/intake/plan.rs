@@ -1,10 +1,15 @@
 //! What becomes of a unit: a transaction, a batch, or resources one by one.
+//!
+//! What may be sent again is told apart by what it is. A resource with an id is written as it is sent: one that is there already makes no
+//! version, and one that was changed or deleted since is there again. A resource without an id would be made anew each time, so its
+//! content is its key, and a Bundle's is: they are taken once.
 
 use super::source::Unit;
 use super::{Fate, Gone, Sink, Taken};
 use crate::api::interaction::{self, Action, Conditions, Head};
 use dugnad_kernel::database::Interaction;
 use serde::Deserialize;
+use serde_json::error::Category;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -52,7 +57,7 @@ fn document(origin: Arc<str>, bytes: Vec<u8>, sink: &dyn Sink) -> Result<Vec<Res
         Some(kind @ ("transaction" | "batch")) => {
             let Some(types) = types_to_write(&bytes) else { return Ok(vec![single(origin, None, bytes, sink)?]) };
             let key = key(&bytes);
-            let fate = if kind == "batch" { sink.batch(bytes, key)? } else { sink.transaction(bytes, key)? };
+            let fate = if kind == "batch" { sink.batch(bytes, key)? } else { sink.transaction(bytes, Some(key))? };
             Ok(vec![Result_ { origin, line: None, fate, types }])
         }
         _ => Ok(vec![single(origin, None, bytes, sink)?]),
@@ -63,7 +68,7 @@ fn document(origin: Arc<str>, bytes: Vec<u8>, sink: &dyn Sink) -> Result<Vec<Res
 fn single(origin: Arc<str>, line: Option<u64>, bytes: Vec<u8>, sink: &dyn Sink) -> Result<Result_, Gone> {
     let (kind, address) = match Head::read(&bytes) {
         Err(error) => {
-            let fate = Fate::refused(None, format!("not JSON: {error}"));
+            let fate = Fate::refused(None, unread(&error));
             return Ok(Result_ { origin, line, fate, types: vec![UNREADABLE.to_owned()] });
         }
         Ok(Head { resource_type: None, .. }) => {
@@ -76,10 +81,9 @@ fn single(origin: Arc<str>, line: Option<u64>, bytes: Vec<u8>, sink: &dyn Sink) 
             (kind, address)
         }
     };
-    let key = key(&bytes);
-    let (method, address) = match &address {
-        Some(address) => ("PUT", address.as_str()),
-        None => ("POST", kind.as_str()),
+    let (method, address, key) = match &address {
+        Some(address) => ("PUT", address.as_str(), None),
+        None => ("POST", kind.as_str(), Some(key(&bytes))),
     };
     let fate = match interaction::action(method, address, Some(bytes), Conditions::default()) {
         Ok(Action::Write(interaction)) => sink.single(interaction, key)?,
@@ -89,42 +93,57 @@ fn single(origin: Arc<str>, line: Option<u64>, bytes: Vec<u8>, sink: &dyn Sink) 
     Ok(Result_ { origin, line, fate, types: vec![kind] })
 }
 
-/// Lines in one transaction, since an fsync for each would be the whole cost. If it is refused, line by line.
-fn group(origin: &Arc<str>, lines: Vec<(u64, Vec<u8>)>, sink: &dyn Sink) -> Result<Vec<Result_>, Gone> {
-    if let Some((bundle, types)) = transaction_of(&lines) {
-        let key = key(&bundle);
-        let fate = sink.transaction(bundle, key)?;
-        if matches!(fate, Fate::Taken { .. }) {
-            return Ok(vec![Result_ { origin: Arc::clone(origin), line: None, fate, types }]);
-        }
+/// Why a line cannot be read, without what stands in it.
+fn unread(error: &serde_json::Error) -> String {
+    let place = format!("line {}, column {}", error.line(), error.column());
+    match error.classify() {
+        Category::Data => format!("this is no FHIR resource: an object, whose resourceType and id are strings, was expected ({place})"),
+        Category::Eof => format!("not JSON: it ends too early ({place})"),
+        Category::Io | Category::Syntax => format!("not JSON: something else was expected ({place})"),
     }
-    lines.into_iter().map(|(number, line)| single(Arc::clone(origin), Some(number), line, sink)).collect()
 }
 
-/// A transaction of lines; `None` if one of them stands out: not JSON, no FHIR, twice the same resource.
-fn transaction_of(lines: &[(u64, Vec<u8>)]) -> Option<(Vec<u8>, Vec<String>)> {
-    if lines.len() < 2 {
-        return None;
+/// Lines with an id in one transaction, since an fsync for each would be the whole cost; if it is refused, line by line. Those without
+/// one always are: how lines fall into groups differs from one transfer to the next, and their keys must not.
+fn group(origin: &Arc<str>, mut lines: Vec<(u64, Vec<u8>)>, sink: &dyn Sink) -> Result<Vec<Result_>, Gone> {
+    let mut results = Vec::new();
+    if let Some((bundle, types)) = transaction_of(&lines) {
+        let fate = sink.transaction(bundle, None)?;
+        if matches!(fate, Fate::Taken { .. }) {
+            results.push(Result_ { origin: Arc::clone(origin), line: None, fate, types });
+            lines.retain(|(_, line)| address_of(line).is_none());
+        }
     }
+    for (number, line) in lines {
+        results.push(single(Arc::clone(origin), Some(number), line, sink)?);
+    }
+    Ok(results)
+}
+
+/// The type and the id under which a line is written; `None` if it has none, or stands out otherwise: not JSON, no FHIR.
+fn address_of(line: &[u8]) -> Option<(String, String)> {
+    let head = Head::read(line).ok()?;
+    let kind = head.resource_type.filter(|kind| interaction::known_type(kind).is_ok())?;
+    Some((kind.into_owned(), head.id.filter(|id| interaction::is_id(id))?.into_owned()))
+}
+
+/// A transaction of the lines that have an address; `None` if there are fewer than two, or one resource comes twice.
+fn transaction_of(lines: &[(u64, Vec<u8>)]) -> Option<(Vec<u8>, Vec<String>)> {
     let mut out = br#"{"resourceType":"Bundle","type":"transaction","entry":["#.to_vec();
     let (mut seen, mut types) = (HashSet::new(), Vec::with_capacity(lines.len()));
-    for (n, (_, line)) in lines.iter().enumerate() {
-        let head = Head::read(line).ok()?;
-        let kind = head.resource_type.filter(|kind| interaction::known_type(kind).is_ok())?;
-        let request = match head.id.filter(|id| interaction::is_id(id)) {
-            Some(id) => format!("{{\"method\":\"PUT\",\"url\":\"{kind}/{id}\"}}"),
-            None => format!("{{\"method\":\"POST\",\"url\":\"{kind}\"}}"),
-        };
-        if request.contains('/') && !seen.insert(request.clone()) {
+    for (_, line) in lines {
+        let Some((kind, id)) = address_of(line) else { continue };
+        let url = format!("{kind}/{id}");
+        out.extend_from_slice(if types.is_empty() { b"{\"resource\":" } else { b",{\"resource\":" });
+        out.extend_from_slice(line);
+        out.extend_from_slice(format!(",\"request\":{{\"method\":\"PUT\",\"url\":\"{url}\"}}}}").as_bytes());
+        types.push(kind);
+        if !seen.insert(url) {
             return None;
         }
-        out.extend_from_slice(if n == 0 { b"{\"resource\":" } else { b",{\"resource\":" });
-        out.extend_from_slice(line);
-        out.extend_from_slice(format!(",\"request\":{request}}}").as_bytes());
-        types.push(kind.into_owned());
     }
     out.extend_from_slice(b"]}");
-    Some((out, types))
+    (types.len() > 1).then_some((out, types))
 }
 
 /// A Bundle's entries, as far as counting and choosing needs them.
@@ -193,5 +212,5 @@ pub fn batch_writes(bundle: &[u8]) -> Vec<Result<Interaction, Vec<dugnad_kernel:
 
 /// What a commit's outcome says of a unit of `Taken` resources.
 pub fn taken(entries: &[dugnad_kernel::database::EntryOutcome]) -> Vec<Taken> {
-    entries.iter().map(|e| Taken { resource_type: e.resource_type.clone(), changed: true, warnings: e.issues.len() }).collect()
+    entries.iter().map(|e| Taken { resource_type: e.resource_type.clone(), changed: e.changed, warnings: e.issues.len() }).collect()
 }

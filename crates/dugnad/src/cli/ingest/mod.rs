@@ -22,10 +22,11 @@ use std::time::Duration;
 ///
 /// A Bundle of type transaction is taken as a whole or not at all, one of type batch entry by entry; any other resource is
 /// taken under its id (or a new one, if it has none). Lines of NDJSON are taken one by one: a bad line spoils no other.
-/// What has been taken once, byte for byte, is not taken again: sending the same file twice changes nothing.
+/// Sending the same file twice changes nothing. A resource with an id is as it was sent last: it is restored if it was
+/// changed or deleted since. What has no id, and a Bundle, is known by its content: it is taken once, whatever came after.
 ///
-/// stdout gets a table by resource type at the end; stderr every refusal with file, entry, place in the resource and
-/// reason. The exit code is 0 only if everything was taken.
+/// stdout gets a table by resource type at the end (with --server, what has an id counts as taken, changed or not); stderr
+/// every refusal with file, entry, place in the resource and reason. The exit code is 0 only if everything was taken.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

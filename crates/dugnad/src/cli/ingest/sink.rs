@@ -53,7 +53,7 @@ impl Folder {
 
     /// One commit, tried again while the database is busy. Its entry in the log is waited for at the end of the run: nobody
     /// is answered before.
-    fn write(&self, interaction: Interaction, key: String) -> Result<Result<Outcome, Vec<Issue>>, Gone> {
+    fn write(&self, interaction: Interaction, key: Option<String>) -> Result<Result<Outcome, Vec<Issue>>, Gone> {
         if self.log_failed.load(Ordering::Relaxed) {
             return Err(Gone(AuditError::Stopped.to_string()));
         }
@@ -63,7 +63,7 @@ impl Folder {
                 holder: self.holder.id,
                 interaction: interaction.clone(),
                 handling: self.handling,
-                idempotency_key: Some(key.clone()),
+                idempotency_key: key.clone(),
             };
             match self.database.write(request) {
                 Ok(outcome) => {
@@ -79,7 +79,7 @@ impl Folder {
         }
     }
 
-    fn write_one(&self, interaction: Interaction, key: String) -> Result<Fate, Gone> {
+    fn write_one(&self, interaction: Interaction, key: Option<String>) -> Result<Fate, Gone> {
         Ok(match self.write(interaction, key)? {
             Ok(outcome) => {
                 Fate::Taken { entries: if outcome.replayed { Vec::new() } else { taken(&outcome.entries) }, refused: Vec::new() }
@@ -90,7 +90,7 @@ impl Folder {
 }
 
 impl Sink for Folder {
-    fn transaction(&self, body: Vec<u8>, key: String) -> Result<Fate, Gone> {
+    fn transaction(&self, body: Vec<u8>, key: Option<String>) -> Result<Fate, Gone> {
         self.write_one(Interaction::Transaction { body }, key)
     }
 
@@ -101,7 +101,7 @@ impl Sink for Folder {
                 Ok(interaction) => {
                     let kind = type_of(&interaction).to_owned();
                     let within = |i: Issue| i.within(&format!("Bundle.entry[{n}].resource"));
-                    let result = self.write(interaction, format!("{key}/{n}"))?;
+                    let result = self.write(interaction, Some(format!("{key}/{n}")))?;
                     result.map(|o| (o, kind)).map_err(|issues| issues.into_iter().map(within).collect())
                 }
                 Err(issues) => Err(issues),
@@ -115,7 +115,7 @@ impl Sink for Folder {
         Ok(if entries.is_empty() && !refused.is_empty() { Fate::Refused(refused) } else { Fate::Taken { entries, refused } })
     }
 
-    fn single(&self, interaction: Interaction, key: String) -> Result<Fate, Gone> {
+    fn single(&self, interaction: Interaction, key: Option<String>) -> Result<Fate, Gone> {
         self.write_one(interaction, key)
     }
 }
@@ -147,8 +147,9 @@ impl Server {
         Self { client, prefer }
     }
 
-    fn send(&self, method: &Method, path: &str, key: &str, body: &[u8]) -> Result<(client::Response, String), Gone> {
-        let headers = [("Content-Type", "application/fhir+json"), ("Prefer", self.prefer), ("Idempotency-Key", key)];
+    fn send(&self, method: &Method, path: &str, key: Option<&str>, body: &[u8]) -> Result<(client::Response, String), Gone> {
+        let mut headers = vec![("Content-Type", "application/fhir+json"), ("Prefer", self.prefer)];
+        headers.extend(key.map(|key| ("Idempotency-Key", key)));
         let mut response = self.client.send_patiently(method, path, &headers, Some(body)).map_err(|e| Gone(e.to_string()))?;
         let text = client::text(&mut response);
         match response.status().as_u16() {
@@ -171,7 +172,7 @@ fn was_replayed(response: &client::Response) -> bool {
 }
 
 impl Server {
-    fn bundle(&self, body: &[u8], key: &str) -> Result<Fate, Gone> {
+    fn bundle(&self, body: &[u8], key: Option<&str>) -> Result<Fate, Gone> {
         let (response, text) = self.send(&Method::POST, "/fhir", key, body)?;
         if !response.status().is_success() {
             return Ok(refused_by_server(response.status().as_u16(), &text));
@@ -203,22 +204,22 @@ impl Server {
 }
 
 impl Sink for Server {
-    fn transaction(&self, body: Vec<u8>, key: String) -> Result<Fate, Gone> {
-        self.bundle(&body, &key)
+    fn transaction(&self, body: Vec<u8>, key: Option<String>) -> Result<Fate, Gone> {
+        self.bundle(&body, key.as_deref())
     }
 
     fn batch(&self, body: Vec<u8>, key: String) -> Result<Fate, Gone> {
-        self.bundle(&body, &key)
+        self.bundle(&body, Some(&key))
     }
 
-    fn single(&self, interaction: Interaction, key: String) -> Result<Fate, Gone> {
+    fn single(&self, interaction: Interaction, key: Option<String>) -> Result<Fate, Gone> {
         let kind = type_of(&interaction).to_owned();
         let (method, path, body) = match interaction {
             Interaction::Create { resource_type, body, .. } => (Method::POST, format!("/fhir/{resource_type}"), body),
             Interaction::Update { resource_type, id, body, .. } => (Method::PUT, format!("/fhir/{resource_type}/{id}"), body),
             _ => return Ok(Fate::refused(None, "not a resource".to_owned())),
         };
-        let (response, text) = self.send(&method, &path, &key, &body)?;
+        let (response, text) = self.send(&method, &path, key.as_deref(), &body)?;
         if !response.status().is_success() {
             return Ok(refused_by_server(response.status().as_u16(), &text));
         }
