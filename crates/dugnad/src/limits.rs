@@ -100,6 +100,9 @@ pub const REGISTER_SHOWN: usize = 50;
 /// How long a connection may take to finish its request once the server has been told to stop.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
+/// How long threads that still wait for another server are waited for after that: they can write nothing any more.
+pub const STOP_TIME: Duration = Duration::from_secs(2);
+
 // ---- Clients and identity providers ----
 
 /// How long the access token of a backend service is good (SMART App Launch 2.x: five minutes at most).
@@ -172,6 +175,9 @@ pub const MAX_EXPORTS_RUNNING: usize = 2;
 
 /// How many subjects one export may have.
 pub const MAX_EXPORT_OUTPUTS: usize = 32;
+
+/// After how many seconds whoever found no place for an export or import should come back: about as long as a short one takes.
+pub const EXPORT_AGAIN_S: u64 = 60;
 
 /// After how many seconds a client should ask again how far its export is.
 pub const EXPORT_POLL_S: u64 = 1;
@@ -251,6 +257,16 @@ pub const MAX_IMPORT_FILES: usize = 1_000;
 /// How long the transfer of one file may take: 64 GiB at 40 Mbit/s.
 pub const IMPORT_TIME: Duration = Duration::from_secs(4 * 3_600);
 
+/// How long no byte of a file that is fetched may arrive before it is given up, and how long its address may take to answer: so long
+/// can an import hold its place after it was cancelled.
+pub const IMPORT_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many addresses in a row that do not answer end the fetching: each of an import's others would hold its place as long.
+pub const MAX_IMPORT_SILENT: usize = 3;
+
+/// How often a group of lines is tried again while the database is busy, after [`RETRY_AFTER_S`] each: two minutes.
+pub const IMPORT_TRIES: u32 = 120;
+
 /// How large one file may be, unpacked, in bytes. It is never held: this keeps what is packed without end from being read so.
 pub const MAX_IMPORT_BYTES: u64 = 64 << 30;
 
@@ -323,7 +339,8 @@ pub const INGEST_GROUP_BYTES: usize = 1 << 20;
 /// How many units wait between the reading thread and the workers, per worker.
 pub const INGEST_QUEUE: usize = 4;
 
-/// How often a unit is tried again while the database is busy, with a growing pause (at most 5 s): some two minutes.
+/// How often a unit is tried again while the database is busy, with a growing pause, of at most 5 s or the time that the database asks
+/// for: some half a minute where that is a second.
 pub const INGEST_TRIES: u32 = 30;
 
 /// How deep directories are entered.

@@ -144,6 +144,7 @@ fn erase(app: &App, who: &Principal, request: &Request) -> Result<Erasure, ApiEr
     let holder = app.database().holder(&request.holder).ok_or_else(unknown)?;
     let erasure = app.database().erase(holder.id, &request.patient, &request.reason)?;
     app.exports().remove_all(); // they may hold the person
+    app.imports().remove_all_of(&holder.name); // what was refused may be about the person
     releases::remove_waiting(app.data(), app.database()); // so may they
     let erased = app.database().erased_patients();
     app.audit().forget(&erased)?;

@@ -4,8 +4,8 @@
 //! left out in silence.
 
 use crate::api::ApiError;
-use crate::api::headers::percent_decode;
-use axum::http::StatusCode;
+use crate::api::headers::{percent_decode, require_json_format};
+use axum::http::{HeaderMap, StatusCode};
 use bumpalo::Bump;
 use dugnad_kernel::fhir::issue::IssueType;
 use dugnad_kernel::fhir::json::{self, Value};
@@ -77,6 +77,13 @@ impl Parameters {
             found.push(text);
         }
         Ok(found)
+    }
+
+    /// Takes what every request may say of its answer, `_format` and `_pretty`; refuses clients that accept no JSON (406). `_format`
+    /// wins over `Accept`.
+    pub fn require_json_accepted(&mut self, headers: &HeaderMap) -> Result<(), ApiError> {
+        self.text(&["_pretty"])?;
+        require_json_format(headers, self.text(&["_format"])?.as_deref())
     }
 
     /// A whole number.

@@ -3,6 +3,7 @@
 use super::CliError;
 use super::local::Local;
 use crate::api::{self, Settings, Tls, TlsFiles};
+use crate::limits::STOP_TIME;
 use crate::web;
 use clap::Args;
 use dugnad_kernel::clock::SystemClock;
@@ -75,6 +76,9 @@ impl Serve {
             api::serve_with(app, pages, listener, tls, stop_signal()).await.map_err(CliError::failed)
         });
         local.database.close();
+        // A thread may still wait for an endpoint: it can write nothing any more.
+        runtime.shutdown_timeout(STOP_TIME);
+        local.audit.close();
         eprintln!("stopped");
         served
     }

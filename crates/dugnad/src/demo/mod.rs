@@ -13,6 +13,7 @@ use crate::cli::local::Local;
 use crate::cli::serve::stop_signal;
 use crate::feed::live::{LiveConfig, LiveFeed, Report};
 use crate::feed::{self, Feed, Transaction};
+use crate::limits::STOP_TIME;
 use crate::query::StatisticsSettings;
 use crate::web;
 use cast::Cast;
@@ -57,6 +58,8 @@ pub fn run(options: &Demo) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::failed)?;
     let ended = runtime.block_on(serve(options, &folder, &local, &cast, hospitals, run));
     local.database.close();
+    runtime.shutdown_timeout(STOP_TIME);
+    local.audit.close();
     ended
 }
 

@@ -1,8 +1,10 @@
 //! `$import` over HTTP: files that the server fetches, and NDJSON as the body.
 
+use crate::process::{Process, make_database};
 use crate::support::{Hospital, Server};
 use axum::Router;
 use axum::http::header;
+use dugnad::access::Role;
 use dugnad::api::Settings;
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
@@ -27,6 +29,19 @@ async fn files(files: Vec<(&'static str, Vec<u8>)>) -> String {
     }
     let away = (axum::http::StatusCode::FOUND, [(header::LOCATION, "/files/a.ndjson")]);
     let router = router.route("/files/elsewhere", axum::routing::get(move || std::future::ready(away)));
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    url
+}
+
+/// A file of which this comes, and then nothing for as long as the server is there.
+async fn unending(begins: String) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/files/unending", listener.local_addr().unwrap());
+    let file = move || {
+        let begins = futures::stream::once(std::future::ready(Ok::<_, std::io::Error>(begins.clone())));
+        std::future::ready(axum::body::Body::from_stream(futures::StreamExt::chain(begins, futures::stream::pending())))
+    };
+    let router = Router::new().route("/files/unending", axum::routing::get(file));
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     url
 }
@@ -65,6 +80,12 @@ impl Hospital<'_> {
             assert!(answer.header("x-progress").is_some());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// The count of an import of these lines.
+    async fn taken(&self, lines: String) -> u64 {
+        let begun = self.send("POST", "/fhir/$import", &NDJSON, lines).await;
+        self.imported(begun).await["output"][0]["count"].as_u64().unwrap()
     }
 
     async fn total(&self) -> u64 {
@@ -151,7 +172,128 @@ async fn it_is_its_owners_and_what_cannot_be_asked_is_refused() {
     ] {
         hospital.post("/fhir/$import", &ASYNC, &wrong).await.expect(status);
     }
-    // What was refused by its token half-way is not gone on with.
     server.local.tokens.revoke("Haukeland").unwrap();
     assert_eq!(hospital.send("POST", "/fhir/$import", &NDJSON, patients(0, 1)).await.status.as_u16(), 401);
+}
+
+/// It restores: what was changed or deleted since it was taken in is as it was sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn sent_again_a_file_is_as_it_was_sent() {
+    let server = open();
+    let hospital = server.hospital("Haukeland");
+    let gender = |id: &str| {
+        let path = format!("/fhir/Patient/{id}");
+        let hospital = &hospital;
+        async move { hospital.get(&path).await.expect(200).json()["gender"].clone() }
+    };
+    let (females, males) = (patients(0, 3), patients(0, 3).replace("female", "male"));
+    for (file, expected) in [(&females, "female"), (&males, "male"), (&females, "female")] {
+        assert_eq!(hospital.taken(file.clone()).await, 3);
+        assert_eq!(gender("p1").await, expected);
+    }
+    hospital.send("DELETE", "/fhir/Patient/p1", &[], "").await.expect(204);
+    hospital.put("/fhir/Patient/p2", &json!({"resourceType": "Patient", "id": "p2", "gender": "other"})).await.expect(200);
+    assert_eq!(hospital.taken(females).await, 3);
+    assert_eq!((gender("p1").await, gender("p2").await), (json!("female"), json!("female")));
+    // One alone, and what has no id, which is made once, however the lines fall into groups.
+    hospital.send("DELETE", "/fhir/Patient/p1", &[], "").await.expect(204);
+    hospital.taken(patients(1, 1)).await;
+    assert_eq!((gender("p1").await, hospital.total().await), (json!("female"), 3));
+    let unnamed =
+        |count: usize| (0..count).map(|n| format!("{{\"resourceType\":\"Patient\",\"birthDate\":\"19{:02}\"}}\n", n)).collect::<String>();
+    for (count, total) in [(5, 8), (7, 10), (5, 10)] {
+        hospital.taken(unnamed(count)).await;
+        assert_eq!(hospital.total().await, total);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_runs_is_cancelled_and_what_was_taken_stays() {
+    let server = open();
+    let hospital = server.hospital("Haukeland");
+    let url = unending(patients(0, 250)).await;
+    let begun = hospital.post("/fhir/$import", &ASYNC, &asked(&[("Patient", url)])).await.expect(202);
+    let status = begun.header("content-location").unwrap().strip_prefix("http://localhost").unwrap().to_owned();
+    while hospital.total().await == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(hospital.get(&status).await.expect(202).header("x-progress"), Some("file 1 of 1, 200 lines"));
+    hospital.send("DELETE", &status, &[], "").await.expect(202);
+    hospital.get(&status).await.expect(404);
+    assert_eq!(hospital.total().await, 200);
+}
+
+/// An import of a thousand addresses that say nothing would hold its place for hours.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_some_addresses_that_do_not_answer_no_other_is_called() {
+    let server = open();
+    let hospital = server.hospital("Haukeland");
+    let url = files(vec![("a.ndjson", patients(0, 5).into_bytes())]).await;
+    let nobody = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}/files/x", listener.local_addr().unwrap())
+    };
+    let good = || ("Patient", format!("{url}/a.ndjson"));
+    let bad = || ("Patient", nobody.clone());
+    let inputs = [bad(), bad(), good(), bad(), ("Patient", format!("{url}/none")), bad(), bad(), bad(), good()];
+    let manifest = hospital.imported(hospital.post("/fhir/$import", &ASYNC, &asked(&inputs)).await).await;
+    let counts: Vec<u64> = manifest["output"].as_array().unwrap().iter().map(|o| o["count"].as_u64().unwrap()).collect();
+    assert_eq!(counts, [0, 0, 5, 0, 0, 0, 0, 0, 0]);
+    let last = hospital.said(manifest["error"].as_array().unwrap().last().unwrap()).await;
+    assert!(last[0].to_string().contains("not fetched"), "{last:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_name_no_value_are_on_the_record_and_go_with_an_erasure() {
+    let server = open();
+    let (hospital, centre) = (server.hospital("Haukeland"), server.token(Role::Centre, "centre", None));
+    let lines = format!("{}{{\"resourceType\":\"Patient\",\"id\":12345678901}}\n", patients(0, 2));
+    let begun = hospital.send("POST", "/fhir/$import?_format=json&_pretty=true", &NDJSON, lines).await;
+    let manifest = hospital.imported(begun).await;
+    let error = &manifest["error"][0];
+    let said = hospital.said(error).await[0].to_string();
+    assert!(said.contains("line 3: ") && said.contains("column") && !said.contains("12345678901"), "{said}");
+    let by_centre = |method: &str, path: &str| {
+        let request = axum::http::Request::builder().method(method).uri(path).header("Authorization", format!("Bearer {centre}"));
+        request.header("Content-Type", "application/json")
+    };
+    let log = server.send(by_centre("GET", "/audit/log?count=1000").body(axum::body::Body::empty()).unwrap()).await.expect(200);
+    assert!(String::from_utf8(log.body).unwrap().contains("GET /fhir/$import (a file of errors)"));
+    let erase = json!({"holder": "Haukeland", "patient": "p0", "reason": "a test"}).to_string();
+    assert!(server.send(by_centre("POST", "/erasures").body(erase.into()).unwrap()).await.status.is_success());
+    let url = error["url"].as_str().unwrap().strip_prefix("http://localhost").unwrap();
+    hospital.get(url).await.expect(404);
+    assert_eq!(std::fs::read_dir(server.dir().join("imports")).unwrap().count(), 0);
+    // What is not known of the address is refused, whatever the body is.
+    hospital.send("POST", "/fhir/$import?colour=red", &NDJSON, patients(0, 1)).await.expect(400);
+    hospital.send("POST", "/fhir/$import?_format=xml", &NDJSON, patients(0, 1)).await.expect(406);
+}
+
+/// A server that is told to stop does not wait for an endpoint that says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_hangs_does_not_hold_up_the_end_of_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("db");
+    std::fs::create_dir(&data).unwrap();
+    let tokens = make_database(&data, &["patient"]);
+    let mut process = Process::start(&data);
+    let url = unending(patients(0, 250)).await;
+    let client = process.client(&tokens.hospital);
+    let ended = tokio::task::spawn_blocking(move || {
+        let headers = [("Content-Type", "application/fhir+json"), ("Prefer", "respond-async")];
+        let body = asked(&[("Patient", url)]).to_string();
+        let begun = client.send(ureq::http::Method::POST, "/fhir/$import", &headers, Some(body.as_bytes())).unwrap();
+        assert_eq!(begun.status().as_u16(), 202);
+        let taken = || {
+            let mut answer = client.send(ureq::http::Method::GET, "/fhir/Patient?_summary=count", &[], None).unwrap();
+            let bundle: Value = serde_json::from_str(&dugnad::cli::client::text(&mut answer)).unwrap();
+            bundle["total"] == 200
+        };
+        while !taken() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        drop(client);
+        process.terminate()
+    });
+    assert!(ended.await.unwrap().success());
 }

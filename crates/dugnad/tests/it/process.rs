@@ -98,6 +98,13 @@ impl Process {
         assert!(panicked.is_empty(), "{panicked:?}");
     }
 
+    /// Tells it to stop, and waits until it has.
+    pub fn terminate(&mut self) -> std::process::ExitStatus {
+        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(told.success());
+        self.child.wait().unwrap()
+    }
+
     /// The highest memory use until now, in bytes.
     pub fn peak_rss_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

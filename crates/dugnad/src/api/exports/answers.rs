@@ -7,6 +7,7 @@ use crate::limits::EXPORT_POLL_S;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use dugnad_kernel::fhir::issue::operation_outcome;
+use jiff::Timestamp;
 use serde_json::Value;
 
 const X_PROGRESS: HeaderName = HeaderName::from_static("x-progress");
@@ -32,9 +33,9 @@ pub fn under_way(body: Vec<u8>, progress: &str) -> Response<Body> {
 }
 
 /// The manifest of what came of it (Bulk Data), which stands as long as its files.
-pub fn complete(manifest: &Value, label: &Label) -> Response<Body> {
+pub fn complete(manifest: &Value, label: &Label, now: Timestamp) -> Response<Body> {
     let mut response = Response::new(Body::from(manifest.to_string()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(header::EXPIRES, value(&http_date(label.expires())));
+    response.headers_mut().insert(header::EXPIRES, value(&http_date(label.expires(now))));
     response
 }

@@ -1,4 +1,4 @@
-//! The files of exports: the owner's only, within a bound on all of them.
+//! The files of exports and imports: the owner's only, within a bound on all of them.
 
 use crate::access::private_file;
 use crate::api::ApiError;
@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The folder of one export. It goes when nobody holds it any more.
+/// The folder of one job. It goes when nobody holds it any more.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
     bytes: AtomicU64,
-    /// Those of all exports.
+    /// Those of all jobs.
     all: Arc<AtomicU64>,
 }
 
@@ -51,29 +51,36 @@ impl Folder {
         if self.all.fetch_add(bytes, Ordering::Relaxed) + bytes <= MAX_EXPORTS_BYTES {
             return Ok(());
         }
-        let what = "the exports that are kept have no room for more; DELETE those whose files you have, or export less";
+        let what = "there is no room for more files of exports or imports; DELETE those that have ended and whose files you have";
         Err(ApiError::new(StatusCode::INSUFFICIENT_STORAGE, IssueType::TooCostly, what))
     }
 
-    /// Removes what is in it.
+    /// Removes what is in it. Blocks.
     pub fn clear(&self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
-            tracing::warn!(%error, "the files of an export could not be removed");
+        match fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => tracing::warn!(%error, "the files of a job could not be removed"),
+            _ => {}
         }
         self.all.fetch_sub(self.bytes.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// The same, on a thread that may block.
+    pub async fn cleared(self: &Arc<Self>) {
+        let folder = Arc::clone(self);
+        let cleared = tokio::task::spawn_blocking(move || folder.clear()).await;
+        let _: Result<(), _> = cleared; // what could not be removed is in the log
     }
 }
 
 impl Drop for Folder {
+    /// Its job has been removed, and the files with it; what a thread claimed after that is given back.
     fn drop(&mut self) {
-        if self.path.exists() {
-            self.clear();
-        }
+        self.clear();
     }
 }
 
 fn lost(error: &io::Error) -> ApiError {
-    ApiError::internal(&format!("the file of an export: {error}"))
+    ApiError::internal(&format!("the file of a job: {error}"))
 }
 
 /// A file that is being written.

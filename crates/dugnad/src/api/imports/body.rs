@@ -34,12 +34,13 @@ impl Read for Coming {
     }
 }
 
-/// Takes a body in. It is answered when all of it has come; the last lines may still be written then.
+/// Takes a body in, if there is a place for it now. It is answered when all of it has come; the last lines may still be written then.
 pub async fn take(app: &App, hospital: Hospital, base: String, body: Body) -> Answer {
     let (sender, chunks) = mpsc::channel(IMPORT_CHUNKS_WAITING);
     let job = Job::new(app, hospital, base, vec![Input { resource_type: "Resource".to_owned(), url: String::new() }]);
     let coming = Coming { chunks, now: Bytes::new() };
-    let job = app.imports().start(app, job, move |app, job, folder| job::run_body(app, job, folder, Box::new(coming)))?;
+    let work = move |app, job, folder, place| job::run_body(app, job, folder, place, Box::new(coming));
+    let job = app.imports().start_now(app, job, work)?;
     let mut body = body.into_data_stream();
     loop {
         let broken = match timeout(BODY_IDLE_TIMEOUT, body.next()).await {

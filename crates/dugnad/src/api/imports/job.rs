@@ -1,18 +1,18 @@
 //! An import that runs: one file after the other, in the order of its lines.
 
 use super::asked::Input;
+use super::fetch::{Stoppable, fetch, unpacked};
 use crate::api::auth::Hospital;
-use crate::api::exports::{Export, File, Folder, Label};
-use crate::api::{ApiError, App, outgoing};
+use crate::api::exports::{Export, File, Folder, Label, Place};
+use crate::api::{ApiError, App};
 use crate::intake::source::{Unit, read_lines};
-use crate::intake::{Fate, Gone, Refusal, Sink, Taken as Resource, plan};
-use crate::limits::{IMPORT_TIME, INGEST_TRIES, MAX_IMPORT_BYTES, MAX_IMPORT_ERRORS, RETRY_AFTER_S};
-use axum::http::StatusCode;
+use crate::intake::{Fate, Gone, Refusal, Sink, plan};
+use crate::limits::{IMPORT_IDLE_TIMEOUT, IMPORT_TRIES, MAX_IMPORT_ERRORS, MAX_IMPORT_SILENT, RETRY_AFTER_S};
+use axum::http::{StatusCode, header};
 use bytes::Bytes;
-use dugnad_kernel::database::{Handling, Interaction, Outcome, WriteRequest};
+use dugnad_kernel::database::{Handling, Interaction, WriteRequest};
 use dugnad_kernel::fhir::issue::{Issue, IssueType, Severity, operation_outcome};
-use flate2::read::MultiGzDecoder;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -86,33 +86,29 @@ impl Drop for Cancelled {
 }
 
 /// Takes in what the server fetches.
-pub async fn run(app: App, job: Arc<Job>, folder: Arc<Folder>) {
-    take_all(app, job, folder, None).await;
+pub async fn run(app: App, job: Arc<Job>, folder: Arc<Folder>, place: Place) {
+    take_all(app, job, folder, place, None).await;
 }
 
 /// Takes in what comes with the request.
-pub async fn run_body(app: App, job: Arc<Job>, folder: Arc<Folder>, body: Box<dyn Read + Send>) {
-    take_all(app, job, folder, Some(body)).await;
+pub async fn run_body(app: App, job: Arc<Job>, folder: Arc<Folder>, place: Place, body: Box<dyn Read + Send>) {
+    take_all(app, job, folder, place, Some(body)).await;
 }
 
-async fn take_all(app: App, job: Arc<Job>, folder: Arc<Folder>, mut body: Option<Box<dyn Read + Send>>) {
+/// All on one thread, which has the place: of an import that was cancelled it may still be reading.
+async fn take_all(app: App, job: Arc<Job>, folder: Arc<Folder>, place: Place, body: Option<Box<dyn Read + Send>>) {
     let over = Arc::new(AtomicBool::new(false));
     let _cancelled = Cancelled(Arc::clone(&over));
-    let mut done = Vec::new();
-    for file in 0..job.inputs.len() {
-        let (importer, input) = (Importer::new(&app, &job, &over), job.inputs.get(file).cloned());
-        let (reader, lines) = (body.take(), done.iter().map(|taken: &Taken| taken.lines + taken.refused).sum::<u64>());
-        let (shown, spool) =
-            (Arc::clone(&job), Spool { folder: Arc::clone(&folder), name: format!("{}.errors.ndjson", file + 1), file: None });
-        let Some(input) = input else { break };
-        let work = move || importer.file(&input, reader, spool, &|new| shown.set(Progress::Running { file: file + 1, lines: lines + new }));
-        match tokio::task::spawn_blocking(work).await {
-            Ok(Ok(taken)) => done.push(taken),
-            Ok(Err(error)) => return job.set(Progress::Failed(error)),
-            Err(_) => return job.set(Progress::Failed(ApiError::internal("an import panicked"))),
-        }
-    }
-    job.set(Progress::Done(done));
+    let importer = Importer { app, job: Arc::clone(&job), folder, over };
+    let work = move || {
+        let _place = place;
+        importer.all(body)
+    };
+    job.set(match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(done)) => Progress::Done(done),
+        Ok(Err(error)) => Progress::Failed(error),
+        Err(_) => Progress::Failed(ApiError::internal("an import panicked")),
+    });
 }
 
 /// What was refused of a file, as lines.
@@ -151,18 +147,55 @@ impl Spool {
 struct Importer {
     app: App,
     job: Arc<Job>,
+    folder: Arc<Folder>,
     over: Arc<AtomicBool>,
 }
 
+/// What there is to read of a file, or why there is nothing.
+type Opened = Result<Box<dyn Read + Send>, String>;
+
 impl Importer {
-    fn new(app: &App, job: &Arc<Job>, over: &Arc<AtomicBool>) -> Self {
-        Self { app: app.clone(), job: Arc::clone(job), over: Arc::clone(over) }
+    /// Takes all files in. An error means that nothing more can be taken.
+    fn all(&self, mut body: Option<Box<dyn Read + Send>>) -> Result<Vec<Taken>, ApiError> {
+        let (mut done, mut before, mut silent) = (Vec::new(), 0, 0);
+        for (n, input) in self.job.inputs.iter().enumerate() {
+            self.go_on()?;
+            let (opened, answered) = match body.take() {
+                Some(body) => (self.open(body), true),
+                None if silent < MAX_IMPORT_SILENT => self.fetched(&input.url),
+                None => (Err(format!("not fetched, since {MAX_IMPORT_SILENT} before it were not answered; import it again")), false),
+            };
+            silent = if answered { 0 } else { silent + 1 };
+            let taken = self.file(opened, n + 1, before)?;
+            before += taken.lines + taken.refused;
+            done.push(taken);
+        }
+        Ok(done)
     }
 
-    /// Takes a file in. An error means that nothing more can be taken.
-    fn file(&self, input: &Input, body: Option<Box<dyn Read + Send>>, mut spool: Spool, shown: &dyn Fn(u64)) -> Result<Taken, ApiError> {
+    /// What is at an address, and whether it has answered.
+    fn fetched(&self, url: &str) -> (Opened, bool) {
+        match fetch(url, IMPORT_IDLE_TIMEOUT) {
+            Ok(Ok(reader)) => {
+                let opened = self.open(reader);
+                let answered = opened.is_ok();
+                (opened, answered)
+            }
+            Ok(Err(status)) => (Err(status), true),
+            Err(unreached) => (Err(unreached), false),
+        }
+    }
+
+    /// What is in it, until the import is cancelled.
+    fn open(&self, reader: Box<dyn Read + Send>) -> Opened {
+        unpacked(Box::new(Stoppable { inner: reader, over: Arc::clone(&self.over) })).map_err(|error| error.to_string())
+    }
+
+    /// Takes a file in, the one of that number; so many lines have been before it.
+    fn file(&self, opened: Opened, number: usize, before: u64) -> Result<Taken, ApiError> {
         let mut taken = Taken::default();
-        let reader = match body.map_or_else(|| fetch(&input.url), Ok).and_then(|reader| unpacked(reader).map_err(|e| e.to_string())) {
+        let mut spool = Spool { folder: Arc::clone(&self.folder), name: format!("{number}.errors.ndjson"), file: None };
+        let reader = match opened {
             Ok(reader) => reader,
             Err(why) => {
                 taken.refused = 1;
@@ -173,7 +206,7 @@ impl Importer {
         let mut failed = None;
         let mut emit = |unit: Unit| match self.unit(unit, &mut taken, &mut spool) {
             Ok(()) => {
-                shown(taken.lines + taken.refused);
+                self.job.set(Progress::Running { file: number, lines: before + taken.lines + taken.refused });
                 true
             }
             Err(error) => {
@@ -188,10 +221,16 @@ impl Importer {
         }
     }
 
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    fn go_on(&self) -> Result<(), ApiError> {
+        if self.is_over() { Err(ApiError::new(StatusCode::GONE, IssueType::NotFound, CANCELLED)) } else { Ok(()) }
+    }
+
     fn unit(&self, unit: Unit, taken: &mut Taken, spool: &mut Spool) -> Result<(), ApiError> {
-        if self.over.load(Ordering::Acquire) {
-            return Err(ApiError::new(StatusCode::GONE, IssueType::NotFound, "the import was cancelled"));
-        }
+        self.go_on()?;
         let gone = |Gone(why): Gone| {
             let what = format!("{why}; import again: what was taken is not taken twice");
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, IssueType::Exception, what)
@@ -212,7 +251,7 @@ impl Importer {
     }
 
     /// One commit, on the record. Tried again while the database is busy.
-    fn write(&self, interaction: Interaction, key: &str) -> Result<Fate, Gone> {
+    fn write(&self, interaction: Interaction, key: Option<String>) -> Result<Fate, Gone> {
         let hospital = &self.job.hospital;
         let stopped = |error: &dyn std::fmt::Display| Gone(error.to_string());
         // The request is over, or nearly so: its token may be no longer valid.
@@ -220,20 +259,16 @@ impl Importer {
             return Err(Gone("the token of who asked is no longer valid".to_owned()));
         }
         let holder = self.app.holder_for_writing(&hospital.holder).map_err(|e| stopped(&e))?.id;
-        for _ in 0..INGEST_TRIES {
+        for _ in 0..IMPORT_TRIES {
+            if self.is_over() {
+                return Err(Gone(CANCELLED.to_owned()));
+            }
             let place = Handle::current().block_on(self.app.enter_writes());
-            let request = WriteRequest {
-                holder,
-                interaction: interaction.clone(),
-                handling: Handling::Strict,
-                idempotency_key: Some(key.to_owned()),
-            };
-            let written = place.and_then(|_place| self.app.write_recorded(&hospital.who, request, "POST /fhir/$import"));
-            match written {
-                Ok(outcome) => return Ok(fate(&outcome)),
-                Err(error) if error.status == StatusCode::SERVICE_UNAVAILABLE && self.app.check_log().is_ok() => {
-                    std::thread::sleep(Duration::from_secs(RETRY_AFTER_S));
-                }
+            let request =
+                WriteRequest { holder, interaction: interaction.clone(), handling: Handling::Strict, idempotency_key: key.clone() };
+            match place.and_then(|_place| self.app.write_recorded(&hospital.who, request, "POST /fhir/$import")) {
+                Ok(outcome) => return Ok(Fate::Taken { entries: plan::taken(&outcome.entries), refused: Vec::new() }),
+                Err(error) if is_busy(&error) => std::thread::sleep(Duration::from_secs(RETRY_AFTER_S)),
                 Err(error) if error.status.is_client_error() => return Ok(Fate::of_issues(error.issues)),
                 Err(error) => return Err(stopped(&error)),
             }
@@ -242,60 +277,23 @@ impl Importer {
     }
 }
 
-fn fate(outcome: &Outcome) -> Fate {
-    let of = |e: &dugnad_kernel::database::EntryOutcome| Resource {
-        resource_type: e.resource_type.clone(),
-        changed: true,
-        warnings: e.issues.len(),
-    };
-    Fate::Taken { entries: outcome.entries.iter().map(of).collect(), refused: Vec::new() }
+const CANCELLED: &str = "the import was cancelled";
+
+/// Whether it may go better later: a database or a log that has stopped does not say when to come back.
+fn is_busy(error: &ApiError) -> bool {
+    error.status == StatusCode::SERVICE_UNAVAILABLE && error.headers.iter().any(|(name, _)| name == header::RETRY_AFTER)
 }
 
 impl Sink for Importer {
-    fn transaction(&self, body: Vec<u8>, key: String) -> Result<Fate, Gone> {
-        self.write(Interaction::Transaction { body }, &key)
+    fn transaction(&self, body: Vec<u8>, key: Option<String>) -> Result<Fate, Gone> {
+        self.write(Interaction::Transaction { body }, key)
     }
 
     fn batch(&self, _body: Vec<u8>, _key: String) -> Result<Fate, Gone> {
         Ok(Fate::refused(None, "a Bundle of type batch is sent to /fhir".to_owned())) // lines are resources
     }
 
-    fn single(&self, interaction: Interaction, key: String) -> Result<Fate, Gone> {
-        self.write(interaction, &key)
-    }
-}
-
-/// What stands at an address, or why there is nothing.
-fn fetch(url: &str) -> Result<Box<dyn Read + Send>, String> {
-    let request = ureq::http::Request::get(url).header("Accept", "application/fhir+ndjson, application/ndjson, */*;q=0.1");
-    let request = request.body(()).map_err(|_| "the address is none".to_owned())?;
-    let answer = outgoing::agent(IMPORT_TIME).run(request).map_err(|error| outgoing::unreached(&error).to_owned())?;
-    match answer.status().as_u16() {
-        200 => Ok(Box::new(answer.into_body().into_reader())),
-        300..400 => Err(format!("the address answered {}; redirections are not followed", answer.status().as_u16())),
-        status => Err(format!("the address answered {status}")),
-    }
-}
-
-/// What is in it, if it is gzip; no more than an import may be.
-fn unpacked(reader: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
-    let mut reader = BufReader::new(reader);
-    let is_gzip = reader.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-    let plain: Box<dyn Read + Send> = if is_gzip { Box::new(MultiGzDecoder::new(reader)) } else { Box::new(reader) };
-    Ok(Box::new(Bounded { left: MAX_IMPORT_BYTES, inner: plain }))
-}
-
-/// Fails where more comes than may.
-struct Bounded {
-    inner: Box<dyn Read + Send>,
-    left: u64,
-}
-
-impl Read for Bounded {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.left =
-            self.left.checked_sub(read as u64).ok_or_else(|| io::Error::other("the file is larger than an import may be; split it"))?;
-        Ok(read)
+    fn single(&self, interaction: Interaction, key: Option<String>) -> Result<Fate, Gone> {
+        self.write(interaction, key)
     }
 }

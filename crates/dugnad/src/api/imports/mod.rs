@@ -3,18 +3,23 @@
 //!
 //! Lines are taken in as `dugnad ingest` takes them ([`crate::intake`]): in transactions of some hundred, each on the record; if one is
 //! refused, line by line. No more is held of a file than one such group. The status, the files of errors and how long they are kept
-//! are those of `$export`. Sending again what was taken changes nothing, so that whatever breaks off is sent again.
+//! are those of `$export`. Sending again what was taken changes nothing, so that whatever breaks off is sent again; what was changed or
+//! deleted since is as it was sent.
 
 mod asked;
 mod body;
+mod fetch;
 mod job;
+#[cfg(test)]
+mod tests;
 
 use super::auth::{Hospital, OwnHospital};
 use super::headers;
 use super::parameters::Parameters;
 use super::routes::{Caller, Doc, Parameter, Routes};
+use super::work::Access;
 use super::{ApiError, App, body as bodies, exports};
-use crate::limits::MAX_SEARCH_BYTES;
+use crate::limits::{MAX_IMPORT_ERRORS, MAX_SEARCH_BYTES};
 use asked::Asked;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
@@ -44,7 +49,7 @@ pub fn add(routes: Routes) -> Routes {
             (202, "Begun: `Content-Location` says where to ask"),
             (400, "A parameter is wrong, or `Prefer: respond-async` is missing"),
             (403, "The server may not call one of the addresses"),
-            (503, "Too many imports are kept"),
+            (503, "Too many imports run; a body is not waited with"),
         ],
         operation: Some(("import", IMPORT)),
         ..Doc::new("FHIR", "import", "Take in NDJSON, fetched or sent")
@@ -83,15 +88,19 @@ async fn start(
     RawQuery(query): RawQuery,
     body: Body,
 ) -> Answer {
-    headers::require_json_accepted(&headers, None)?;
     let base = headers::base(&headers, app.settings());
     if headers::body_type(&headers)? == NDJSON {
+        let mut parameters = Parameters::read(query.as_deref(), b"")?;
+        parameters.require_json_accepted(&headers)?;
+        parameters.finish()?;
         return body::take(&app, hospital, base, body).await;
     }
     headers::require_json_body(&headers)?;
     headers::require_asynchronous(&headers, "an import")?;
     let (bytes, _held) = bodies::read(&app, &headers, body, MAX_SEARCH_BYTES).await?.into_parts();
-    let asked = Asked::read(Parameters::read(query.as_deref(), &bytes)?, &app.settings().endpoints)?;
+    let mut parameters = Parameters::read(query.as_deref(), &bytes)?;
+    parameters.require_json_accepted(&headers)?;
+    let asked = Asked::read(parameters, &app.settings().endpoints)?;
     let job = Job::new(&app, hospital, base, asked.inputs);
     let job = app.imports().start(&app, job, job::run)?;
     Ok(begun(&job))
@@ -109,7 +118,7 @@ async fn status(State(app): State<App>, OwnHospital(hospital): OwnHospital, Path
             Ok(exports::under_way(Vec::new(), &format!("file {file} of {}, {lines} lines", job.inputs.len())))
         }
         Progress::Failed(error) => Err(error),
-        Progress::Done(files) => Ok(exports::complete(&manifest(&job, &files), &job.label)),
+        Progress::Done(files) => Ok(exports::complete(&manifest(&job, &files), &job.label, app.now())),
     }
 }
 
@@ -131,19 +140,25 @@ fn manifest(job: &Job, files: &[Taken]) -> Value {
 
 async fn remove(State(app): State<App>, OwnHospital(hospital): OwnHospital, Path(id): Path<String>) -> Answer {
     find(&app, &hospital, &id)?;
-    app.imports().remove(&id);
+    app.imports().remove(&id).await;
     Ok(exports::accepted("the import is stopped; what was taken stays"))
 }
 
-/// A file of errors. They name places and rules, and nobody's values.
+/// A file of errors, on the record. They name places and rules, and nobody's values.
 async fn errors(State(app): State<App>, OwnHospital(hospital): OwnHospital, Path((id, name)): Path<(String, String)>) -> Answer {
     let job = find(&app, &hospital, &id)?;
     let Progress::Done(files) = job.progress() else { return Err(absent()) };
-    if !files.iter().any(|taken| taken.errors.as_ref() == Some(&name)) {
-        return Err(absent());
-    }
+    let taken = files.into_iter().find(|taken| taken.errors.as_ref() == Some(&name)).ok_or_else(absent)?;
     let folder = app.imports().folder(&id).ok_or_else(absent)?;
-    let file = folder.open(&name)?;
+    let place = app.enter_reads().await?;
+    let (request, tables) = ("GET /fhir/$import (a file of errors)".to_owned(), vec!["OperationOutcome".to_owned()]);
+    let access = Access { who: hospital.who, interface: "import", request, tables };
+    let opened = Arc::clone(&folder);
+    let file = app
+        .on_thread(place, move |app| {
+            app.read_recorded(&access, |_| opened.open(&name).map(|file| (file, taken.refused.min(MAX_IMPORT_ERRORS))))
+        })
+        .await?;
     let mut response = Response::new(Body::from_stream(exports::chunks(file, folder, || Ok(()))));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON));
     Ok(response)

@@ -20,7 +20,7 @@ pub async fn fetched(app: App, who: Principal, job: Arc<Job>, name: String) -> A
     let Progress::Done { commit, written, under, .. } = job.progress() else { return Err(absent()) };
     if !standing(&app, &who, &job.permit).await?.allows(&under) {
         // Whoever has opted out since is in the files, or the permit says something else now.
-        app.exports().remove(&job.label.id);
+        app.exports().remove(&job.label.id).await;
         return Err(outdated());
     }
     let at = job.outputs.iter().position(|o| job.file_name(o) == name).ok_or_else(absent)?;

@@ -1,7 +1,7 @@
 //! Exports that run, and those whose files are kept.
 
 use crate::access::Principal;
-use crate::api::exports::{Export, Folder, Label};
+use crate::api::exports::{Export, Folder, Label, Place};
 use crate::api::{ApiError, App};
 use crate::query::format::{Format, encode_counted};
 use crate::query::{Basis, Question, Standing};
@@ -73,7 +73,7 @@ impl Export for Job {
 }
 
 /// Writes all outputs of a job, one after the other.
-pub async fn run(app: App, job: Arc<Job>, folder: Arc<Folder>) {
+pub async fn run(app: App, job: Arc<Job>, folder: Arc<Folder>, _place: Place) {
     let (mut commit, mut written) = (None, Vec::new());
     // Before the first output: who goes while they are written has gone when they are fetched.
     let under = match standing(&app, &job.label.who, &job.permit).await {
@@ -84,7 +84,7 @@ pub async fn run(app: App, job: Arc<Job>, folder: Arc<Folder>) {
         match write(&app, &job, &folder, output, &mut commit).await {
             Ok(one) => written.push(one),
             Err(error) => {
-                folder.clear();
+                folder.cleared().await;
                 return job.set(Progress::Failed { error });
             }
         }

@@ -114,7 +114,7 @@ pub async fn result(State(app): State<App>, Caller(who): Caller, Path(id): Path<
 
 pub async fn cancel(State(app): State<App>, Caller(who): Caller, Path(id): Path<String>) -> Answer {
     find(&app, &who, &id)?;
-    app.exports().remove(&id);
+    app.exports().remove(&id).await;
     Ok(exports::accepted("the export is cancelled, and its files are gone"))
 }
 
