@@ -137,6 +137,12 @@ async fn a_part_of_it() {
     let begun = hospital.post("/fhir/$export", &ASYNC, &parameters).await.expect(202);
     let manifest = hospital.manifest(&local(begun.header("content-location").unwrap())).await;
     assert_eq!(manifest["output"].as_array().unwrap().len(), 1);
+    hospital.send("GET", "/fhir/$export?_format=json&_pretty=true&_type=Group", &ASYNC[..1], "").await.expect(202);
+    hospital.send("GET", "/fhir/$export?_format=xml", &ASYNC, "").await.expect(406);
+    for path in ["/fhir/Patient/$export?_type=Patient,Organization", "/fhir/Group/g/$export?_typeFilter=Organization%3Fname%3Dx"] {
+        hospital.send("GET", path, &ASYNC, "").await.expect(400);
+        hospital.send("GET", path, &[("Prefer", "respond-async, handling=lenient")], "").await.expect(202);
+    }
     for wrong in [
         "_type=Patience",
         "_since=x",
@@ -235,4 +241,63 @@ async fn after_a_restart_it_says_to_export_again() {
     let server = server.restarted(std::sync::Arc::new(dugnad_kernel::clock::SystemClock));
     let gone = by(&server, &token, "GET", &status).await.expect(404).json();
     assert!(gone["issue"][0]["diagnostics"].as_str().unwrap().contains("export again"), "{gone}");
+}
+
+impl Hospital<'_> {
+    async fn remove(&self, name: &str) {
+        self.send("DELETE", &format!("/fhir/{name}"), &[], "").await.expect(204);
+    }
+
+    /// What an export says was deleted.
+    async fn deletions(&self, path: &str) -> Vec<String> {
+        let manifest = self.manifest(&self.kick_off(path).await).await;
+        let mut urls = Vec::new();
+        for file in manifest["deleted"].as_array().unwrap() {
+            assert_eq!(file["type"], "Bundle");
+            let text = String::from_utf8(self.get(&local(file["url"].as_str().unwrap())).await.expect(200).body).unwrap();
+            assert_eq!(file["count"], text.lines().count());
+            for line in text.lines() {
+                let bundle: Value = serde_json::from_str(line).unwrap();
+                assert_eq!((&bundle["resourceType"], &bundle["type"]), (&json!("Bundle"), &json!("transaction")));
+                let request = &bundle["entry"][0]["request"];
+                assert_eq!(request["method"], "DELETE");
+                urls.push(request["url"].as_str().unwrap().to_owned());
+            }
+        }
+        urls.sort();
+        urls
+    }
+}
+
+/// A client that keeps a copy takes out of it what was deleted since its last export.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_since_is_said() {
+    let server = Server::open();
+    let (hospital, other) = (server.hospital("Haukeland"), server.hospital("Ullevål"));
+    treated(&hospital).await;
+    hospital.remove("Observation/d").await;
+    let first = hospital.manifest(&hospital.kick_off("/fhir/$export").await).await;
+    assert!(first["deleted"].as_array().unwrap().is_empty(), "without _since there is nothing that was exported before");
+    // Later than that by a microsecond: what has the very time comes again.
+    let time: jiff::Timestamp = first["transactionTime"].as_str().unwrap().parse().unwrap();
+    let since = time + jiff::SignedDuration::from_micros(1);
+    for name in ["Observation/a", "Observation/c", "Organization/o", "Observation/b", "Patient/q"] {
+        hospital.remove(name).await;
+    }
+    let again = json!({"resourceType": "Organization", "id": "o", "name": "y"});
+    hospital.put("/fhir/Organization/o", &again).await.expect(201);
+    let system = format!("/fhir/$export?_since={since}");
+    assert_eq!(hospital.deletions(&system).await, ["Observation/a", "Observation/b", "Observation/c", "Patient/q"]);
+    assert_eq!(hospital.deletions(&format!("{system}&_type=Patient")).await, ["Patient/q"]);
+    assert_eq!(hospital.deletions(&format!("/fhir/Group/g/$export?_since={since}")).await, ["Observation/a", "Observation/b"]);
+    let of_patients = hospital.deletions(&format!("/fhir/Patient/$export?_since={since}")).await;
+    assert_eq!(of_patients, ["Observation/a", "Observation/b", "Observation/c", "Patient/q"]);
+    assert!(hospital.deletions(&format!("{system}&_until={since}")).await.is_empty());
+    assert!(other.deletions(&system).await.is_empty());
+    // Of whoever was erased nothing is said, nor of what was about them.
+    let centre = server.token(Role::Centre, "centre", None);
+    let erase = json!({"holder": "Haukeland", "patient": "p", "reason": "a test"}).to_string();
+    let request = axum::http::Request::post("/erasures").header("Authorization", format!("Bearer {centre}"));
+    assert!(server.send(request.header("Content-Type", "application/json").body(erase.into()).unwrap()).await.status.is_success());
+    assert_eq!(hospital.deletions(&system).await, ["Observation/c", "Patient/q"]);
 }

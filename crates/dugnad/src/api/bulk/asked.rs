@@ -32,7 +32,11 @@ pub struct Asked {
     /// Of whom.
     pub level: Level,
     types: Option<Vec<&'static str>>,
-    /// `_since` and `_until`, as criteria.
+    /// `_since`.
+    pub since: Option<Moments>,
+    /// `_until`.
+    pub until: Option<Moments>,
+    /// Both, as criteria.
     written: Vec<(String, String)>,
     /// Searches by type.
     filters: BTreeMap<&'static str, Vec<String>>,
@@ -50,6 +54,8 @@ pub struct OfType {
     pub searches: Vec<Search>,
     /// Which part of it.
     pub subset: Option<Subset>,
+    /// Whether whoever asks may read all of it: of a deletion nobody can say which part it was of.
+    pub whole: bool,
 }
 
 fn wrong(name: &str, what: impl Into<String>) -> ApiError {
@@ -63,14 +69,18 @@ impl Asked {
         if format.is_some_and(|f| !matches!(f.replace(' ', "+").as_str(), "application/fhir+ndjson" | "application/ndjson" | "ndjson")) {
             return Err(wrong("_outputFormat", "only application/fhir+ndjson is written"));
         }
-        let mut asked = Self { level, types: None, written: Vec::new(), filters: BTreeMap::new(), elements: BTreeMap::new(), lenient };
-        for (name, prefix) in [("_since", "ge"), ("_until", "lt")] {
-            if let Some(text) = parameters.text(&[name])? {
-                let text = text.replace(' ', "+"); // an unescaped + of a query is a blank
-                Moments::parse(&text).ok_or_else(|| wrong(name, "expected an instant, such as 2026-01-31T12:00:00Z"))?;
-                asked.written.push(("_lastUpdated".to_owned(), format!("{prefix}{text}")));
-            }
-        }
+        let mut asked = Self {
+            level,
+            types: None,
+            since: None,
+            until: None,
+            written: Vec::new(),
+            filters: BTreeMap::new(),
+            elements: BTreeMap::new(),
+            lenient,
+        };
+        asked.since = asked.add_written(&mut parameters, "_since", "ge")?;
+        asked.until = asked.add_written(&mut parameters, "_until", "lt")?;
         for name in parameters.texts("_type")?.iter().flat_map(|text| text.split(',')) {
             let known = resource_type(name.trim()).ok_or_else(|| wrong("_type", "expected resource types of R4: `Patient,Observation`"))?;
             asked.types.get_or_insert_default().push(known.name());
@@ -83,8 +93,24 @@ impl Asked {
         }
         if !lenient {
             parameters.finish()?;
+            asked.require_of_patients()?;
         }
         Ok(asked)
+    }
+
+    /// Refuses types that are in nobody's compartment, where only what is about patients is exported: there would be none of them.
+    fn require_of_patients(&self) -> Result<(), ApiError> {
+        let outside = |name: &&str| self.level != Level::System && !compartment::types().any(|of| of == *name);
+        let Some(name) = self.named().find(outside) else { return Ok(()) };
+        Err(wrong("_type", format!("{name} is in no patient's compartment; export it with /fhir/$export")))
+    }
+
+    fn add_written(&mut self, parameters: &mut Parameters, name: &str, prefix: &str) -> Result<Option<Moments>, ApiError> {
+        let Some(text) = parameters.text(&[name])? else { return Ok(None) };
+        let text = text.replace(' ', "+"); // an unescaped + of a query is a blank
+        let moments = Moments::parse(&text).ok_or_else(|| wrong(name, "expected an instant, such as 2026-01-31T12:00:00Z"))?;
+        self.written.push(("_lastUpdated".to_owned(), format!("{prefix}{text}")));
+        Ok(Some(moments))
     }
 
     /// `Observation?code=1&date=ge2026,Condition?code=2`: each begins with a type and `?`; other commas are of a search's values.
@@ -122,9 +148,9 @@ impl Asked {
         Ok(())
     }
 
-    /// Whether it says which types.
-    pub fn names_types(&self) -> bool {
-        self.types.is_some()
+    /// The types that it names: in `_type`, and in searches.
+    pub fn named(&self) -> impl Iterator<Item = &'static str> {
+        self.types.iter().flatten().chain(self.filters.keys()).copied()
     }
 
     /// What it comes to. `members` are the patients of the Group, where it is of one.
@@ -144,7 +170,7 @@ impl Asked {
             let of_all = self.elements.get("").into_iter().chain(self.elements.get(name));
             let elements: Vec<String> = of_all.flatten().cloned().collect();
             let subset = Some(elements).filter(|elements| !elements.is_empty()).map(Subset::Elements);
-            all.push(OfType { resource_type: name, searches, subset });
+            all.push(OfType { resource_type: name, searches, subset, whole: true });
         }
         Ok(all)
     }
@@ -214,6 +240,10 @@ mod tests {
             "colour=red",
         ] {
             assert_eq!(asked(query).err().map(|e| e.status.as_u16()), Some(400), "{query}");
+        }
+        let of_patients = |query: &str, lenient| Asked::read(Level::Patients, Parameters::read(Some(query), b"").unwrap(), lenient);
+        for query in ["_type=Patient,Organization", "_typeFilter=Organization%3Fname%3Dx"] {
+            assert!(of_patients(query, false).is_err() && of_patients(query, true).is_ok() && asked(query).is_ok(), "{query}");
         }
         let unknown = asked("_type=Patient&_typeFilter=Patient%3Fshoe-size%3D44").unwrap();
         assert!(unknown.of_types(&Environment { now: Timestamp::UNIX_EPOCH, base: "", known: Known::standard() }, None).is_err());

@@ -1,16 +1,17 @@
 //! An export that runs: pages of each type's search, as lines of files.
 
 use super::asked::{Asked, Level, OfType, members};
+use super::deleted;
 use crate::api::auth::Hospital;
-use crate::api::exports::{Export, File, Folder, Label};
+use crate::api::exports::{Export, File, Folder, Label, Place};
 use crate::api::search::write_part;
-use crate::api::work::{Access, Read};
+use crate::api::work::{self, Read};
 use crate::api::{ApiError, App, answer, interaction};
 use crate::limits::{BULK_FILE_BYTES, EXPORT_CHUNK_BYTES};
 use bumpalo::Bump;
 use bytes::Bytes;
 use dugnad_kernel::access::Act as Reached;
-use dugnad_kernel::audit::{Act, Entry};
+use dugnad_kernel::audit::{Access, Act, Entry};
 use dugnad_kernel::database::Page;
 use dugnad_kernel::fhir::json;
 use dugnad_kernel::ids::{Commit, HolderId};
@@ -19,7 +20,7 @@ use dugnad_kernel::live::Snapshot;
 use dugnad_kernel::search::compartment;
 use dugnad_kernel::search::execute::{Cursor, Hit};
 use dugnad_kernel::search::parse::Environment;
-use dugnad_kernel::search::query::{Resources, Search};
+use dugnad_kernel::search::query::{Moments, Resources, Search};
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
 use std::collections::HashSet;
@@ -30,6 +31,8 @@ use std::time::Instant;
 #[derive(Clone, Debug)]
 pub struct Output {
     pub resource_type: &'static str,
+    /// Whether it says what was deleted.
+    pub deleted: bool,
     /// Its name.
     pub name: String,
     /// How many resources are in it.
@@ -53,7 +56,7 @@ pub enum Progress {
 pub struct Job {
     pub label: Label,
     /// Whose resources they are; none have any where the hospital has never written.
-    holder: Option<HolderId>,
+    pub(super) holder: Option<HolderId>,
     /// As of which commit.
     pub commit: Commit,
     /// When that was made.
@@ -61,14 +64,37 @@ pub struct Job {
     /// All tables at that commit, until they are read: a job that is kept for its files keeps no tables.
     snapshot: Mutex<Option<Snapshot>>,
     pub types: Vec<OfType>,
-    /// Only what is about a patient.
-    of_patients: bool,
+    pub(super) whose: Whose,
+    /// Deletions by these commits, from the first to the last, are told.
+    pub(super) deletions: Option<(Commit, Commit)>,
     base: String,
     /// As it was asked for.
     pub request: String,
     /// The same without values, for the record.
     summary: &'static str,
     progress: Mutex<Progress>,
+}
+
+/// Of whom an export is.
+pub(super) enum Whose {
+    Everything,
+    /// What is about any patient.
+    Patients,
+    /// What is about one of these.
+    Members(Arc<Resources>),
+}
+
+impl Whose {
+    /// Whether a resource is exported.
+    pub(super) fn has(&self, stored: &[u8]) -> Result<bool, ApiError> {
+        let arena = Bump::new();
+        let resource = || json::parse(stored, &arena).map_err(|e| ApiError::internal(&format!("a stored resource: {e}")));
+        Ok(match self {
+            Whose::Everything => true,
+            Whose::Patients => compartment::has_patient(resource()?),
+            Whose::Members(members) => compartment::has_one_of(resource()?, members),
+        })
+    }
 }
 
 impl Export for Job {
@@ -80,22 +106,27 @@ impl Export for Job {
 impl Job {
     /// Looks up what is to be exported. Blocks.
     pub fn new(app: &App, hospital: Hospital, asked: &Asked, base: String, request: String) -> Result<Self, ApiError> {
+        // Before the snapshot: what is searched for by them must be in its tables.
+        let known = app.database().search_parameters();
         let snapshot = app.database().snapshot();
         let holder = app.database().holder(&hospital.holder).map(|holder| holder.id);
-        let (members, summary) = match &asked.level {
-            Level::System => (None, "GET /fhir/$export"),
-            Level::Patients => (None, "GET /fhir/Patient/$export"),
-            Level::Group(id) => (Some(Arc::new(group(app, &hospital, holder, id, &snapshot)?)), "GET /fhir/Group/{id}/$export"),
+        let (whose, summary) = match &asked.level {
+            Level::System => (Whose::Everything, "GET /fhir/$export"),
+            Level::Patients => (Whose::Patients, "GET /fhir/Patient/$export"),
+            Level::Group(id) => {
+                let members = group(app, &hospital, holder, id, &snapshot)?;
+                (Whose::Members(Arc::new(members)), "GET /fhir/Group/{id}/$export")
+            }
         };
-        let known = app.database().search_parameters();
+        let members = if let Whose::Members(members) = &whose { Some(members) } else { None };
         let environment = Environment { now: app.now(), base: &base, known: &known };
-        let mut types = asked.of_types(&environment, members.as_ref())?;
+        let mut types = asked.of_types(&environment, members)?;
         limit(app, &hospital, asked, &mut types, summary)?;
-        let of_patients = asked.level == Level::Patients;
+        let deletions = deletions(app, asked, snapshot.commit())?;
         let label = Label::new(hospital.who, app.now());
         let progress = Mutex::new(Progress::Running { done: 0 });
         let (commit, time, snapshot) = (snapshot.commit(), snapshot.time(), Mutex::new(Some(snapshot)));
-        Ok(Self { label, holder, commit, time, snapshot, types, of_patients, base, request, summary, progress })
+        Ok(Self { label, holder, commit, time, snapshot, types, whose, deletions, base, request, summary, progress })
     }
 
     pub fn progress(&self) -> Progress {
@@ -115,17 +146,35 @@ impl Job {
     pub fn describe(&self, entry: &mut Entry, act: &str) {
         entry.interface = Some("export".to_owned());
         entry.request = Some(format!("{}{act}", self.summary));
+        entry.tables = self.types.iter().map(|of| of.resource_type.to_owned()).collect();
         entry.commit = Some(self.commit.0);
     }
 }
 
-/// Leaves of an export what the scopes of whoever asks reach: what they may search for and read.
+/// The commits of `_since` and `_until`, as of one. Without `_since` there is nothing that a client could have had before.
+fn deletions(app: &App, asked: &Asked, commit: Commit) -> Result<Option<(Commit, Commit)>, ApiError> {
+    let before = |moments: Moments| -> Result<Commit, ApiError> {
+        let at = Timestamp::from_microsecond(moments.low.saturating_sub(1)).unwrap_or(Timestamp::MIN);
+        Ok(app.database().commit_at(at)?)
+    };
+    let Some(since) = asked.since else { return Ok(None) };
+    let until = asked.until.map_or(Ok(commit), before)?;
+    Ok(Some((Commit(before(since)?.0 + 1), until.min(commit))))
+}
+
+/// Leaves of an export what the scopes of whoever asks reach: what they may search for and read. What they name must be reached.
 fn limit(app: &App, hospital: &Hospital, asked: &Asked, types: &mut Vec<OfType>, request: &str) -> Result<(), ApiError> {
     const ACTS: [Reached; 2] = [Reached::Search, Reached::Read];
-    if asked.names_types() {
-        types.iter().try_for_each(|of| ACTS.iter().try_for_each(|act| hospital.require(app, *act, of.resource_type, request)))?;
-    }
+    let require = |name: &str| ACTS.iter().try_for_each(|act| hospital.require(app, *act, name, request));
+    asked.named().try_for_each(require)?;
+    let there_were = !types.is_empty();
     types.retain(|of| ACTS.iter().all(|act| hospital.reaches(*act, of.resource_type)));
+    if there_were && types.is_empty() {
+        require("*")?;
+    }
+    for of in types.iter_mut() {
+        of.whole = ACTS.iter().all(|act| hospital.reaches_all(*act, of.resource_type));
+    }
     for search in types.iter_mut().flat_map(|of| &mut of.searches) {
         let narrowed = ACTS.iter().try_for_each(|act| hospital.narrow(search, *act));
         narrowed.map_err(|error| app.refuse_scope(&hospital.who, request, error))?;
@@ -137,7 +186,8 @@ fn limit(app: &App, hospital: &Hospital, asked: &Asked, types: &mut Vec<OfType>,
 fn group(app: &App, hospital: &Hospital, holder: Option<HolderId>, id: &str, snapshot: &Snapshot) -> Result<Resources, ApiError> {
     let request = "GET /fhir/Group/{id}/$export (its members)";
     hospital.require(app, Reached::Read, "Group", request)?;
-    let access = Access { who: hospital.who.clone(), interface: "fhir", request: request.to_owned(), tables: vec!["Group".to_owned()] };
+    let access =
+        work::Access { who: hospital.who.clone(), interface: "fhir", request: request.to_owned(), tables: vec!["Group".to_owned()] };
     app.read_about_at(&access, Some(snapshot.commit()), |commit| {
         let nothing = |error| Ok(Read { found: Err(error), rows: 0, patients: None });
         let Some(holder) = holder else { return nothing(interaction::absent()) };
@@ -150,34 +200,63 @@ fn group(app: &App, hospital: &Hospital, holder: Option<HolderId>, id: &str, sna
     })?
 }
 
+/// The access that an export is, in the log. It ends as `cancelled` where nobody else has ended it: an export that was removed
+/// delivers nothing.
+struct Recorded {
+    app: App,
+    job: Arc<Job>,
+    access: Option<Access>,
+}
+
+impl Recorded {
+    fn begin(app: &App, job: &Arc<Job>) -> Self {
+        let intent = app.entry(Act::Intent, &job.label.who, |e| job.describe(e, ""));
+        let access = app.audit().begin_then(&intent, Box::new(drop));
+        Self { app: app.clone(), job: Arc::clone(job), access: Some(access) }
+    }
+
+    fn completion(&self, rows: u64, outcome: &str) -> Entry {
+        self.app.entry(Act::Completion, &self.job.label.who, |e| {
+            self.job.describe(e, "");
+            (e.request, e.rows, e.outcome) = (None, Some(rows), Some(outcome.to_owned()));
+        })
+    }
+
+    async fn end(mut self, outputs: &[Output], outcome: &str) -> Result<(), ApiError> {
+        let patients: RoaringBitmap = outputs.iter().flat_map(|output| output.patients.iter()).collect();
+        let completion = self.completion(outputs.iter().map(|output| output.count).sum(), outcome);
+        match self.access.take() {
+            Some(access) => self.app.complete(access, &completion, Some(&Arc::new(patients))).await.map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        if let Some(access) = self.access.take() {
+            let completion = self.completion(0, "cancelled");
+            self.app.audit().complete_then(access, &completion, Some(&Arc::default()), Box::new(drop));
+        }
+    }
+}
+
 /// Writes all files of an export.
 ///
 /// Order: the intent is given to the log, then it is read; the completion, with all Patients who are in the files, is durable before
 /// the manifest names them.
-pub async fn run(app: App, job: Arc<Job>, folder: Arc<Folder>) {
-    let types: Vec<String> = job.types.iter().map(|of| of.resource_type.to_owned()).collect();
-    let intent = app.entry(Act::Intent, &job.label.who, |e| {
-        job.describe(e, "");
-        e.tables.clone_from(&types);
-    });
-    let access = app.audit().begin_then(&intent, Box::new(drop));
+pub async fn run(app: App, job: Arc<Job>, folder: Arc<Folder>, _place: Place) {
+    let recorded = Recorded::begin(&app, &job);
     let written = match app.check_log() {
         Ok(()) => write(&app, &job, &folder).await,
         Err(error) => Err(error),
     };
     let outputs = written.as_ref().map(Vec::as_slice).unwrap_or_default();
-    let patients: RoaringBitmap = outputs.iter().flat_map(|output| output.patients.iter()).collect();
-    let completion = app.entry(Act::Completion, &job.label.who, |e| {
-        job.describe(e, "");
-        (e.request, e.tables) = (None, types);
-        e.rows = Some(outputs.iter().map(|output| output.count).sum());
-        e.outcome = Some(if written.is_ok() { "ok" } else { "failed" }.to_owned());
-    });
-    let recorded = app.complete(access, &completion, Some(&Arc::new(patients))).await;
-    match written.and_then(|outputs| recorded.map(|_| outputs)) {
+    let ended = recorded.end(outputs, if written.is_ok() { "ok" } else { "failed" }).await;
+    match written.and_then(|outputs| ended.map(|()| outputs)) {
         Ok(outputs) => job.set(Progress::Done(outputs)),
         Err(error) => {
-            folder.clear();
+            folder.cleared().await;
             job.set(Progress::Failed(error));
         }
     }
@@ -188,7 +267,7 @@ async fn write(app: &App, job: &Arc<Job>, folder: &Arc<Folder>) -> Result<Vec<Ou
     let snapshot = snapshot.ok_or_else(|| ApiError::internal("an export was run twice"))?;
     let mut outputs = Vec::new();
     for (done, of) in job.types.iter().enumerate() {
-        let mut files = Files { folder, resource_type: of.resource_type, open: None, done: Vec::new() };
+        let mut files = Files::new(folder, of.resource_type, false);
         let mut seen = HashSet::new();
         for search in &of.searches {
             let mut after = None;
@@ -208,6 +287,7 @@ async fn write(app: &App, job: &Arc<Job>, folder: &Arc<Folder>) -> Result<Vec<Ou
         outputs.extend(files.finish().await?);
         job.set(Progress::Running { done: done + 1 });
     }
+    outputs.extend(deleted::write(app, job, &snapshot, folder).await?);
     Ok(outputs)
 }
 
@@ -236,10 +316,10 @@ async fn page(
 
 /// Some lines of a file.
 #[derive(Default)]
-struct Lines {
-    bytes: Vec<u8>,
-    count: u64,
-    patients: RoaringBitmap,
+pub(super) struct Lines {
+    pub bytes: Vec<u8>,
+    pub count: u64,
+    pub patients: RoaringBitmap,
 }
 
 /// Appends what was found, some of it at a time.
@@ -269,12 +349,9 @@ fn line(app: &App, job: &Job, of: &OfType, hit: &Hit, lines: &mut Lines) -> Resu
     let Some(holder) = job.holder else { return Ok(()) };
     let found = app.database().found(holder, of.resource_type, std::slice::from_ref(hit))?;
     let Some(stored) = found.into_iter().flatten().next().and_then(|version| version.json) else { return Ok(()) };
-    if job.of_patients {
-        let arena = Bump::new();
-        let resource = json::parse(&stored, &arena).map_err(|e| ApiError::internal(&format!("a stored resource: {e}")))?;
-        if !compartment::has_patient(resource) {
-            return Ok(());
-        }
+    // What is about members of a Group has been searched for as that.
+    if matches!(job.whose, Whose::Patients) && !job.whose.has(&stored)? {
+        return Ok(());
     }
     match &of.subset {
         None => lines.bytes.extend_from_slice(&stored),
@@ -288,15 +365,27 @@ fn line(app: &App, job: &Job, of: &OfType, hit: &Hit, lines: &mut Lines) -> Resu
 }
 
 /// The files of a type: another one where one is full.
-struct Files<'f> {
+pub(super) struct Files<'f> {
     folder: &'f Arc<Folder>,
     resource_type: &'static str,
+    deleted: bool,
     open: Option<(File, Output, RoaringBitmap, u64)>,
     done: Vec<Output>,
 }
 
-impl Files<'_> {
-    async fn append(&mut self, lines: Lines) -> Result<(), ApiError> {
+impl<'f> Files<'f> {
+    /// Those of a type, or those that say what was `deleted`.
+    pub(super) fn new(folder: &'f Arc<Folder>, resource_type: &'static str, deleted: bool) -> Self {
+        Self { folder, resource_type, deleted, open: None, done: Vec::new() }
+    }
+
+    fn next(&self) -> Result<(File, Output), ApiError> {
+        let (resource_type, deleted) = (self.resource_type, self.deleted);
+        let name = format!("{}.{}.ndjson", if deleted { "deleted" } else { resource_type }, self.done.len() + 1);
+        Ok((self.folder.create(&name)?, Output { resource_type, deleted, name, count: 0, patients: Arc::default() }))
+    }
+
+    pub(super) async fn append(&mut self, lines: Lines) -> Result<(), ApiError> {
         if lines.count == 0 {
             return Ok(());
         }
@@ -305,11 +394,7 @@ impl Files<'_> {
         }
         let (file, mut output, mut patients, bytes) = match self.open.take() {
             Some(open) => open,
-            None => {
-                let name = format!("{}.{}.ndjson", self.resource_type, self.done.len() + 1);
-                let file = self.folder.create(&name)?;
-                (file, Output { resource_type: self.resource_type, name, count: 0, patients: Arc::default() }, RoaringBitmap::new(), 0)
-            }
+            None => self.next().map(|(file, output)| (file, output, RoaringBitmap::new(), 0))?,
         };
         let length = lines.bytes.len() as u64;
         let file = file.append(Bytes::from(lines.bytes)).await?;
@@ -327,7 +412,7 @@ impl Files<'_> {
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<Vec<Output>, ApiError> {
+    pub(super) async fn finish(mut self) -> Result<Vec<Output>, ApiError> {
         self.close().await?;
         Ok(self.done)
     }

@@ -6,8 +6,11 @@
 //! is fetched. Files are the owner's only, and go after a day or with the server.
 
 mod asked;
+mod deleted;
 mod file;
 mod job;
+#[cfg(test)]
+mod tests;
 
 use super::auth::Hospital;
 use super::headers::{self, DUGNAD_COMMIT, Preferences, value};
@@ -40,7 +43,7 @@ const PARAMETERS: &[Parameter] = &[
         description: "`respond-async` is needed; `handling=lenient` leaves out what is not known.",
     },
     query("_type", "Only these resource types: `Patient,Observation`."),
-    query("_since", "Only what was written then or later: an instant."),
+    query("_since", "Only what was written then or later: an instant. What was deleted since is in `deleted` of the manifest."),
     query("_until", "Only what was written before: an instant."),
     query("_typeFilter", "Searches, one of which a resource of their type has to match: `Observation?code=http://loinc.org|8867-4`."),
     query("_elements", "Only these elements and mandatory ones, with the tag SUBSETTED: `id,Patient.name`."),
@@ -58,7 +61,7 @@ pub fn add(routes: Routes) -> Routes {
             (202, "Begun: `Content-Location` says where to ask"),
             (400, "A parameter is wrong, or `Prefer: respond-async` is missing"),
             (404, "There is no such Group"),
-            (503, "Too many exports are kept"),
+            (503, "Too many exports run or wait"),
         ],
         ..Doc::new("FHIR", "", "")
     };
@@ -146,14 +149,15 @@ async fn start(
     RawQuery(query): RawQuery,
     body: Body,
 ) -> Answer {
-    headers::require_json_accepted(&headers, None)?;
     headers::require_asynchronous(&headers, "an export")?;
     let (bytes, _held) = body::read(&app, &headers, body, MAX_SEARCH_BYTES).await?.into_parts();
     if !bytes.is_empty() {
         headers::require_json_body(&headers)?;
     }
     let lenient = Preferences::parse(&headers).handling == Some(Handling::Lenient);
-    let asked = Asked::read(level, Parameters::read(query.as_deref(), &bytes)?, lenient)?;
+    let mut parameters = Parameters::read(query.as_deref(), &bytes)?;
+    parameters.require_json_accepted(&headers)?;
+    let asked = Asked::read(level, parameters, lenient)?;
     let base = headers::base(&headers, app.settings());
     let request = format!("{}{uri}", base.strip_suffix("/fhir").unwrap_or(&base));
     let place = app.enter_reads().await?;
@@ -170,7 +174,7 @@ async fn status(State(app): State<App>, hospital: Hospital, Path(id): Path<Strin
         Progress::Running { done } => Ok(exports::under_way(Vec::new(), &format!("{done} of {} resource types", job.types.len()))),
         Progress::Failed(error) => Err(error),
         Progress::Done(outputs) => {
-            let mut response = exports::complete(&manifest(&job, &outputs), &job.label);
+            let mut response = exports::complete(&manifest(&job, &outputs), &job.label, app.now());
             response.headers_mut().insert(DUGNAD_COMMIT, value(&job.commit.to_string()));
             Ok(response)
         }
@@ -184,15 +188,15 @@ fn manifest(job: &Job, outputs: &[Output]) -> Value {
         "transactionTime": job.time.to_string(),
         "request": job.request,
         "requiresAccessToken": true,
-        "output": outputs.iter().map(output).collect::<Vec<_>>(),
-        "deleted": [],
+        "output": outputs.iter().filter(|output| !output.deleted).map(output).collect::<Vec<_>>(),
+        "deleted": outputs.iter().filter(|output| output.deleted).map(output).collect::<Vec<_>>(),
         "error": [],
     })
 }
 
 async fn remove(State(app): State<App>, hospital: Hospital, Path(id): Path<String>) -> Answer {
     find(&app, &hospital, &id)?;
-    app.exports().remove(&id);
+    app.exports().remove(&id).await;
     Ok(exports::accepted("the export is cancelled, and its files are gone"))
 }
 

@@ -225,25 +225,55 @@ async fn an_answer_to_a_write_shows_what_may_be_read() {
     assert!(!reader.send("PATCH", "/fhir/Observation/vital", &patch, change).await.expect(200).body.is_empty());
 }
 
+/// The id of an export that has ended, and its manifest.
+async fn exported(client: &Hospital<'_>, path: &str) -> (String, Value) {
+    let begun = client.send("GET", path, &[("Prefer", "respond-async")], "").await.expect(202);
+    let id = begun.header("content-location").unwrap().rsplit('/').next().unwrap().to_owned();
+    loop {
+        let answer = client.get(&format!("/fhir/$export/{id}")).await;
+        if answer.status.as_u16() != 202 {
+            return (id, answer.expect(200).json());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn exports_hold_what_the_scopes_reach_and_are_for_those_scopes() {
     let server = Server::open();
     treated(&server).await;
     let lab = client(&server, "Haukeland", LAB).await;
-    let asynchronous = [("Prefer", "respond-async")];
-    let begun = lab.send("GET", "/fhir/$export", &asynchronous, "").await.expect(202);
-    let id = begun.header("content-location").unwrap().rsplit('/').next().unwrap().to_owned();
-    let manifest = loop {
-        let answer = lab.get(&format!("/fhir/$export/{id}")).await;
-        if answer.status.as_u16() == 200 {
-            break answer.json();
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-    };
+    let (id, manifest) = exported(&lab, "/fhir/$export").await;
     let outputs: Vec<(&str, u64)> =
         manifest["output"].as_array().unwrap().iter().map(|o| (o["type"].as_str().unwrap(), o["count"].as_u64().unwrap())).collect();
     assert_eq!(outputs, [("Observation", 1)]);
     let file = lab.get(&format!("/fhir/$export/{id}/Observation.1.ndjson")).await.expect(200);
     assert!(String::from_utf8(file.body).unwrap().contains("\"id\":\"lab\""));
     client(&server, "Haukeland", LAB).await.get(&format!("/fhir/$export/{id}")).await.expect(404);
+    // A type that a search names must be reached; so must any.
+    let asynchronous = [("Prefer", "respond-async")];
+    lab.send("GET", "/fhir/$export?_typeFilter=Patient%3Fgender%3Dfemale", &asynchronous, "").await.expect(403);
+    let writer = client(&server, "Haukeland", "system/Observation.c").await;
+    writer.send("GET", "/fhir/$export", &asynchronous, "").await.expect(403);
+}
+
+/// Of a deletion nobody can say which part it was of.
+#[tokio::test(flavor = "multi_thread")]
+async fn exports_tell_deletions_to_whom_may_read_all_of_a_type() {
+    let server = Server::open();
+    let hospital = treated(&server).await;
+    for name in ["Observation/lab", "Condition/c"] {
+        hospital.send("DELETE", &format!("/fhir/{name}"), &[], "").await.expect(204);
+    }
+    let told = |scopes: &'static str| {
+        let server = &server;
+        async move {
+            let client = client(server, "Haukeland", scopes).await;
+            let (_, manifest) = exported(&client, "/fhir/$export?_since=2020-01-01T00:00:00Z").await;
+            manifest["deleted"].as_array().unwrap().iter().map(|file| file["count"].as_u64().unwrap()).collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(told("system/*.rs").await, [2]);
+    assert_eq!(told("system/Observation.rs").await, [1]);
+    assert!(told(LAB).await.is_empty());
 }
