@@ -108,6 +108,10 @@ pub fn action(method: &str, url: &str, body: Option<Vec<u8>>, conditions: Condit
         ("POST", [kind], None) => {
             Ok(Action::Write(Interaction::Create { resource_type: known_type(kind)?, body: required(body)?, if_none_exist }))
         }
+        ("POST", [kind], Some(_)) => {
+            let what = "the criteria of a POST stand in request.ifNoneExist, and its url is the type alone";
+            known_type(kind).and(Err(ApiError::bad_request(IssueType::Value, what).at("Bundle.request.url")))
+        }
         ("PUT", [kind, id], None) => {
             let (resource_type, id) = (known_type(kind)?, writable_id(id)?);
             Ok(Action::Write(Interaction::Update { resource_type, id, body: required(body)?, if_match }))

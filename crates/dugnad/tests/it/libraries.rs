@@ -146,6 +146,11 @@ async fn what_cannot_be_published_is_refused_with_its_place() {
         assert!(text.contains(said), "{said}: {text}");
     }
     centre.get("/fhir/Library/v").await.expect(404);
+    // Criteria that were passed over would make a second one.
+    let view = library("sql-view", "v", "SELECT 1 AS n");
+    centre.post("/fhir/Library?url=x", &[], &view).await.expect(400);
+    centre.post("/fhir/Library", &[("If-None-Exist", "url=x")], &view).await.expect(400);
+    centre.post("/fhir/Library?_format=json", &[], &view).await.expect(201);
     // A ViewDefinition cannot take the name of a view either.
     centre.put("/fhir/Library/v", &library("sql-view", "taken", "SELECT 1 AS n")).await.expect(201);
     let mut view = bp();

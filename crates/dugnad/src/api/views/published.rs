@@ -7,7 +7,7 @@ use crate::access::{Principal, Role};
 use crate::api::answer;
 use crate::api::auth::{CallerOrClient, Hospital};
 use crate::api::work::Access;
-use crate::api::{ApiError, App, body, fhir, interaction, search};
+use crate::api::{ApiError, App, body, fhir, headers, interaction, search};
 use crate::query::library::{LibraryKind, SqlLibrary};
 use crate::query::published::LIBRARY;
 use axum::body::Body;
@@ -121,8 +121,15 @@ pub async fn create<K: Kept>(
     if let Some(hospital) = Hospital::of(&who) {
         return fhir::create(State(app), hospital, Path(K::KIND.to_owned()), headers, query, body).await;
     }
-    let id = app.database().new_id();
-    publish::<K>(app, who, id, &headers, body, format!("POST /fhir/{}", K::KIND)).await
+    let (id, summary) = (app.database().new_id(), format!("POST /fhir/{}", K::KIND));
+    only_the_centre::<K>(&app, &who, &summary).await?;
+    // Passed over, criteria would make a second one where there is one.
+    let criteria = interaction::criteria(query.0.as_deref().unwrap_or_default());
+    if !criteria.is_empty() || headers::if_none_exist(&headers)?.is_some() {
+        let what = "what the centre publishes is not looked for by criteria; PUT it under an id of your choice, which makes or replaces it";
+        return Err(ApiError::bad_request(IssueType::NotSupported, what));
+    }
+    publish::<K>(app, who, id, &headers, body, summary).await
 }
 
 pub async fn update<K: Kept>(
