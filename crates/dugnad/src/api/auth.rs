@@ -2,6 +2,7 @@
 
 use super::App;
 use super::error::ApiError;
+use super::people::Person;
 use super::serve::Peer;
 use crate::access::{Principal, Role};
 use crate::limits::{MAX_LOGINS_REMEMBERED, RECORDED_STRANGERS_PER_MINUTE};
@@ -14,6 +15,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Anybody with a valid token, but for backend services: what their scopes are about is under `/fhir` only.
 #[derive(Clone, Debug)]
@@ -86,9 +88,20 @@ impl FromRequestParts<App> for Hospital {
 }
 
 impl App {
-    /// Whether a user of a hospital still has a valid token: for what is done for them while they are away. Blocks.
+    /// Whether a user of a hospital still has a valid token, or stands behind what is done for them while they are away. Blocks.
     pub fn holds(&self, user: &str, holder: &str) -> Result<bool, ApiError> {
-        self.tokens().holds(user, Role::Hospital, holder).map_err(|e| ApiError::internal(&e.to_string()))
+        Ok(self.tokens().holds(user, Role::Hospital, holder)?)
+    }
+}
+
+impl App {
+    /// Lets the identity provider's user stand behind what a hospital has asked for and what goes on without them; for others their
+    /// token does. Blocks.
+    pub fn stand_behind(&self, who: &Principal, valid_for: Duration) -> Result<(), ApiError> {
+        match (&who.holder, who.until) {
+            (Some(holder), Some(_)) => Ok(self.tokens().stand(&who.user, holder, valid_for)?),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -131,14 +144,14 @@ fn request_line(parts: &Parts) -> String {
 }
 
 /// 401 with `WWW-Authenticate` (RFC 6750, section 3).
-fn stranger(had_token: bool) -> ApiError {
-    let (what, challenge) = if had_token {
-        (
-            "the token is not known, has expired or was revoked; ask the centre for a new one",
-            "Bearer realm=\"dugnad\", error=\"invalid_token\"",
-        )
-    } else {
-        ("a token is needed: Authorization: Bearer TOKEN", "Bearer realm=\"dugnad\"")
+fn stranger(token: Option<&str>) -> ApiError {
+    const INVALID: &str = "Bearer realm=\"dugnad\", error=\"invalid_token\"";
+    let (what, challenge) = match token {
+        None => ("a token is needed: Authorization: Bearer TOKEN", "Bearer realm=\"dugnad\""),
+        Some(token) if super::people::is_signed(token) => {
+            ("the signed token is not taken: it is not for this server, or has expired; get a new one from the identity provider", INVALID)
+        }
+        Some(_) => ("the token is not known, has expired or was revoked; ask the centre for a new one", INVALID),
     };
     ApiError::new(StatusCode::UNAUTHORIZED, IssueType::Login, what)
         .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
@@ -193,14 +206,23 @@ impl App {
         let signed = token.filter(|token| super::people::is_signed(token));
         let provider = signed.and_then(|_| self.provider()).filter(|provider| provider.takes_tokens());
         let known = match (token, provider) {
-            (Some(token), Some(provider)) => self.person(provider, token).await?,
+            (Some(token), Some(provider)) => match self.person(provider, token).await? {
+                Person::Known(principal) => Some(principal),
+                Person::Nobody => None,
+                Person::NoRule => {
+                    self.record_unknown(request(), "no rule fits what the identity provider says of the user").await?;
+                    let what = "the token is the identity provider's, and no rule of this server's settings says who its user is here; \
+                                ask the centre for one, or the provider for the claim that a rule looks at";
+                    return Err(ApiError::forbidden(what));
+                }
+            },
             // An indexed look-up of some 20 microseconds: not worth a thread of its own.
-            (Some(token), None) => self.tokens().authenticate(token).map_err(|e| ApiError::internal(&e.to_string()))?,
+            (Some(token), None) => self.tokens().authenticate(token)?,
             (None, _) => None,
         };
         let Some(principal) = known else {
             self.record_stranger(request(), token.is_some()).await?;
-            return Err(stranger(token.is_some()));
+            return Err(stranger(token));
         };
         let inside_spe = principal.inside_spe || peer.is_some_and(|peer| self.settings().is_inside_spe(peer.0.ip()));
         self.logged_in(token.unwrap_or_default(), &principal).await?;
@@ -239,10 +261,9 @@ impl App {
     /// Puts on the record what other processes have left to be recorded: tokens that were issued and revoked, backups. A crash
     /// in between records it twice.
     pub async fn record_others(&self) -> Result<(), ApiError> {
-        let failed = |e: crate::access::AccessError| ApiError::internal(&e.to_string());
-        for (number, entry) in self.tokens().unrecorded().map_err(failed)? {
+        for (number, entry) in self.tokens().unrecorded()? {
             self.record(entry).await?;
-            self.tokens().recorded(number).map_err(failed)?;
+            self.tokens().recorded(number)?;
         }
         Ok(())
     }

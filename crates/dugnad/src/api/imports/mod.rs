@@ -19,7 +19,7 @@ use super::parameters::Parameters;
 use super::routes::{Caller, Doc, Parameter, Routes};
 use super::work::Access;
 use super::{ApiError, App, body as bodies, exports};
-use crate::limits::{MAX_IMPORT_ERRORS, MAX_SEARCH_BYTES};
+use crate::limits::{IMPORTING_FOR, MAX_IMPORT_ERRORS, MAX_SEARCH_BYTES};
 use asked::Asked;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
@@ -89,6 +89,10 @@ async fn start(
     body: Body,
 ) -> Answer {
     let base = headers::base(&headers, app.settings());
+    if hospital.who.until.is_some() {
+        let who = hospital.who.clone();
+        app.with_provider(move |app| app.stand_behind(&who, IMPORTING_FOR)).await?;
+    }
     if headers::body_type(&headers)? == NDJSON {
         let mut parameters = Parameters::read(query.as_deref(), b"")?;
         parameters.require_json_accepted(&headers)?;

@@ -35,7 +35,10 @@ fn bench() -> Bench {
     let dir = TempDir::new().unwrap();
     let local = Local::open(dir.path(), None).unwrap();
     let holder = Some("Haukeland".to_owned());
-    local.tokens.issue(&TokenRequest { user: "kari".to_owned(), role: Role::Hospital, holder, valid_for: 1.hour() }).unwrap();
+    local
+        .tokens
+        .issue(&TokenRequest { user: "kari".to_owned(), role: Role::Hospital, holder, subject: None, valid_for: 1.hour() })
+        .unwrap();
     let app = local.app(Settings::default());
     Bench { local, app, _dir: dir }
 }
@@ -49,6 +52,7 @@ impl Bench {
             holder: Some("Haukeland".to_owned()),
             inside_spe: false,
             scopes: None,
+            until: None,
         };
         let input = asked::Input { resource_type: "Patient".to_owned(), url: String::new() };
         let job = Job::new(&self.app, Hospital::of(&who).unwrap(), String::new(), vec![input]);

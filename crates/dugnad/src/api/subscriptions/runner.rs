@@ -340,7 +340,14 @@ fn owner(app: &App, key: &Key, user: &str) -> Result<Principal, ApiError> {
     if !app.holds(user, &key.holder)? {
         return Err(ApiError::forbidden("who asked for it has no valid token any more; somebody who has one can write it again"));
     }
-    Ok(Principal { user: user.to_owned(), role: Role::Hospital, holder: Some(key.holder.clone()), inside_spe: false, scopes: None })
+    Ok(Principal {
+        user: user.to_owned(),
+        role: Role::Hospital,
+        holder: Some(key.holder.clone()),
+        inside_spe: false,
+        scopes: None,
+        until: None,
+    })
 }
 
 /// Looks what a Subscription asks for now. Blocks.
@@ -411,8 +418,14 @@ fn set_status(app: &App, key: &Key, version: u64, status: Status, why: Option<&s
         body: json!(patch).to_string().into_bytes(),
         if_match: Some(version),
     };
-    let server =
-        Principal { user: "server".to_owned(), role: Role::Centre, holder: Some(key.holder.clone()), inside_spe: false, scopes: None };
+    let server = Principal {
+        user: "server".to_owned(),
+        role: Role::Centre,
+        holder: Some(key.holder.clone()),
+        inside_spe: false,
+        scopes: None,
+        until: None,
+    };
     let request = WriteRequest { holder, interaction, handling: Handling::Strict, idempotency_key: None };
     let written = app.write_as(Act::Write, &server, request, |e| {
         e.request = Some(format!("Subscription/{} becomes {}", key.id, status.code()));
