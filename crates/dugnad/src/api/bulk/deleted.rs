@@ -3,7 +3,8 @@
 //! A file of Bundles of type transaction, one for each resource, whose only entry deletes it. What a resource was before its deletion says
 //! whom it was about; which of the searches of `_typeFilter` it matched, nobody asks any more.
 
-use super::job::{Files, Job, Lines, Output};
+use super::files::{Files, Lines, Output};
+use super::job::Job;
 use crate::api::exports::Folder;
 use crate::api::{ApiError, App};
 use dugnad_kernel::ids::{HolderId, ResourceOrdinal};

@@ -2,14 +2,14 @@
 
 use super::asked::{Asked, Level, OfType, members};
 use super::deleted;
+use super::files::{Files, Lines, Output};
 use crate::api::auth::Hospital;
-use crate::api::exports::{Export, File, Folder, Label, Place};
+use crate::api::exports::{Export, Folder, Label, Place};
 use crate::api::search::write_part;
 use crate::api::work::{self, Read};
 use crate::api::{ApiError, App, answer, interaction};
-use crate::limits::{BULK_FILE_BYTES, EXPORT_CHUNK_BYTES};
+use crate::limits::EXPORT_CHUNK_BYTES;
 use bumpalo::Bump;
-use bytes::Bytes;
 use dugnad_kernel::access::Act as Reached;
 use dugnad_kernel::audit::{Access, Act, Entry};
 use dugnad_kernel::database::Page;
@@ -26,20 +26,6 @@ use roaring::RoaringBitmap;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-
-/// A file of an export.
-#[derive(Clone, Debug)]
-pub struct Output {
-    pub resource_type: &'static str,
-    /// Whether it says what was deleted.
-    pub deleted: bool,
-    /// Its name.
-    pub name: String,
-    /// How many resources are in it.
-    pub count: u64,
-    /// Whom they are about.
-    pub patients: Arc<RoaringBitmap>,
-}
 
 /// How far an export is.
 #[derive(Clone, Debug)]
@@ -314,14 +300,6 @@ async fn page(
     .await
 }
 
-/// Some lines of a file.
-#[derive(Default)]
-pub(super) struct Lines {
-    pub bytes: Vec<u8>,
-    pub count: u64,
-    pub patients: RoaringBitmap,
-}
-
 /// Appends what was found, some of it at a time.
 async fn lines(app: &App, job: &Arc<Job>, of: &OfType, hits: Vec<Hit>, files: &mut Files<'_>) -> Result<(), ApiError> {
     let (hits, mut from) = (Arc::new(hits), 0);
@@ -362,58 +340,4 @@ fn line(app: &App, job: &Job, of: &OfType, hit: &Hit, lines: &mut Lines) -> Resu
     let patients = app.database().patients_named(holder, of.resource_type, &hit.id, [stored.as_slice()])?;
     lines.patients.extend(patients.into_iter().map(|patient| patient.0));
     Ok(())
-}
-
-/// The files of a type: another one where one is full.
-pub(super) struct Files<'f> {
-    folder: &'f Arc<Folder>,
-    resource_type: &'static str,
-    deleted: bool,
-    open: Option<(File, Output, RoaringBitmap, u64)>,
-    done: Vec<Output>,
-}
-
-impl<'f> Files<'f> {
-    /// Those of a type, or those that say what was `deleted`.
-    pub(super) fn new(folder: &'f Arc<Folder>, resource_type: &'static str, deleted: bool) -> Self {
-        Self { folder, resource_type, deleted, open: None, done: Vec::new() }
-    }
-
-    fn next(&self) -> Result<(File, Output), ApiError> {
-        let (resource_type, deleted) = (self.resource_type, self.deleted);
-        let name = format!("{}.{}.ndjson", if deleted { "deleted" } else { resource_type }, self.done.len() + 1);
-        Ok((self.folder.create(&name)?, Output { resource_type, deleted, name, count: 0, patients: Arc::default() }))
-    }
-
-    pub(super) async fn append(&mut self, lines: Lines) -> Result<(), ApiError> {
-        if lines.count == 0 {
-            return Ok(());
-        }
-        if self.open.as_ref().is_some_and(|(.., bytes)| *bytes >= BULK_FILE_BYTES) {
-            self.close().await?;
-        }
-        let (file, mut output, mut patients, bytes) = match self.open.take() {
-            Some(open) => open,
-            None => self.next().map(|(file, output)| (file, output, RoaringBitmap::new(), 0))?,
-        };
-        let length = lines.bytes.len() as u64;
-        let file = file.append(Bytes::from(lines.bytes)).await?;
-        output.count += lines.count;
-        patients |= lines.patients;
-        self.open = Some((file, output, patients, bytes + length));
-        Ok(())
-    }
-
-    async fn close(&mut self) -> Result<(), ApiError> {
-        if let Some((file, output, patients, _)) = self.open.take() {
-            file.finish().await?;
-            self.done.push(Output { patients: Arc::new(patients), ..output });
-        }
-        Ok(())
-    }
-
-    pub(super) async fn finish(mut self) -> Result<Vec<Output>, ApiError> {
-        self.close().await?;
-        Ok(self.done)
-    }
 }

@@ -8,6 +8,7 @@
 mod asked;
 mod deleted;
 mod file;
+mod files;
 mod job;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,8 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, Method, Response, Uri};
 use dugnad_kernel::database::Handling;
-use job::{Job, Output, Progress};
+use files::Output;
+use job::{Job, Progress};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
