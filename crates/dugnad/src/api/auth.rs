@@ -8,8 +8,12 @@ use crate::limits::{MAX_LOGINS_REMEMBERED, RECORDED_STRANGERS_PER_MINUTE};
 use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dugnad_kernel::audit::{Act, Entry};
 use dugnad_kernel::fhir::issue::IssueType;
+use jiff::Timestamp;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -85,7 +89,30 @@ impl FromRequestParts<App> for Hospital {
     }
 }
 
+/// What somebody was let in with, for an answer that goes on for long: whether it still holds is looked at again. Taken by handlers
+/// that take who it is, too.
+#[derive(Clone, Debug)]
+pub struct Credential(String);
+
+impl FromRequestParts<App> for Credential {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Self::Rejection> {
+        Ok(Self(bearer(parts).unwrap_or_default().to_owned()))
+    }
+}
+
 impl App {
+    /// Whether what somebody was let in with has neither expired nor been revoked. Of one that the identity provider has signed only
+    /// its end is looked at: it was verified when they came, and nobody takes it back. Blocks.
+    pub fn still_holds(&self, credential: &Credential) -> Result<bool, ApiError> {
+        if super::people::is_signed(&credential.0) {
+            return Ok(end_of_signed(&credential.0).is_some_and(|end| self.now() < end));
+        }
+        let known = self.tokens().authenticate(&credential.0).map_err(|e| ApiError::internal(&e.to_string()))?;
+        Ok(known.is_some())
+    }
+
     /// Whether a user of a hospital still has a valid token: for what is done for them while they are away. Blocks.
     pub fn holds(&self, user: &str, holder: &str) -> Result<bool, ApiError> {
         self.tokens().holds(user, Role::Hospital, holder).map_err(|e| ApiError::internal(&e.to_string()))
@@ -122,6 +149,18 @@ fn bearer(parts: &Parts) -> Option<&str> {
     let value = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// `exp` of a signed token that has been verified (RFC 7519, section 4.1.4).
+fn end_of_signed(token: &str) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: serde_json::Number,
+    }
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: Claims = serde_json::from_slice(&claims).ok()?;
+    let whole = claims.exp.to_string();
+    Timestamp::from_second(whole.split('.').next()?.parse().ok()?).ok()
 }
 
 /// The method and the route's template: no id, no criterion.
@@ -280,6 +319,13 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_signed_token() {
+        let token = |claims: &str| format!("e30.{}.AA", URL_SAFE_NO_PAD.encode(claims));
+        assert_eq!(end_of_signed(&token(r#"{"sub":"x","exp":1700000000}"#)), Timestamp::from_second(1_700_000_000).ok());
+        assert_eq!([end_of_signed(&token(r#"{"sub":"x"}"#)), end_of_signed("a.b"), end_of_signed("dgn_x")], [None; 3]);
+    }
 
     #[test]
     fn strangers_do_not_fill_the_log() {
