@@ -22,7 +22,7 @@ pub async fn run(app: App) {
 
 /// Has all Subscriptions looked at that there are, and all that something is known of: one may have been deleted and not forgotten.
 async fn find(app: &App) {
-    let look = async || {
+    let look = || async {
         let place = app.subscriptions().enter_looks().await?;
         app.on_thread(place, all).await
     };
@@ -30,7 +30,7 @@ async fn find(app: &App) {
 }
 
 /// What `look` finds, as soon as it can: a table that is damaged is built anew meanwhile.
-async fn until_read(mut look: impl AsyncFnMut() -> Result<Vec<Key>, ApiError>) -> Vec<Key> {
+async fn until_read<F: Future<Output = Result<Vec<Key>, ApiError>>>(mut look: impl FnMut() -> F) -> Vec<Key> {
     loop {
         match look().await {
             Ok(keys) => return keys,
@@ -109,9 +109,9 @@ mod tests {
     #[tokio::test]
     async fn it_is_looked_again_until_they_can_be_read() {
         let (mut looks, key) = (0, Key { holder: "Haukeland".to_owned(), id: "a".to_owned() });
-        let look = async || {
+        let look = || {
             looks += 1;
-            if looks < 2 { Err(ApiError::busy("a test", 1)) } else { Ok(vec![key.clone()]) }
+            std::future::ready(if looks < 2 { Err(ApiError::busy("a test", 1)) } else { Ok(vec![key.clone()]) })
         };
         assert_eq!(until_read(look).await, [key]);
     }

@@ -94,8 +94,3 @@ impl Subscriptions {
         Arc::clone(of.entry(holder.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(NOTIFICATIONS_OF_ONE))))
     }
 }
-
-/// Whether a failure of the server's own passes by itself.
-pub fn passes(error: &ApiError) -> bool {
-    error.status.is_server_error()
-}

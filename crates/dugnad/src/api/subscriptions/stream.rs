@@ -144,10 +144,11 @@ impl Open {
                     if let Some(sign) = self.beat() {
                         return Ok(Some(sign));
                     }
+                    let patience = self.idle_for();
                     let idle = tokio::select! {
                         _ = self.commits.changed() => false,
                         _ = self.closing.changed() => false,
-                        () = tokio::time::sleep(self.idle_for()) => true,
+                        () = tokio::time::sleep(patience) => true,
                     };
                     if idle && self.told.subscription.heartbeat().is_none() {
                         return Ok(Some(Bytes::from_static(b":\n\n")));
