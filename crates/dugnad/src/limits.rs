@@ -130,8 +130,8 @@ pub const FETCH_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How long the error of a fetch that failed is the answer to further ones: all who waited for it would wait for another.
 pub const FETCH_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// How many requests for tokens and sign-ins are looked at at once: they may wait for others' servers, and must not take the
-/// readers' places.
+/// How many requests for tokens, and how many of people and sign-ins, are looked at at once: they may wait for others' servers, and
+/// must take neither the readers' places nor each other's.
 pub const MAX_SIGN_INS_RUNNING: usize = 32;
 
 /// How many of them wait for a place; the next one is told to come back.
@@ -145,6 +145,13 @@ pub const SIGN_IN_TIME: Duration = Duration::from_secs(600);
 
 /// How many uses of tokens are remembered, so that each is on the record once; beyond, all are forgotten, and recorded again.
 pub const MAX_LOGINS_REMEMBERED: usize = 100_000;
+
+/// For how long the identity provider's user stands behind a Subscription after they have written it: as long as a token is good for
+/// if nothing else is said. Whether the provider still knows them cannot be asked while they are away.
+pub const SUBSCRIBED_FOR: Duration = Duration::from_secs(90 * 24 * 3_600);
+
+/// For how long they stand behind an import: as long as one may take.
+pub const IMPORTING_FOR: Duration = Duration::from_secs(24 * 3_600);
 
 /// How long a key set is used before it is fetched again: a key that its owner has withdrawn is good for so long.
 pub const KEYS_FRESH: Duration = Duration::from_secs(600);

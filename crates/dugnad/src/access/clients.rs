@@ -1,7 +1,7 @@
 //! Backend services that the centre has registered, and the short-lived tokens that they get for their signed assertions.
 
 use super::tokens::{NewToken, Tokens, check_name, insert, spool};
-use super::{AccessError, Role};
+use super::{AccessError, Role, is_safe_address};
 use crate::limits::{ACCESS_TOKEN_VALID, MAX_ASSERTIONS_KEPT, MAX_CLIENT_ID_BYTES, MAX_CLIENTS};
 use dugnad_kernel::access::{KeySet, Scopes};
 use jiff::Timestamp;
@@ -120,7 +120,7 @@ impl Tokens {
 
     /// The client of that id that is registered and not revoked.
     pub fn client(&self, id: &str) -> Result<Option<Client>, AccessError> {
-        let store = self.store();
+        let store = self.reading();
         let mut one = store.prepare_cached(&format!("SELECT {COLUMNS} FROM client WHERE id = ?1 AND revoked_us IS NULL"))?;
         one.query_row([id], Stored::of).optional()?.map(Stored::client).transpose()
     }
@@ -142,6 +142,9 @@ impl Tokens {
     /// Issues a token to a client for an assertion that was verified, once: `jti` is remembered `until` the assertion has expired.
     pub fn grant(&self, client: &Client, jti: &str, until: Timestamp, scopes: &Scopes) -> Result<Granted, AccessError> {
         let now = self.now();
+        if until <= now {
+            return Ok(Granted::Replayed); // it expired on the way here: it is not remembered any more
+        }
         let expires = now.checked_add(ACCESS_TOKEN_VALID).map_err(|e| AccessError::Store(e.to_string()))?;
         let store = self.store();
         let transaction = store.unchecked_transaction()?;
@@ -228,8 +231,8 @@ fn check(client: &Client) -> Result<(), AccessError> {
     check_name("holder", &client.holder)?;
     match &client.keys {
         ClientKeys::Set(json) => _ = KeySet::parse(json.as_bytes()).map_err(|e| AccessError::Request(e.to_string()))?,
-        ClientKeys::Url(url) if !url.starts_with("https://") && !url.starts_with("http://") => {
-            return wrong(format!("`{url}` is no address of a key set: https://..."));
+        ClientKeys::Url(url) if !is_safe_address(url) => {
+            return wrong(format!("`{url}` is no address from which keys may come: https://... (http:// from this machine alone)"));
         }
         ClientKeys::Url(_) => {}
     }

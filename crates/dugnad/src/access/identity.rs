@@ -1,7 +1,7 @@
 //! People as an identity provider knows them, and who they are here: rules from claims to a user, a role and a holder.
 
 use super::clients::CLIENT_USER;
-use super::{MAX_NAME_BYTES, Role};
+use super::{MAX_NAME_BYTES, Role, is_safe_address};
 use dugnad_kernel::access::Claims;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -77,9 +77,13 @@ impl ProviderSettings {
     /// # Errors
     /// What is wrong with them.
     pub fn check(&self) -> Result<(), String> {
-        let local = ["http://localhost", "http://127.0.0.1", "http://[::1]"].iter().any(|start| self.issuer.starts_with(start));
-        if !self.issuer.starts_with("https://") && !local {
-            return Err("the issuer's address begins with https://".to_owned());
+        if !is_safe_address(&self.issuer) {
+            return Err("the issuer's address begins with https:// (http:// on this machine alone)".to_owned());
+        }
+        if self.audience.as_ref() == Some(&self.client_id) {
+            let what = "`audience` is the `client_id`: an ID token, which a browser brings, would do as an access token; register the API \
+                        with the provider under a name of its own";
+            return Err(what.to_owned());
         }
         for rule in &self.rules {
             let fits = match rule.role {
@@ -119,12 +123,9 @@ impl ProviderSettings {
 
 /// The texts of a claim: itself, or those that it lists.
 fn texts(claims: &Claims, name: &str) -> Vec<String> {
-    if name == "sub" {
-        return claims.sub.iter().cloned().collect();
-    }
-    let found = match name.strip_prefix('/').and_then(|path| path.split_once('/')) {
-        Some((first, rest)) => claims.others.get(first).and_then(|value| value.pointer(&format!("/{rest}"))),
-        None => claims.others.get(name.strip_prefix('/').unwrap_or(name)),
+    let found = match name.starts_with('/') {
+        true => claims.all.pointer(name),
+        false => claims.all.get(name),
     };
     match found {
         Some(Value::String(text)) => vec![text.clone()],
@@ -149,7 +150,23 @@ mod tests {
     }
 
     fn who(claims: Value) -> Option<Identity> {
-        settings().identify(&serde_json::from_value(claims).unwrap())
+        settings().identify(&Claims::read(claims.to_string().as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn every_claim_can_be_asked_about() {
+        let rules = |claim: &str| ProviderSettings {
+            rules: vec![serde_json::from_value(json!({"claim": claim, "value": "x", "role": "centre"})).unwrap()],
+            ..settings()
+        };
+        let claims = json!({"name": "n", "sub": "x", "azp": "x", "iss": "x", "aud": ["y", "x"], "a/b": {"c~d": "x"}, "/e": "x"});
+        let claims = Claims::read(claims.to_string().as_bytes()).unwrap();
+        for claim in ["sub", "/sub", "azp", "iss", "aud", "/a~1b/c~0d", "/~1e"] {
+            assert!(rules(claim).identify(&claims).is_some(), "{claim}");
+        }
+        for claim in ["name", "/a/b", "nobody", "/aud/2", ""] {
+            assert!(rules(claim).identify(&claims).is_none(), "{claim}");
+        }
     }
 
     #[test]
@@ -196,6 +213,12 @@ mod tests {
             assert!(with(rule.clone()).check().is_err(), "{rule}");
         }
         assert!(ProviderSettings { rules: Vec::new(), ..settings() }.check().is_err());
-        assert!(ProviderSettings { issuer: "http://login.example.no".into(), ..settings() }.check().is_err());
+        for issuer in ["http://login.example.no", "http://localhost.example.no", "http://localhost@example.no", "login", ""] {
+            assert!(ProviderSettings { issuer: issuer.into(), ..settings() }.check().is_err(), "{issuer}");
+        }
+        for issuer in ["http://localhost", "http://127.0.0.1:8080/realm", "http://[::1]:1", "https://localhost.example.no"] {
+            assert_eq!(ProviderSettings { issuer: issuer.into(), ..settings() }.check(), Ok(()), "{issuer}");
+        }
+        assert!(ProviderSettings { audience: Some("dugnad".into()), ..settings() }.check().is_err(), "an ID token is no access token");
     }
 }

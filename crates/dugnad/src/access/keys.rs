@@ -1,7 +1,7 @@
 //! The secret keys of a database: `keys/` in its folder, readable by its owner only.
 
 use super::{AccessError, open_to_others, private_file};
-use dugnad_kernel::audit::AuditError;
+use dugnad_kernel::audit::{AuditError, ROTATIONS};
 use ed25519_dalek::SigningKey;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rand::{Rng as _, rngs::StdRng};
@@ -13,6 +13,8 @@ use std::path::Path;
 const FOLDER: &str = "keys";
 const AUDIT: &str = "audit.ed25519";
 const PSEUDONYM: &str = "pseudonym";
+/// Where the log is, in the database's folder.
+const AUDIT_LOG: &str = "audit";
 const RELEASE: &str = "release.ed25519";
 
 /// The secret keys of a database. Each is a file of 32 random bytes.
@@ -40,7 +42,9 @@ impl Keys {
         }
         let audit = read(&folder, AUDIT)?;
         let pseudonym = read(&folder, PSEUDONYM)?;
-        let release = match folder.join(RELEASE).exists() {
+        let has = |path: &Path| path.try_exists().map_err(|error| AccessError::key(path, error));
+        // Once the log's key has been changed, no other release key derives from it than the one that was kept.
+        let release = match has(&folder.join(RELEASE))? || has(&dir.join(AUDIT_LOG).join(ROTATIONS))? {
             true => SigningKey::from_bytes(&read(&folder, RELEASE)?),
             false => release_key(&audit).ok_or_else(|| AccessError::key(&folder, "no key can be derived from it"))?,
         };

@@ -1,6 +1,7 @@
 //! Who asks: bearer tokens, roles, registered backend services, people of an identity provider, and the keys of this database.
 
 mod clients;
+mod fetched;
 mod identity;
 mod keys;
 mod keysets;
@@ -17,6 +18,7 @@ pub use provider::{Attempt, Provider, SignInError};
 pub use tokens::{TokenRequest, Tokens, done_by_operator};
 
 use dugnad_kernel::access::Scopes;
+use jiff::Timestamp;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -73,6 +75,8 @@ pub struct Principal {
     pub inside_spe: bool,
     /// What a backend service may do with resources of its holder, and nothing else; `None`: all that the role may.
     pub scopes: Option<Arc<Scopes>>,
+    /// When what shows who it is ends, if that is no stored token but one that the identity provider has signed.
+    pub until: Option<Timestamp>,
 }
 
 /// Tokens or keys cannot be used.
@@ -110,6 +114,14 @@ fn open_to_others(metadata: &std::fs::Metadata) -> bool {
 #[cfg(not(unix))]
 fn open_to_others(_metadata: &std::fs::Metadata) -> bool {
     false
+}
+
+/// Whether what comes from an address comes from whom it names: by TLS, or from this machine.
+fn is_safe_address(url: &str) -> bool {
+    let Ok(uri) = url.parse::<axum::http::Uri>() else { return false };
+    let named = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    let here = || matches!(uri.host(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    named && (uri.scheme_str() == Some("https") || uri.scheme_str() == Some("http") && here())
 }
 
 /// Options that make a file readable by its owner only.

@@ -1,9 +1,9 @@
 //! An OpenID Connect provider: its description, its keys, the tokens it signs, and a sign-in by authorization code with PKCE. All of
 //! this blocks; nothing of it is a pass where the provider cannot be reached.
 
+use super::fetched::Fetched;
 use super::identity::{Identity, ProviderSettings};
 use super::keysets::{FetchError, KeySets, agent, body_of};
-use crate::limits::{FETCH_RETRY_AFTER, KEYS_FRESH, KEYS_KEPT};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use dugnad_kernel::access::{Algorithm, Claims, Expected, Jwt, JwtError};
@@ -11,8 +11,7 @@ use dugnad_kernel::search::parse::encode;
 use jiff::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 use ureq::Agent;
 
 /// Why somebody is not let in.
@@ -27,6 +26,9 @@ pub enum SignInError {
     /// No rule says who they are here.
     #[error("no rule of the settings fits what the identity provider says of this user")]
     NoRule,
+    /// The provider does not take the code that the browser has brought, or not from this server.
+    #[error("the identity provider answers {0} to the code of a sign-in: the code has been used or is old, or the client secret is wrong")]
+    Code(u16),
     /// The secret cannot be read.
     #[error("the client secret cannot be read: {0}")]
     Secret(String),
@@ -52,14 +54,12 @@ pub struct Attempt {
     pub verifier: String,
 }
 
-type Known = (Result<Arc<Description>, FetchError>, Instant);
-
 /// The provider.
 pub struct Provider {
     settings: ProviderSettings,
     agent: Agent,
     keys: KeySets,
-    description: Mutex<Option<Known>>,
+    description: Fetched<Description>,
 }
 
 #[derive(Deserialize)]
@@ -70,7 +70,7 @@ struct Tokens {
 impl Provider {
     /// The provider of these settings. Nothing is fetched yet.
     pub fn new(settings: ProviderSettings) -> Self {
-        Self { settings, agent: agent(), keys: KeySets::default(), description: Mutex::default() }
+        Self { settings, agent: agent(), keys: KeySets::default(), description: Fetched::default() }
     }
 
     /// Whether access tokens for the API are taken at all.
@@ -78,11 +78,12 @@ impl Provider {
         self.settings.audience.is_some()
     }
 
-    /// Who has this access token.
-    pub fn bearer(&self, token: &str, now: Timestamp) -> Result<Identity, SignInError> {
+    /// Who has this access token, and when it ends.
+    pub fn bearer(&self, token: &str, now: Timestamp) -> Result<(Identity, Timestamp), SignInError> {
         let audience = self.settings.audience.clone().ok_or(JwtError::Claim("aud", "cannot name this server, which has no `audience`"))?;
         let claims = self.verified(token, &[audience], now)?;
-        self.settings.identify(&claims).ok_or(SignInError::NoRule)
+        let until = claims.exp.and_then(|exp| Timestamp::from_second(exp).ok()).ok_or(JwtError::Claim("exp", "is absent"))?;
+        Ok((self.settings.identify(&claims).ok_or(SignInError::NoRule)?, until))
     }
 
     /// Where a browser goes to sign in.
@@ -124,7 +125,11 @@ impl Provider {
             let both = format!("{}:{}", encoded(&self.settings.client_id), encoded(&secret));
             request = request.header("Authorization", format!("Basic {}", STANDARD.encode(both)));
         }
-        let answered = body_of(&url, request.send(form(&fields)))?;
+        let sent = request.send(form(&fields));
+        if let Some(status) = sent.as_ref().ok().map(|response| response.status()).filter(|status| status.is_client_error()) {
+            return Err(SignInError::Code(status.as_u16()));
+        }
+        let answered = body_of(&url, sent)?;
         let unreadable = |_| FetchError::Unreachable { url: url.clone(), what: "its answer has no ID token".to_owned() };
         let tokens: Tokens = serde_json::from_slice(&answered).map_err(unreadable)?;
         let claims = self.verified(&tokens.id_token, std::slice::from_ref(&self.settings.client_id), now)?;
@@ -163,27 +168,10 @@ impl Provider {
 
     /// The provider's description; fetched when it is first needed, and again now and then.
     fn describe(&self) -> Result<Arc<Description>, FetchError> {
-        // Whoever comes meanwhile waits for this fetch, which is bounded in time, instead of making another.
-        let mut known = self.description.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((result, at)) = &*known {
-            let good_for = if result.is_ok() { KEYS_FRESH } else { FETCH_RETRY_AFTER };
-            if at.elapsed() < good_for {
-                return result.clone();
-            }
-        }
-        match (self.fetch_description(), &*known) {
-            (Err(error), Some((Ok(description), at))) if at.elapsed() < KEYS_KEPT => {
-                tracing::warn!(%error, "the identity provider's description could not be fetched again");
-                Ok(Arc::clone(description))
-            }
-            (fetched, _) => {
-                *known = Some((fetched.clone(), Instant::now()));
-                fetched
-            }
-        }
+        self.description.get(|_| true, || self.fetch_description())
     }
 
-    fn fetch_description(&self) -> Result<Arc<Description>, FetchError> {
+    fn fetch_description(&self) -> Result<Description, FetchError> {
         let issuer = &self.settings.issuer;
         let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
         let json = body_of(&url, self.agent.get(&url).header("Accept", "application/json").call())?;
@@ -197,7 +185,7 @@ impl Provider {
         if issuer.starts_with("https://") && !endpoints.iter().all(|endpoint| endpoint.starts_with("https://")) {
             return Err(wrong("it names an address that does not begin with https://".to_owned()));
         }
-        Ok(Arc::new(description))
+        Ok(description)
     }
 }
 

@@ -5,14 +5,14 @@ use dugnad_kernel::clock::ManualClock;
 use jiff::{Timestamp, ToSpan as _};
 use std::fs;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
 fn request(user: &str) -> TokenRequest {
-    TokenRequest { user: user.into(), role: Role::Authority, holder: None, valid_for: 30.days() }
+    TokenRequest { user: user.into(), role: Role::Authority, holder: None, subject: None, valid_for: 30.days() }
 }
 
 fn store(dir: &Path) -> (Tokens, Arc<ManualClock>) {
@@ -26,7 +26,8 @@ fn a_token_tells_whose_it_is_until_it_expires() {
     let (tokens, clock) = store(dir.path());
     let token = tokens.issue(&request("authority")).unwrap();
     assert!(token.starts_with("dgn_") && token.len() == 4 + 43, "{token}");
-    let principal = Principal { user: "authority".into(), role: Role::Authority, holder: None, inside_spe: false, scopes: None };
+    let principal =
+        Principal { user: "authority".into(), role: Role::Authority, holder: None, inside_spe: false, scopes: None, until: None };
     assert_eq!(tokens.authenticate(&token).unwrap(), Some(principal.clone()));
     clock.set(at("2026-01-30T23:59:59Z"));
     assert_eq!(tokens.authenticate(&token).unwrap(), Some(principal));
@@ -114,6 +115,45 @@ fn a_request_that_cannot_be_is_refused() {
     }
 }
 
+/// A refused request changes nothing; a taken one is on the record with whom it is about.
+#[test]
+fn a_patient_is_named_with_their_token_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tokens, _) = store(dir.path());
+    let of = |patient: &str| Some(("Haukeland".to_owned(), patient.to_owned()));
+    let asked = |patient: &str| TokenRequest { role: Role::Patient, subject: of(patient), ..request("kari") };
+    tokens.issue(&asked("1")).unwrap();
+    assert_eq!(tokens.subject("kari").unwrap(), of("1"));
+    assert!(tokens.issue(&TokenRequest { valid_for: 0.days(), ..asked("999") }).is_err());
+    assert!(tokens.issue(&TokenRequest { role: Role::Authority, ..asked("999") }).is_err());
+    assert_eq!(tokens.subject("kari").unwrap(), of("1"));
+    tokens.bind("kari", Some(("Haukeland", "2"))).unwrap();
+    tokens.bind("kari", None).unwrap();
+    assert_eq!(tokens.subject("kari").unwrap(), None);
+    let recorded: Vec<String> = tokens.unrecorded().unwrap().into_iter().filter_map(|(_, entry)| entry.request).collect();
+    assert_eq!(recorded.len(), 3, "{recorded:?}");
+    assert!(recorded.iter().take(2).all(|request| request.contains("Patient of Haukeland")), "{recorded:?}");
+}
+
+#[test]
+fn somebody_stands_behind_what_goes_on_for_a_while_and_no_token_comes_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tokens, clock) = store(dir.path());
+    let holds = |holder: &str| tokens.holds("ola", Role::Hospital, holder).unwrap();
+    let hours = |n: u64| Duration::from_secs(n * 3_600);
+    tokens.stand("ola", "Haukeland", hours(2)).unwrap();
+    assert!(holds("Haukeland") && !holds("Ullevaal"));
+    assert_eq!(tokens.authenticate("standing\nola\nHaukeland").unwrap(), None);
+    clock.set(at("2026-01-01T02:00:00Z"));
+    assert!(!holds("Haukeland"));
+    tokens.stand("ola", "Haukeland", hours(2)).unwrap();
+    tokens.stand("ola", "Haukeland", hours(9)).unwrap();
+    clock.set(at("2026-01-01T10:00:00Z"));
+    assert!(holds("Haukeland"));
+    assert_eq!(tokens.revoke("ola").unwrap(), 1, "one row for each user and holder");
+    assert!(!holds("Haukeland"));
+}
+
 #[test]
 fn keys_are_made_once_and_for_their_owner_only() {
     let dir = tempfile::tempdir().unwrap();
@@ -160,6 +200,25 @@ fn a_missing_short_or_open_key_is_an_error_and_is_not_replaced() {
     fs::remove_file(&path).unwrap();
     assert!(matches!(Keys::open(dir.path()), Err(AccessError::Key { .. })));
     assert!(!path.exists());
+}
+
+/// Before the log's key was ever changed the release key follows from it; after that it is a secret of its own.
+#[test]
+fn a_release_key_that_is_lost_after_a_rotation_is_not_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Keys::open(dir.path()).unwrap().release;
+    let rotate = |keys: Keys| {
+        keys.rotate_audit(dir.path(), |_, _, put| {
+            fs::create_dir_all(dir.path().join("audit")).unwrap();
+            fs::write(dir.path().join("audit/rotations"), "one\n").unwrap();
+            put().unwrap();
+            Ok(())
+        })
+    };
+    rotate(Keys::open(dir.path()).unwrap()).unwrap();
+    assert_eq!(Keys::open(dir.path()).unwrap().release.to_bytes(), first.to_bytes());
+    fs::remove_file(dir.path().join("keys/release.ed25519")).unwrap();
+    assert!(matches!(Keys::open(dir.path()), Err(AccessError::Key { path, .. }) if path.ends_with("release.ed25519")));
 }
 
 /// What a lookup costs: `cargo test -p dugnad --lib -- --ignored --nocapture lookups_per_second`.

@@ -46,6 +46,8 @@ const SCHEMA: &str = "
 /// them issues or revokes, the others see in their next lookup, for nothing is cached.
 pub struct Tokens {
     store: Mutex<Connection>,
+    /// For look-ups, which must not wait until something is written durably.
+    reading: Mutex<Connection>,
     clock: Arc<dyn Clock>,
 }
 
@@ -58,6 +60,8 @@ pub struct TokenRequest {
     pub role: Role,
     /// For hospitals: the holder.
     pub holder: Option<String>,
+    /// For patients: which Patient they are, by holder and logical id. It stays until another is named.
+    pub subject: Option<(String, String)>,
     /// How long it is valid.
     pub valid_for: jiff::Span,
 }
@@ -90,7 +94,10 @@ impl Tokens {
         store.execute_batch(SCHEMA)?;
         store.execute_batch(clients::SCHEMA)?;
         add_columns(&store)?;
-        Ok(Self { store: Mutex::new(store), clock })
+        let reading = Connection::open(&path)?;
+        reading.busy_timeout(BUSY)?;
+        reading.pragma_update(None, "query_only", true)?;
+        Ok(Self { store: Mutex::new(store), reading: Mutex::new(reading), clock })
     }
 
     /// Issues a token; this is the only time that it is seen. Durable when this returns.
@@ -104,23 +111,47 @@ impl Tokens {
         let transaction = store.unchecked_transaction()?;
         let (user, holder) = (&*request.user, request.holder.as_deref());
         let token = insert(&transaction, &NewToken { user, role: request.role, holder, issued: now, expires, client: None })?;
-        let holder = request.holder.as_ref().map_or(String::new(), |holder| format!(" of {holder}"));
-        spool(&transaction, &self.done(format!("issue of a token to {} as {}{holder}", request.user, request.role.name())))?;
+        let mut what = format!("issue of a token to {user} as {}", request.role.name());
+        if let Some(holder) = holder {
+            what.push_str(&format!(" of {holder}"));
+        }
+        if let Some((holder, patient)) = &request.subject {
+            bind(&transaction, user, holder, patient)?;
+            what.push_str(&format!(", who is a Patient of {holder}"));
+        }
+        spool(&transaction, &self.done(what))?;
         transaction.commit()?;
         Ok(token)
     }
 
-    /// Says which Patient the user of role `patient` is: what they may read about themselves.
-    pub fn bind(&self, user: &str, holder: &str, patient: &str) -> Result<(), AccessError> {
-        self.store()
-            .execute("INSERT OR REPLACE INTO subject (user, holder, patient) VALUES (?1, ?2, ?3)", params![user, holder, patient])?;
-        Ok(())
+    /// Says which Patient (holder and logical id) a user is: what they may read about themselves; `None`: that is not known any more.
+    pub fn bind(&self, user: &str, subject: Option<(&str, &str)>) -> Result<(), AccessError> {
+        let store = self.store();
+        let transaction = store.unchecked_transaction()?;
+        let what = match subject {
+            Some((holder, patient)) => {
+                bind(&transaction, user, holder, patient)?;
+                format!("this user is a Patient of {holder}")
+            }
+            None => {
+                transaction.execute("DELETE FROM subject WHERE user = ?1", [user])?;
+                "this user is no Patient who is known here".to_owned()
+            }
+        };
+        let entry = Entry::new(self.clock.now(), Act::Administration, user, Role::Patient.name());
+        spool(&transaction, &Entry { interface: Some("http".to_owned()), request: Some(what), outcome: Some("ok".to_owned()), ..entry })?;
+        Ok(transaction.commit()?)
     }
 
-    /// Forgets which Patient a user is.
-    pub fn unbind(&self, user: &str) -> Result<(), AccessError> {
-        self.store().execute("DELETE FROM subject WHERE user = ?1", [user])?;
-        Ok(())
+    /// Lets a hospital's user whom the identity provider knows have something done while they are away: for `valid_for` from now, or
+    /// until their tokens are revoked here, [`Tokens::holds`] says that they stand behind it.
+    pub fn stand(&self, user: &str, holder: &str, valid_for: Duration) -> Result<(), AccessError> {
+        let now = self.clock.now();
+        let expires = now.checked_add(valid_for).map_err(|e| AccessError::Store(e.to_string()))?;
+        // No token has this hash: what is hashed does not begin as tokens do.
+        let hash = hash(&format!("standing\n{user}\n{holder}"));
+        let new = NewToken { user, role: Role::Hospital, holder: Some(holder), issued: now, expires, client: None };
+        put(&self.store(), &hash, &new)
     }
 
     /// Issues a token for the session of somebody who has signed in elsewhere; those of earlier sessions that have expired go.
@@ -137,7 +168,7 @@ impl Tokens {
 
     /// The Patient that a user is: holder and logical id.
     pub fn subject(&self, user: &str) -> Result<Option<(String, String)>, AccessError> {
-        let store = self.store();
+        let store = self.reading();
         let mut lookup = store.prepare_cached("SELECT holder, patient FROM subject WHERE user = ?1")?;
         Ok(lookup.query_row([user], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
     }
@@ -149,7 +180,7 @@ impl Tokens {
 
     /// What the audit log does not have yet, in its order; with a number for [`Tokens::recorded`].
     pub fn unrecorded(&self) -> Result<Vec<(i64, Entry)>, AccessError> {
-        let store = self.store();
+        let store = self.reading();
         let mut all = store.prepare_cached("SELECT id, entry FROM unrecorded ORDER BY id LIMIT 1000")?;
         let rows = all.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?.collect::<Result<Vec<_>, _>>()?;
         let entry = |(id, json): (i64, String)| match serde_json::from_str(&json) {
@@ -175,7 +206,7 @@ impl Tokens {
         if !token.starts_with(PREFIX) || token.len() > 128 {
             return Ok(None);
         }
-        let store = self.store();
+        let store = self.reading();
         let mut lookup = store
             .prepare_cached("SELECT user, role, holder, scopes FROM token WHERE sha256 = ?1 AND expires_us > ?2 AND revoked_us IS NULL")?;
         let row: Option<(String, String, Option<String>, Option<String>)> = lookup
@@ -186,12 +217,13 @@ impl Tokens {
         let Some((user, role, holder, scopes)) = row else { return Ok(None) };
         let role = Role::of(&role)
             .ok_or_else(|| AccessError::Store(format!("a token has the role `{role}`, which this version does not know")))?;
-        Ok(Some(Principal { user, role, holder, inside_spe: false, scopes: scopes_of(scopes)? }))
+        Ok(Some(Principal { user, role, holder, inside_spe: false, scopes: scopes_of(scopes)?, until: None }))
     }
 
-    /// Whether a user has a valid token in this role, and for this holder: for what is done for them while they are away.
+    /// Whether a user has a valid token in this role, and for this holder, or has [stood](Tokens::stand) behind it: for what is done for
+    /// them while they are away.
     pub fn holds(&self, user: &str, role: Role, holder: &str) -> Result<bool, AccessError> {
-        let store = self.store();
+        let store = self.reading();
         let mut lookup = store.prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM token WHERE user = ?1 AND role = ?2 AND holder = ?3 AND expires_us > ?4 AND revoked_us IS NULL)",
         )?;
@@ -216,6 +248,10 @@ impl Tokens {
 
     pub(super) fn store(&self) -> MutexGuard<'_, Connection> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn reading(&self) -> MutexGuard<'_, Connection> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -252,13 +288,23 @@ pub(super) fn insert(store: &Connection, new: &NewToken<'_>) -> Result<String, A
     let mut secret = [0u8; 32];
     rand::make_rng::<StdRng>().fill_bytes(&mut secret);
     let token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret));
+    put(store, &hash(&token), new)?;
+    Ok(token)
+}
+
+fn put(store: &Connection, hash: &[u8; 32], new: &NewToken<'_>) -> Result<(), AccessError> {
     let (client, scopes) = new.client.map_or((None, None), |(id, scopes)| (Some(id), Some(scopes.to_string())));
     let (issued_us, expires_us) = (new.issued.as_microsecond(), new.expires.as_microsecond());
     store.execute(
-        "INSERT INTO token (sha256, user, role, holder, issued_us, expires_us, client, scopes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        params![hash(&token), new.user, new.role.name(), new.holder, issued_us, expires_us, client, scopes],
+        "INSERT OR REPLACE INTO token (sha256, user, role, holder, issued_us, expires_us, client, scopes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![hash, new.user, new.role.name(), new.holder, issued_us, expires_us, client, scopes],
     )?;
-    Ok(token)
+    Ok(())
+}
+
+fn bind(store: &Connection, user: &str, holder: &str, patient: &str) -> Result<(), AccessError> {
+    store.execute("INSERT OR REPLACE INTO subject (user, holder, patient) VALUES (?1, ?2, ?3)", params![user, holder, patient])?;
+    Ok(())
 }
 
 pub(super) fn spool(store: &Connection, entry: &Entry) -> Result<(), AccessError> {
@@ -283,6 +329,9 @@ pub(super) fn check_name(what: &str, name: &str) -> Result<(), AccessError> {
 fn check(request: &TokenRequest) -> Result<(), AccessError> {
     check_name("user", &request.user)?;
     request.holder.as_deref().map_or(Ok(()), |holder| check_name("holder", holder))?;
+    if request.subject.is_some() && request.role != Role::Patient {
+        return Err(AccessError::Request("only a patient is a Patient of a holder".to_owned()));
+    }
     if request.user.starts_with(CLIENT_USER) {
         return Err(AccessError::Request(format!("names that begin with `{CLIENT_USER}` are those of backend services")));
     }

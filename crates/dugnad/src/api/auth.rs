@@ -2,22 +2,20 @@
 
 use super::App;
 use super::error::ApiError;
+use super::people::Person;
 use super::serve::Peer;
 use crate::access::{Principal, Role};
 use crate::limits::{MAX_LOGINS_REMEMBERED, RECORDED_STRANGERS_PER_MINUTE};
 use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dugnad_kernel::audit::{Act, Entry};
 use dugnad_kernel::fhir::issue::IssueType;
-use jiff::Timestamp;
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Anybody with a valid token, but for backend services: what their scopes are about is under `/fhir` only.
 #[derive(Clone, Debug)]
@@ -89,8 +87,8 @@ impl FromRequestParts<App> for Hospital {
     }
 }
 
-/// What somebody was let in with, for an answer that goes on for long: whether it still holds is looked at again. Taken by handlers
-/// that take who it is, too.
+/// What somebody has come with, for an answer that goes on for long: whether it still holds is looked at again. Taken by handlers that
+/// take who it is, too.
 #[derive(Clone, Debug)]
 pub struct Credential(String);
 
@@ -103,19 +101,29 @@ impl FromRequestParts<App> for Credential {
 }
 
 impl App {
-    /// Whether what somebody was let in with has neither expired nor been revoked. Of one that the identity provider has signed only
-    /// its end is looked at: it was verified when they came, and nobody takes it back. Blocks.
-    pub fn still_holds(&self, credential: &Credential) -> Result<bool, ApiError> {
-        if super::people::is_signed(&credential.0) {
-            return Ok(end_of_signed(&credential.0).is_some_and(|end| self.now() < end));
+    /// Whether what `who` has come with has neither expired nor been revoked. One that the identity provider has signed was verified
+    /// then, and nobody takes it back before its end. Blocks.
+    pub fn still_holds(&self, who: &Principal, credential: &Credential) -> Result<bool, ApiError> {
+        match who.until {
+            Some(until) => Ok(self.now() < until),
+            None => Ok(self.tokens().authenticate(&credential.0)?.is_some()),
         }
-        let known = self.tokens().authenticate(&credential.0).map_err(|e| ApiError::internal(&e.to_string()))?;
-        Ok(known.is_some())
     }
 
-    /// Whether a user of a hospital still has a valid token: for what is done for them while they are away. Blocks.
+    /// Whether a user of a hospital still has a valid token, or stands behind what is done for them while they are away. Blocks.
     pub fn holds(&self, user: &str, holder: &str) -> Result<bool, ApiError> {
-        self.tokens().holds(user, Role::Hospital, holder).map_err(|e| ApiError::internal(&e.to_string()))
+        Ok(self.tokens().holds(user, Role::Hospital, holder)?)
+    }
+}
+
+impl App {
+    /// Lets the identity provider's user stand behind what a hospital has asked for and what goes on without them; for others their
+    /// token does. Blocks.
+    pub fn stand_behind(&self, who: &Principal, valid_for: Duration) -> Result<(), ApiError> {
+        match (&who.holder, who.until) {
+            (Some(holder), Some(_)) => Ok(self.tokens().stand(&who.user, holder, valid_for)?),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -151,18 +159,6 @@ fn bearer(parts: &Parts) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// `exp` of a signed token that has been verified (RFC 7519, section 4.1.4).
-fn end_of_signed(token: &str) -> Option<Timestamp> {
-    #[derive(Deserialize)]
-    struct Claims {
-        exp: serde_json::Number,
-    }
-    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    let claims: Claims = serde_json::from_slice(&claims).ok()?;
-    let whole = claims.exp.to_string();
-    Timestamp::from_second(whole.split('.').next()?.parse().ok()?).ok()
-}
-
 /// The method and the route's template: no id, no criterion.
 fn request_line(parts: &Parts) -> String {
     let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
@@ -170,14 +166,14 @@ fn request_line(parts: &Parts) -> String {
 }
 
 /// 401 with `WWW-Authenticate` (RFC 6750, section 3).
-fn stranger(had_token: bool) -> ApiError {
-    let (what, challenge) = if had_token {
-        (
-            "the token is not known, has expired or was revoked; ask the centre for a new one",
-            "Bearer realm=\"dugnad\", error=\"invalid_token\"",
-        )
-    } else {
-        ("a token is needed: Authorization: Bearer TOKEN", "Bearer realm=\"dugnad\"")
+fn stranger(token: Option<&str>) -> ApiError {
+    const INVALID: &str = "Bearer realm=\"dugnad\", error=\"invalid_token\"";
+    let (what, challenge) = match token {
+        None => ("a token is needed: Authorization: Bearer TOKEN", "Bearer realm=\"dugnad\""),
+        Some(token) if super::people::is_signed(token) => {
+            ("the signed token is not taken: it is not for this server, or has expired; get a new one from the identity provider", INVALID)
+        }
+        Some(_) => ("the token is not known, has expired or was revoked; ask the centre for a new one", INVALID),
     };
     ApiError::new(StatusCode::UNAUTHORIZED, IssueType::Login, what)
         .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
@@ -232,14 +228,23 @@ impl App {
         let signed = token.filter(|token| super::people::is_signed(token));
         let provider = signed.and_then(|_| self.provider()).filter(|provider| provider.takes_tokens());
         let known = match (token, provider) {
-            (Some(token), Some(provider)) => self.person(provider, token).await?,
+            (Some(token), Some(provider)) => match self.person(provider, token).await? {
+                Person::Known(principal) => Some(principal),
+                Person::Nobody => None,
+                Person::NoRule => {
+                    self.record_unknown(request(), "no rule fits what the identity provider says of the user").await?;
+                    let what = "the token is the identity provider's, and no rule of this server's settings says who its user is here; \
+                                ask the centre for one, or the provider for the claim that a rule looks at";
+                    return Err(ApiError::forbidden(what));
+                }
+            },
             // An indexed look-up of some 20 microseconds: not worth a thread of its own.
-            (Some(token), None) => self.tokens().authenticate(token).map_err(|e| ApiError::internal(&e.to_string()))?,
+            (Some(token), None) => self.tokens().authenticate(token)?,
             (None, _) => None,
         };
         let Some(principal) = known else {
             self.record_stranger(request(), token.is_some()).await?;
-            return Err(stranger(token.is_some()));
+            return Err(stranger(token));
         };
         let inside_spe = principal.inside_spe || peer.is_some_and(|peer| self.settings().is_inside_spe(peer.0.ip()));
         self.logged_in(token.unwrap_or_default(), &principal).await?;
@@ -278,10 +283,9 @@ impl App {
     /// Puts on the record what other processes have left to be recorded: tokens that were issued and revoked, backups. A crash
     /// in between records it twice.
     pub async fn record_others(&self) -> Result<(), ApiError> {
-        let failed = |e: crate::access::AccessError| ApiError::internal(&e.to_string());
-        for (number, entry) in self.tokens().unrecorded().map_err(failed)? {
+        for (number, entry) in self.tokens().unrecorded()? {
             self.record(entry).await?;
-            self.tokens().recorded(number).map_err(failed)?;
+            self.tokens().recorded(number)?;
         }
         Ok(())
     }
@@ -319,13 +323,6 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_end_of_a_signed_token() {
-        let token = |claims: &str| format!("e30.{}.AA", URL_SAFE_NO_PAD.encode(claims));
-        assert_eq!(end_of_signed(&token(r#"{"sub":"x","exp":1700000000}"#)), Timestamp::from_second(1_700_000_000).ok());
-        assert_eq!([end_of_signed(&token(r#"{"sub":"x"}"#)), end_of_signed("a.b"), end_of_signed("dgn_x")], [None; 3]);
-    }
 
     #[test]
     fn strangers_do_not_fill_the_log() {

@@ -5,6 +5,7 @@
 //! kernel's issues do not, and the log gets the route's template, not its path.
 
 use super::App;
+use crate::access::AccessError;
 use crate::limits::RETRY_AFTER_S;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
@@ -103,6 +104,12 @@ impl From<WriteError> for ApiError {
             WriteError::Busy { retry_after_s } => Self::busy("the write queue is full", retry_after_s),
             WriteError::Stopped(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, IssueType::Exception, error.to_string()),
         }
+    }
+}
+
+impl From<AccessError> for ApiError {
+    fn from(error: AccessError) -> Self {
+        Self::internal(&error.to_string())
     }
 }
 

@@ -125,6 +125,7 @@ struct Inner {
     key_sets: KeySets,
     provider: Option<Arc<Provider>>,
     sign_ins: work::Gate,
+    grants: work::Gate,
     imports: exports::Jobs,
     subscriptions: subscriptions::Subscriptions,
     desk: Mutex<()>,
@@ -152,6 +153,7 @@ impl App {
             desk: Mutex::default(),
             key_sets: KeySets::default(),
             sign_ins: work::Gate::new(limits::MAX_SIGN_INS_RUNNING, limits::MAX_SIGN_INS_WAITING),
+            grants: work::Gate::new(limits::MAX_SIGN_INS_RUNNING, limits::MAX_SIGN_INS_WAITING),
             logins: auth::Logins::default(),
             log_failed: AtomicBool::new(false),
         }))

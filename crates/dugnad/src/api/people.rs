@@ -1,14 +1,19 @@
 //! People whom the centre's identity provider knows: their access tokens on the API, and what their sign-in gives.
 
 use super::{ApiError, App};
-use crate::access::{AccessError, Identity, Principal, Provider, Role, SignInError};
+use crate::access::{Identity, Principal, Provider, Role, SignInError};
 use crate::limits::{RETRY_AFTER_S, SIGNED_IN_FOR};
 use axum::http::StatusCode;
 use dugnad_kernel::fhir::issue::IssueType;
 use std::sync::Arc;
 
-fn failed(error: &AccessError) -> ApiError {
-    ApiError::internal(&error.to_string())
+/// Who has a token of the provider.
+pub(super) enum Person {
+    Known(Principal),
+    /// The provider has signed it for here, and no rule says who its user is.
+    NoRule,
+    /// It is not for here, or not any more.
+    Nobody,
 }
 
 /// Whether a token has the form of a signed one, which this server never issues.
@@ -22,7 +27,7 @@ impl App {
         self.0.provider.clone()
     }
 
-    /// Runs what may wait for other servers, in a bounded number.
+    /// Runs what may wait for the provider, in a bounded number.
     pub async fn with_provider<T, F>(&self, job: F) -> Result<T, ApiError>
     where
         T: Send + 'static,
@@ -32,21 +37,32 @@ impl App {
         self.on_thread(place, job).await
     }
 
-    /// Who has an access token of the provider; none if it is not for here. A provider that cannot be asked is an error, and no answer.
-    pub(super) async fn person(&self, provider: Arc<Provider>, token: &str) -> Result<Option<Principal>, ApiError> {
+    /// Runs what may wait for the servers of clients, in a number of its own.
+    pub(super) async fn with_clients<T, F>(&self, job: F) -> Result<T, ApiError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
+    {
+        let place = self.0.grants.enter("too many requests for tokens are under way").await?;
+        self.on_thread(place, job).await
+    }
+
+    /// Who has an access token of the provider. A provider that cannot be asked is an error, and no answer.
+    pub(super) async fn person(&self, provider: Arc<Provider>, token: &str) -> Result<Person, ApiError> {
         let (token, first) = (token.to_owned(), !self.logins().is_known(token));
         self.with_provider(move |app| match provider.bearer(&token, app.now()) {
-            Ok(identity) => {
+            Ok((identity, until)) => {
                 if first {
                     app.bind(&identity)?;
                 }
                 let Identity { user, role, holder, .. } = identity;
-                Ok(Some(Principal { user, role, holder, inside_spe: false, scopes: None }))
+                Ok(Person::Known(Principal { user, role, holder, inside_spe: false, scopes: None, until: Some(until) }))
             }
             Err(error @ (SignInError::Provider(_) | SignInError::Secret(_))) => Err(app.not_signed_in(&error)),
+            Err(SignInError::NoRule) => Ok(Person::NoRule),
             Err(error) => {
                 tracing::debug!(%error, "an access token was refused");
-                Ok(None)
+                Ok(Person::Nobody)
             }
         })
         .await
@@ -66,7 +82,7 @@ impl App {
     pub fn token_for(&self, identity: &Identity) -> Result<String, ApiError> {
         self.bind(identity)?;
         let Identity { user, role, holder, .. } = identity;
-        self.tokens().issue_for_session(user, *role, holder.as_deref(), SIGNED_IN_FOR).map_err(|e| failed(&e))
+        self.tokens().issue_for_session(user, *role, holder.as_deref(), SIGNED_IN_FOR).map_err(ApiError::from)
     }
 
     /// Binds a patient to the Patient that has their national identifier, of whichever hospital: others of the person are found from
@@ -80,15 +96,11 @@ impl App {
             let holder = holders.iter().find(|known| known.id == holder)?;
             Some((holder.name.clone(), id))
         });
-        let bound = self.tokens().subject(&identity.user).map_err(|e| failed(&e))?;
-        match named {
-            Some((holder, patient)) if bound != Some((holder.clone(), patient.clone())) => {
-                self.tokens().bind(&identity.user, &holder, &patient).map_err(|e| failed(&e))
-            }
-            Some(_) => Ok(()),
-            // Whom an earlier claim has named is not who this one names.
-            None if bound.is_some() => self.tokens().unbind(&identity.user).map_err(|e| failed(&e)),
-            None => Ok(()),
+        // Whom an earlier claim has named is not who this one names.
+        if self.tokens().subject(&identity.user)? != named {
+            let named = named.as_ref().map(|(holder, patient)| (holder.as_str(), patient.as_str()));
+            self.tokens().bind(&identity.user, named)?;
         }
+        Ok(())
     }
 }

@@ -15,6 +15,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use dugnad_kernel::access::{Act, Algorithm, Expected, Jwt, JwtError, KeySet, Scopes};
 use dugnad_kernel::audit::Act as Entered;
+use dugnad_kernel::limits::ASSERTION_LIFE;
 use dugnad_kernel::search::parse;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -71,7 +72,8 @@ enum Refusal {
     Client(String),
     Scope(String),
     Grant,
-    Unavailable(String),
+    /// And after how many seconds to try again.
+    Unavailable(String, u64),
     /// Something that is no fault of the client's.
     Failed(ApiError),
 }
@@ -96,8 +98,17 @@ impl From<JwtError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response<Body> {
+        let mut retry_after = None;
         let (status, error, what) = match self {
-            Self::Failed(error) => return error.into_response(),
+            Self::Failed(failed) => {
+                retry_after = failed.headers.iter().find(|(name, _)| *name == header::RETRY_AFTER).map(|(_, value)| value.clone());
+                let error = match failed.status.as_u16() {
+                    503 => "temporarily_unavailable",
+                    500.. => "server_error",
+                    _ => "invalid_request",
+                };
+                (failed.status, error, failed.issues.into_iter().map(|issue| issue.diagnostics).next().unwrap_or_default())
+            }
             Self::Request(what) => (StatusCode::BAD_REQUEST, "invalid_request", what),
             Self::Client(what) => (StatusCode::UNAUTHORIZED, "invalid_client", what),
             Self::Scope(what) => (StatusCode::BAD_REQUEST, "invalid_scope", what),
@@ -105,15 +116,16 @@ impl IntoResponse for Refusal {
                 let what = "the only grant_type here is client_credentials; people sign in with their provider";
                 (StatusCode::BAD_REQUEST, "unsupported_grant_type", what.to_owned())
             }
-            Self::Unavailable(what) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", what),
+            Self::Unavailable(what, seconds) => {
+                retry_after = Some(HeaderValue::from(seconds));
+                (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", what)
+            }
         };
         // RFC 6749, section 5.2, allows ASCII without `"` and `\` in a description.
         let plain = |c: char| if c == '"' || c == '\\' { '\'' } else { c };
         let what: String = what.chars().filter(|c| (' '..='~').contains(c)).map(plain).collect();
         let mut response = (status, Json(json!({"error": error, "error_description": what}))).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
-        }
+        response.headers_mut().extend(retry_after.map(|value| (header::RETRY_AFTER, value)));
         response
     }
 }
@@ -163,7 +175,7 @@ async fn issue(State(app): State<App>, headers: HeaderMap, body: Body) -> Result
     let audiences = audiences(&app, &headers)?;
     // Whoever it is, the attempt is on the record; how many of strangers are, is bounded.
     let granted = app
-        .with_provider(move |app| {
+        .with_clients(move |app| {
             let _claim = claim;
             app.check_log()?;
             let asked = match Asked::read(&headers, &bytes) {
@@ -195,11 +207,12 @@ async fn issue(State(app): State<App>, headers: HeaderMap, body: Body) -> Result
 /// What assertions may name as this server: one that was made for another server, and is sent on by it, must not do.
 fn audiences(app: &App, headers: &HeaderMap) -> Result<Vec<String>, Refusal> {
     let what = "this server has not been told its own address, which assertions must name; the centre sets `public_url` in its settings";
-    let origin = headers::sure_origin(headers, app.settings()).ok_or_else(|| Refusal::Unavailable(what.to_owned()))?;
+    let origin = headers::sure_origin(headers, app.settings()).ok_or_else(|| Refusal::Unavailable(what.to_owned(), RETRY_AFTER_S))?;
     Ok(vec![format!("{origin}{TOKEN}")])
 }
 
-/// Verifies an assertion and gives a token for it. Blocks. `known` is who has signed it, once that is seen.
+/// Verifies an assertion and gives a token for it. Blocks. `known` is who has signed it, if it is good now and for the first time: what
+/// anybody can send again is recorded as a stranger's, within bounds.
 fn grant(app: &App, asked: &Asked, audiences: &[String], known: &mut Option<Client>) -> Result<(String, Client, Scopes), Refusal> {
     let jwt = Jwt::read(&asked.assertion, &Algorithm::OF_CLIENTS)?;
     let id = jwt.claimed_issuer().ok_or(JwtError::Claim("iss", "is absent"))?;
@@ -210,14 +223,26 @@ fn grant(app: &App, asked: &Asked, audiences: &[String], known: &mut Option<Clie
     }
     let keys = keys(app, &client, jwt.kid())?;
     let claims = jwt.verify(&keys)?;
-    *known = Some(client.clone());
-    let (jti, until) = claims.assertion(&Expected { issuer: &client.id, audiences, now: app.now() })?;
+    let expected = Expected { issuer: &client.id, audiences, now: app.now() };
+    let (jti, until) = claims.assertion(&expected).map_err(|error| match error {
+        JwtError::Claim("aud", _) => {
+            Refusal::Client(format!("the client_assertion is not taken: {error}; it must be {}", audiences.concat()))
+        }
+        error => error.into(),
+    })?;
     let scopes = Scopes::parse(&asked.scope).and_then(|scopes| scopes.within(&client.scopes)).map_err(|e| Refusal::Scope(e.to_string()))?;
+    *known = Some(client.clone());
     match app.tokens().grant(&client, jti, until, &scopes)? {
         Granted::Token(token) => Ok((token, client, scopes)),
         Granted::Revoked => Err(unknown()),
-        Granted::Replayed => Err(Refusal::Client("this assertion has been used before; sign one for each request".to_owned())),
-        Granted::TooMany => Err(Refusal::Unavailable("too many tokens in the last minutes; one is good for many requests".to_owned())),
+        Granted::Replayed => {
+            *known = None;
+            Err(Refusal::Client("this assertion has been used before; sign one for each request".to_owned()))
+        }
+        Granted::TooMany => {
+            let what = "too many tokens in the last minutes; one is good for many requests".to_owned();
+            Err(Refusal::Unavailable(what, ASSERTION_LIFE.as_secs()))
+        }
     }
 }
 
@@ -229,7 +254,8 @@ fn keys(app: &App, client: &Client, kid: Option<&str>) -> Result<Arc<KeySet>, Re
         }
         ClientKeys::Url(url) => app.key_sets().get(url, kid).map_err(|error| {
             tracing::warn!(%error, client = %client.id, "the keys of a client cannot be had");
-            Refusal::Unavailable("the client's key set cannot be fetched from where it is registered; mend that, and try again".to_owned())
+            let what = "the client's key set cannot be fetched from where it is registered; mend that, and try again";
+            Refusal::Unavailable(what.to_owned(), RETRY_AFTER_S)
         }),
     }
 }
@@ -249,7 +275,7 @@ impl App {
     /// Puts on the record that no token was given; what was sent is not in it.
     async fn record_refused_client(&self, refusal: &Refusal, known: Option<&Client>) -> Result<(), ApiError> {
         let outcome = match refusal {
-            Refusal::Failed(_) | Refusal::Unavailable(_) => return Ok(()),
+            Refusal::Failed(_) | Refusal::Unavailable(..) => return Ok(()),
             Refusal::Request(_) | Refusal::Grant => "not a request for a token",
             Refusal::Client(_) => "the client could not be authenticated",
             Refusal::Scope(_) => "the scopes are not given",

@@ -5,7 +5,7 @@ use super::App;
 use super::error::ApiError;
 use super::headers::{DUGNAD_COMMIT, value};
 use crate::access::Principal;
-use crate::limits::RETRY_AFTER_S;
+use crate::limits::{RETRY_AFTER_S, SUBSCRIBED_FOR};
 use dugnad_kernel::audit::{Act, AuditError, Entry};
 use dugnad_kernel::database::{Holder, Outcome, WriteError, WriteRequest};
 use dugnad_kernel::ids::{Commit, PatientOrdinal};
@@ -134,6 +134,11 @@ impl App {
         describe: impl FnOnce(&mut Entry),
     ) -> Result<Outcome, ApiError> {
         self.check_log()?;
+        let mut request = request;
+        if who.scopes.is_some() {
+            // The systems of a hospital number their messages each for itself.
+            request.idempotency_key = request.idempotency_key.map(|key| format!("{} {key}", who.user));
+        }
         let outcome = match self.database().write_within(request, who.scopes.clone()) {
             Err(WriteError::Refused { status: 403, issues }) => {
                 let entry = self.entry(Act::Refusal, who, |e| {
@@ -145,6 +150,9 @@ impl App {
             }
             written => written?,
         };
+        if outcome.entries.iter().any(|entry| entry.resource_type == "Subscription") {
+            self.stand_behind(who, SUBSCRIBED_FOR)?;
+        }
         self.subscriptions().written(who, &outcome);
         let entry = self.entry(act, who, |e| {
             e.commit = Some(outcome.commit.0);

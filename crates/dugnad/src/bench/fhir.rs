@@ -143,7 +143,13 @@ fn measure(dir: &Path, options: &Options, resources: usize) -> Result<(Vec<Measu
         _ => Act::Update,
     };
     let server = Loopback::start(&local)?;
-    let asked = TokenRequest { user: "bench".to_owned(), role: Role::Hospital, holder: Some(holder.name.clone()), valid_for: 24.hours() };
+    let asked = TokenRequest {
+        user: "bench".to_owned(),
+        role: Role::Hospital,
+        holder: Some(holder.name.clone()),
+        subject: None,
+        valid_for: 24.hours(),
+    };
     let token = local.tokens.issue(&asked).map_err(CliError::failed)?;
     let (mut all, mut sent) = (Vec::new(), 0);
     for (place, (act, name, _)) in ACTS.into_iter().enumerate() {

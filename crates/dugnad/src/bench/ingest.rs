@@ -56,8 +56,13 @@ pub fn run(options: &Options) -> Result<(), CliError> {
         sink.finish().map(|()| report)
     })?;
     let http = measure(&folder.path.join("http"), &files, &mut figures, "http", |local| {
-        let request =
-            TokenRequest { user: "benchmark".to_owned(), role: Role::Hospital, holder: Some(HOLDER.to_owned()), valid_for: 24.hours() };
+        let request = TokenRequest {
+            user: "benchmark".to_owned(),
+            role: Role::Hospital,
+            holder: Some(HOLDER.to_owned()),
+            subject: None,
+            valid_for: 24.hours(),
+        };
         let token = local.tokens.issue(&request).map_err(CliError::failed)?;
         let server = Loopback::start(local)?;
         let client = Client::new(server.url(), Some(token))?;

@@ -59,11 +59,11 @@ impl Token {
     pub(super) fn run(self) -> Result<(), CliError> {
         match self.action {
             Action::Issue { data, user, role, holder, patient: Some(patient), valid_for } => {
-                let subject = (holder.unwrap_or_default(), patient);
-                issue(&data, TokenRequest { user, role, holder: None, valid_for }, Some(subject))
+                let subject = Some((holder.unwrap_or_default(), patient));
+                issue(&data, &TokenRequest { user, role, holder: None, subject, valid_for })
             }
             Action::Issue { data, user, role, holder, patient: None, valid_for } => {
-                issue(&data, TokenRequest { user, role, holder, valid_for }, None)
+                issue(&data, &TokenRequest { user, role, holder, subject: None, valid_for })
             }
             Action::Revoke { data, user } => {
                 let revoked = open(&data)?.revoke(&user).map_err(CliError::failed)?;
@@ -84,8 +84,8 @@ pub(super) fn open(data: &std::path::Path) -> Result<Tokens, CliError> {
     Tokens::open(data).map_err(CliError::failed)
 }
 
-fn issue(data: &std::path::Path, request: TokenRequest, subject: Option<(String, String)>) -> Result<(), CliError> {
-    if subject.is_some() && request.role != Role::Patient {
+fn issue(data: &std::path::Path, request: &TokenRequest) -> Result<(), CliError> {
+    if request.subject.is_some() && request.role != Role::Patient {
         return Err(CliError::Usage("--patient is for --role patient only".to_owned()));
     }
     match (request.role, &request.holder) {
@@ -95,11 +95,7 @@ fn issue(data: &std::path::Path, request: TokenRequest, subject: Option<(String,
         (Role::Hospital, Some(_)) | (_, None) => {}
         (_, Some(_)) => return Err(CliError::Usage("--holder is for --role hospital only".to_owned())),
     }
-    let tokens = open(data)?;
-    if let Some((holder, patient)) = subject {
-        tokens.bind(&request.user, &holder, &patient).map_err(CliError::failed)?;
-    }
-    let token = tokens.issue(&request).map_err(CliError::failed)?;
+    let token = open(data)?.issue(request).map_err(CliError::failed)?;
     println!("{token}");
     Ok(())
 }

@@ -51,7 +51,7 @@ impl Cast {
     /// Issues the tokens and writes the permits: granted before the first treatment, so that data flows from its first second.
     pub(super) fn introduce(local: &Local, hospitals: &[Registered]) -> Result<Self, CliError> {
         let token = |user: &str, role| {
-            let request = TokenRequest { user: user.to_owned(), role, holder: None, valid_for: token_life() };
+            let request = TokenRequest { user: user.to_owned(), role, holder: None, subject: None, valid_for: token_life() };
             local.tokens.issue(&request).map_err(CliError::failed)
         };
         for organisation in [organisation("authority", "A public authority", true), organisation("company", "A company", false)] {
@@ -128,7 +128,7 @@ pub(super) fn bind_patient(local: &Local) -> Result<(), CliError> {
     let names = local.database.patient_names(&[PatientOrdinal(1)]).map_err(CliError::failed)?;
     let Some((holder, id)) = names.into_iter().next().flatten() else { return Ok(()) };
     let Some(holder) = local.database.holders().into_iter().find(|h| h.id == holder) else { return Ok(()) };
-    local.tokens.bind(PATIENT, &holder.name, &id).map_err(CliError::failed)
+    local.tokens.bind(PATIENT, Some((&holder.name, &id))).map_err(CliError::failed)
 }
 
 /// Writes a file that its owner only can read: it has tokens in it.

@@ -155,6 +155,7 @@ fn register(local: &Local) -> Result<Vec<Registered>, CliError> {
             user: hospital.name.to_owned(),
             role: Role::Hospital,
             holder: Some(hospital.name.to_owned()),
+            subject: None,
             valid_for: cast::token_life(),
         };
         Ok(Registered { holder, token: local.tokens.issue(&request).map_err(CliError::failed)? })

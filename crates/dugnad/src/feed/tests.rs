@@ -163,6 +163,7 @@ fn references_resolve_within_the_hospital() {
 #[test]
 fn every_resource_is_valid_r4() {
     use dugnad_kernel::fhir::{bundle, json, validate};
+    use dugnad_kernel::search::parameters::Known;
     let mut feed = Feed::new(11, 150, now());
     let mut transactions = feed.study_setup();
     transactions.extend(feed.history(now()));
@@ -170,7 +171,7 @@ fn every_resource_is_valid_r4() {
     transactions.push(feed.next_transaction(200, now()));
     for transaction in transactions {
         let arena = bumpalo::Bump::new();
-        let parsed = bundle::read(json::parse(&transaction.bundle, &arena).unwrap(), &arena).unwrap();
+        let parsed = bundle::read(json::parse(&transaction.bundle, &arena).unwrap(), Known::standard(), &arena).unwrap();
         for resource in parsed.entries.iter().filter_map(|entry| entry.resource) {
             assert_eq!(validate::validate(&resource), [], "{}", String::from_utf8_lossy(&transaction.bundle));
         }

@@ -264,3 +264,25 @@ async fn a_request_about_another_timeline_is_refused() {
     }
     assert_eq!(server.local.database.snapshot().commit().0, 1);
 }
+
+/// SECURITY.md names every surface that needs no token.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_public_is_said_to_be() {
+    let server = Server::open();
+    let security = include_str!("../../../../SECURITY.md");
+    let from = security.find("**Public surfaces**").unwrap();
+    let said = &security[from..][..security[from..].find("\n\n").unwrap()];
+    let named: Vec<&str> = said.split('`').skip(1).step_by(2).collect();
+    let description = server.get("/openapi.json").await.expect(200).json();
+    for (path, methods) in description["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap().iter().filter(|(_, o)| o["security"] == json!([])) {
+            let covers = |name: &&str| *name == path || name.strip_suffix("...").is_some_and(|start| path.starts_with(start));
+            let handed_in = *path == "/audit/checkpoint" && method == "post";
+            let pages = ["/register/", "/public-register/", "/me/sign-in/"].iter().any(|start| path.starts_with(start));
+            assert!(
+                named.iter().any(covers) || handed_in || pages,
+                "{method} {path} is public, and SECURITY.md does not say so: {operation}"
+            );
+        }
+    }
+}

@@ -31,7 +31,7 @@ impl Scene {
         let mut permit = live_permit(scene.server.local.clock.now(), &["patient", "observation"]);
         permit["delivery"] = "remote".into();
         scene.server.local.database.put_document("permit", "live", &permit.to_string()).unwrap();
-        scene.server.local.tokens.bind("kari", "Haukeland", "kari").unwrap();
+        scene.server.local.tokens.bind("kari", Some(("Haukeland", "kari"))).unwrap();
         scene
     }
 

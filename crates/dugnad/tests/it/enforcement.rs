@@ -42,7 +42,7 @@ fn put_permit(server: &Server, permit: &Value) {
 
 /// Asks inside the secure processing environment.
 async fn inside(local: &Local, permit: &str, sql: &str, as_of: Option<Commit>) -> Value {
-    let who = Principal { user: "reader".to_owned(), role: Role::Company, holder: None, inside_spe: true, scopes: None };
+    let who = Principal { user: "reader".to_owned(), role: Role::Company, holder: None, inside_spe: true, scopes: None, until: None };
     let question = Question { who, interface: "sql", permit: permit.to_owned(), sql: sql.to_owned(), as_of, min_commit: None };
     let chunks: Vec<_> = encode(local.query.ask(question).await.unwrap(), Format::Json).collect().await;
     let bytes: Vec<u8> = chunks.into_iter().flat_map(|chunk| chunk.unwrap().to_vec()).collect();
@@ -112,7 +112,7 @@ async fn who_may_opt_whom_out() {
         server.hospital(holder).put("/fhir/Patient/a", &json!({"resourceType": "Patient", "id": "a"})).await.expect(201);
     }
     let nord = server.token(Role::Hospital, "Nord", Some("Nord"));
-    server.local.tokens.bind("a patient", "Nord", "a").unwrap();
+    server.local.tokens.bind("a patient", Some(("Nord", "a"))).unwrap();
     let patient = server.token(Role::Patient, "a patient", None);
     let company = server.token(Role::Company, "company", None);
     for (token, path, status) in [
@@ -308,7 +308,7 @@ async fn a_permit_bounds_what_a_question_costs() {
 fn with_centre(dir: &std::path::Path) -> (Process, String, String) {
     let tokens = make_database(dir, &["patient"]);
     let local = Local::open(dir, None).unwrap();
-    let request = TokenRequest { user: "centre".to_owned(), role: Role::Centre, holder: None, valid_for: 1.hour() };
+    let request = TokenRequest { user: "centre".to_owned(), role: Role::Centre, holder: None, subject: None, valid_for: 1.hour() };
     let centre = local.tokens.issue(&request).unwrap();
     local.audit.close();
     local.database.close();

@@ -79,7 +79,7 @@ async fn scene() -> (Server, String) {
     server.local.database.put_document("permit", "live", &permit.to_string()).unwrap();
     let organisation = json!({"id": "niph", "name": "An Institute", "public_body": true, "users": ["authority"], "verified": "by law"});
     server.local.database.put_document("organisation", "niph", &organisation.to_string()).unwrap();
-    server.local.tokens.bind("kari", "Haukeland", "kari").unwrap();
+    server.local.tokens.bind("kari", Some(("Haukeland", "kari"))).unwrap();
     let token = server.token(Role::Patient, "kari", None);
     (server, token)
 }

@@ -22,7 +22,7 @@ pub struct Tokens {
 pub fn make_database(dir: &Path, tables: &[&str]) -> Tokens {
     let local = Local::open(dir, None).unwrap();
     let token = |user: &str, role, holder: Option<&str>| {
-        let request = TokenRequest { user: user.to_owned(), role, holder: holder.map(str::to_owned), valid_for: 24.hours() };
+        let request = TokenRequest { user: user.to_owned(), role, holder: holder.map(str::to_owned), subject: None, valid_for: 24.hours() };
         local.tokens.issue(&request).unwrap()
     };
     let tokens =

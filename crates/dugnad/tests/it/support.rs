@@ -86,7 +86,7 @@ impl Server {
     }
 
     pub fn token(&self, role: Role, user: &str, holder: Option<&str>) -> String {
-        let request = TokenRequest { user: user.to_owned(), role, holder: holder.map(str::to_owned), valid_for: 1.hour() };
+        let request = TokenRequest { user: user.to_owned(), role, holder: holder.map(str::to_owned), subject: None, valid_for: 1.hour() };
         self.local.tokens.issue(&request).unwrap()
     }
 

@@ -4,7 +4,7 @@ use super::jwt::JwtError;
 use crate::limits::{ASSERTION_LIFE, CLOCK_SKEW, MAX_JTI_BYTES};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// The claims of a token whose signature was verified (RFC 7519, section 4.1).
 #[derive(Clone, Debug, Deserialize)]
@@ -31,9 +31,9 @@ pub struct Claims {
     pub nonce: Option<String>,
     /// The party that it was issued to.
     pub azp: Option<String>,
-    /// All others.
-    #[serde(flatten)]
-    pub others: Map<String, Value>,
+    /// All of them, as they came.
+    #[serde(skip)]
+    pub all: Value,
 }
 
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
@@ -66,6 +66,16 @@ pub struct Expected<'e> {
 }
 
 impl Claims {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// It is no JSON object, a claim is not of its type, or one of RFC 7519 is there twice.
+    pub fn read(json: &[u8]) -> serde_json::Result<Self> {
+        let claims: Self = serde_json::from_slice(json)?;
+        let all: Value = serde_json::from_slice(json)?;
+        if all.is_object() { Ok(Self { all, ..claims }) } else { Err(serde::de::Error::custom("no object")) }
+    }
+
     /// Whether it says that to us, now. `exp` must be there; clocks may differ by [`CLOCK_SKEW`].
     ///
     /// # Errors

@@ -156,7 +156,7 @@ impl<'t> Jwt<'t> {
             None => Err(JwtError::Key),
             Some(false) => Err(JwtError::Signature),
             Some(true) => {
-                serde_json::from_slice(&self.claims).map_err(|_| JwtError::Form("its claims are not a JSON object with claims of RFC 7519"))
+                Claims::read(&self.claims).map_err(|_| JwtError::Form("its claims are not a JSON object with claims of RFC 7519"))
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::fhir::definitions;
 use crate::fhir::json::{self, Value};
 use crate::limits::{MAX_SCOPE_ALTERNATIVES, MAX_SCOPE_BYTES, MAX_SCOPES};
 use crate::search::conditions::Conditions;
+use crate::search::parameters::Known;
 use crate::search::parse;
 use crate::search::query::Criterion;
 use bumpalo::Bump;
@@ -150,10 +151,11 @@ impl Scopes {
             }
         }
         let covered = |scope: &Scope| joined.iter().any(|other| other != scope && other.covers(scope));
-        let kept: Vec<Scope> = joined.iter().filter(|scope| !covered(scope)).cloned().collect();
+        let mut kept: Vec<Scope> = joined.iter().filter(|scope| !covered(scope)).cloned().collect();
         if kept.len() > MAX_SCOPES {
             return Err(ScopeError::All(format!("the scopes come to more than {MAX_SCOPES}; ask for fewer")));
         }
+        kept.sort_by_cached_key(Scope::to_string); // those of one meaning are equal, in whichever order they were asked for
         let scopes = Self(kept);
         for scope in &scopes.0 {
             let Some(name) = scope.resource_type else { continue };
@@ -184,7 +186,13 @@ impl Scopes {
     }
 
     /// What of a type's resources an act reaches.
+    ///
+    /// Never a Subscription's: it goes on when a token has ended, tells of what no scope was asked about, and may hold a secret of whom
+    /// it tells.
     pub fn reach(&self, act: Act, resource_type: &str) -> Reach<'_> {
+        if resource_type == "Subscription" {
+            return Reach::Nothing;
+        }
         let mut part = Vec::new();
         for scope in self.0.iter().filter(|scope| scope.acts.has(act) && scope.resource_type.is_none_or(|name| name == resource_type)) {
             if scope.pairs.is_empty() {
@@ -277,7 +285,7 @@ impl Scope {
     fn limited(name: &'static str, acts: Acts, mut pairs: Vec<(String, String)>) -> Result<Self, String> {
         pairs.sort_unstable();
         pairs.dedup();
-        let conditions = Conditions::parse(name, pairs.clone()).map_err(|issue| issue.diagnostics)?;
+        let conditions = Conditions::parse(name, pairs.clone(), Known::standard()).map_err(|issue| issue.diagnostics)?;
         if conditions.is_empty() {
             return Err("there is nothing after `?`; leave it out, or name a search parameter".to_owned());
         }

@@ -40,7 +40,7 @@ pub use newest::Newest;
 pub use note::{Checkpoint, NoteError, VerifierKey};
 pub use persons::{Bytes, Names, Nonce, Persons};
 pub use recover::Recovery;
-pub use rotation::{Rotation, leads, rotate};
+pub use rotation::{ROTATIONS, Rotation, leads, rotate};
 pub use tile::{Tile, TileKind};
 pub use tree::{
     Hash, Nodes, ProofError, consistency, empty_root, inclusion, leaf_hash, node_hash, root, verify_consistency, verify_inclusion,

@@ -12,7 +12,7 @@ use std::io;
 use std::path::Path;
 
 /// The file that keeps the changes, one JSON object a line, the oldest first.
-pub(crate) const ROTATIONS: &str = "rotations";
+pub const ROTATIONS: &str = "rotations";
 
 /// The longest such file that is read: some thousand changes.
 pub(super) const MAX_ROTATIONS_BYTES: usize = 1 << 20;

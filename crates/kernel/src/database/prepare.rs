@@ -23,6 +23,7 @@ use crate::ids::{Commit, HolderId};
 use crate::journal::{Head, JournalError, Lookup, Method};
 use crate::limits::{MAX_BODY_BYTES, MAX_CONDITION_MATCHES, MAX_ISSUES, SEARCH_TIME};
 use crate::search::execute::SearchError;
+use crate::search::parameters::Known;
 use crate::search::query::Search;
 use crate::subscription;
 use bumpalo::Bump;
@@ -172,7 +173,7 @@ impl Preparer<'_> {
     /// Prepares a request.
     pub(super) fn prepare(&self, request: &WriteRequest) -> Result<Prepared, Unprepared> {
         let arena = Bump::new();
-        let (entries, prefixes) = read_entries(&request.interaction, &arena)?;
+        let (entries, prefixes) = read_entries(&request.interaction, &self.shared.known_parameters(), &arena)?;
         self.admit_types(&entries, &prefixes)?;
         let mut problems = Vec::new();
         for (entry, at) in entries.iter().zip(&prefixes) {
@@ -413,7 +414,7 @@ impl Preparer<'_> {
         matched.push(matches.of(criteria));
         let mut found = matches.found;
         found.retain(|(id, _)| !deleted(id));
-        found.iter().try_for_each(|(_, head)| self.admit_current(Act::Search, &criteria.resource_type, Some(*head), at))?;
+        self.keep_found(&criteria.resource_type, &mut found)?;
         if found.len() > 1 {
             let what = format!("the criteria match {} resources; they must match at most one", found.len());
             return Err(refused(412, Issue::error(IssueType::MultipleMatches, at, what)));
@@ -624,7 +625,7 @@ fn check_if_match(if_match: Option<u64>, seen: Option<Head>, at: &str) -> Result
 }
 
 /// The entries of a request and the place of each resource, for messages.
-fn read_entries<'a>(interaction: &'a Interaction, arena: &'a Bump) -> Result<(Vec<Entry<'a>>, Vec<String>), Unprepared> {
+fn read_entries<'a>(interaction: &'a Interaction, known: &Known, arena: &'a Bump) -> Result<(Vec<Entry<'a>>, Vec<String>), Unprepared> {
     let single = |interaction, resource| {
         let at = match &resource {
             Some(r) => Value::str(r, "resourceType").unwrap_or("Resource").to_owned(),
@@ -634,7 +635,7 @@ fn read_entries<'a>(interaction: &'a Interaction, arena: &'a Bump) -> Result<(Ve
     };
     match interaction {
         Interaction::Transaction { body } => {
-            let bundle = bundle::read(parse(body, arena)?, arena)
+            let bundle = bundle::read(parse(body, arena)?, known, arena)
                 .map_err(|issues| Unprepared::Refused(WriteError::Refused { status: 400, issues }))?;
             if bundle.kind == BundleKind::Batch {
                 return Err(refused(
@@ -647,7 +648,8 @@ fn read_entries<'a>(interaction: &'a Interaction, arena: &'a Bump) -> Result<(Ve
         }
         Interaction::Create { resource_type, body, if_none_exist } => {
             let resource = of_type(parse(body, arena)?, resource_type)?;
-            let criteria = if_none_exist.as_deref().map(|q| Criteria::parse(resource_type, q)).transpose().map_err(|i| refused(400, i))?;
+            let criteria =
+                if_none_exist.as_deref().map(|q| Criteria::parse(resource_type, q, known)).transpose().map_err(|i| refused(400, i))?;
             single(Request::Create { resource_type, if_none_exist: criteria }, Some(resource))
         }
         Interaction::Update { resource_type, id, body, if_match } => {
@@ -660,7 +662,7 @@ fn read_entries<'a>(interaction: &'a Interaction, arena: &'a Bump) -> Result<(Ve
         }
         Interaction::UpdateMatching { resource_type, query, body } => {
             let resource = of_type(parse(body, arena)?, resource_type)?;
-            let criteria = Criteria::parse(resource_type, query).map_err(|i| refused(400, i))?;
+            let criteria = Criteria::parse(resource_type, query, known).map_err(|i| refused(400, i))?;
             single(Request::Update { target: Target::Match(criteria), if_match: None }, Some(resource))
         }
         Interaction::Patch { resource_type, id, format, body, if_match } => {
@@ -668,11 +670,11 @@ fn read_entries<'a>(interaction: &'a Interaction, arena: &'a Bump) -> Result<(Ve
             single(Request::Patch { target, if_match: *if_match, patch }, None)
         }
         Interaction::PatchMatching { resource_type, query, format, body, if_match } => {
-            let target = Target::Match(Criteria::parse(resource_type, query).map_err(|i| refused(400, i))?);
+            let target = Target::Match(Criteria::parse(resource_type, query, known).map_err(|i| refused(400, i))?);
             single(Request::Patch { target, if_match: *if_match, patch: read_patch(*format, body, arena)? }, None)
         }
         Interaction::DeleteMatching { resource_type, query } => {
-            let criteria = Criteria::parse(resource_type, query).map_err(|i| refused(400, i))?;
+            let criteria = Criteria::parse(resource_type, query, known).map_err(|i| refused(400, i))?;
             single(Request::Delete { target: Target::Match(criteria), if_match: None }, None)
         }
         Interaction::OptOut { patient, out } => {

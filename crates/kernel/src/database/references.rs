@@ -88,7 +88,7 @@ impl<'a> References<'_, 'a> {
         let Some((resource_type, query)) = text.split_once('?').filter(|(t, _)| definitions::is_resource_type(t)) else {
             return Ok(Rewrite::Keep);
         };
-        let criteria = Criteria::parse(resource_type, query)
+        let criteria = Criteria::parse(resource_type, query, &self.preparer.shared.known_parameters())
             .map_err(|i| refused(422, Issue { expression: Some(place.to_owned()), ..i }.within(at)))?;
         let found = match self.resolved.get(text) {
             Some(found) => *found,
@@ -121,9 +121,9 @@ impl<'a> References<'_, 'a> {
     fn resolve(&mut self, criteria: &Criteria, at: &str, arena: &'a Bump) -> Result<Match<'a>, Unprepared> {
         // What a reference finds by criteria is found by a search.
         self.preparer.admit_type(Act::Search, &criteria.resource_type, at)?;
-        let stored = self.preparer.matches(self.request.holder, criteria)?;
-        stored.found.iter().try_for_each(|(_, head)| self.preparer.admit_current(Act::Search, &criteria.resource_type, Some(*head), at))?;
+        let mut stored = self.preparer.matches(self.request.holder, criteria)?;
         self.matched.push(stored.of(criteria));
+        self.preparer.keep_found(&criteria.resource_type, &mut stored.found)?;
         let mut ids: Vec<String> = stored.found.into_iter().map(|(id, _)| id).collect();
         for plan in self.planned.iter().filter(|p| p.resource_type == criteria.resource_type) {
             let matches = matches!(plan.action, Action::Put(r) if criteria.matches(&r));

@@ -7,7 +7,7 @@
 use super::build::{BuildError, Builder};
 use super::commit::Reason;
 use super::tables::{Wanted, search_table};
-use super::{Database, ReadError, WriteError};
+use super::{Database, ReadError, Shared, WriteError};
 use crate::ids::{Commit, HolderId};
 use crate::journal::{JournalError, Lookup};
 use crate::limits::{MAX_ADDED_PARAMETERS, MAX_PARAMETER_CHANGES};
@@ -149,10 +149,17 @@ impl SearchParameters {
     }
 }
 
+impl Shared {
+    /// The parameters that searches know now.
+    pub(super) fn known_parameters(&self) -> Arc<Known> {
+        self.parameters.known.load_full()
+    }
+}
+
 impl Database {
     /// The parameters that searches know now.
     pub fn search_parameters(&self) -> Arc<Known> {
-        self.shared.parameters.known.load_full()
+        self.shared.known_parameters()
     }
 
     /// Adds a SearchParameter under `id`, or a new version of it; searches know it when the tables of its types have been built anew.

@@ -8,7 +8,7 @@ use crate::access::{Act, Reach};
 use crate::fhir::bundle::{Entry, Interaction as Request, Target};
 use crate::fhir::issue::{Issue, IssueType};
 use crate::fhir::json::Value;
-use crate::journal::Head;
+use crate::journal::{Head, JournalError};
 
 /// A write, and the scopes of its caller; without, it may do what its holder may.
 #[derive(Clone, Debug)]
@@ -47,9 +47,9 @@ impl Preparer<'_> {
     /// Refuses an act on a type that no scope reaches.
     pub(super) fn admit_type(&self, act: Act, resource_type: &str, at: &str) -> Result<(), Unprepared> {
         match self.scopes {
-            // What it is told of is not within scopes, and is told for as long as it stands.
-            Some(_) if resource_type == "Subscription" && matches!(act, Act::Create | Act::Update) => {
-                let what = "a Subscription lives longer than the token of a backend service; it is written with a hospital's own token";
+            Some(_) if resource_type == "Subscription" => {
+                let what =
+                    "a Subscription lives longer than the token of a backend service; it is written and read with a hospital's own token";
                 Err(refused(403, Issue::error(IssueType::Forbidden, at, what)))
             }
             Some(scopes) if !scopes.reaches(act, resource_type) => {
@@ -62,12 +62,30 @@ impl Preparer<'_> {
 
     /// Refuses an act on a current version that no scope reaches.
     pub(super) fn admit_current(&self, act: Act, resource_type: &str, head: Option<Head>, at: &str) -> Result<(), Unprepared> {
-        let (Some(scopes), Some(head)) = (self.scopes, head) else { return Ok(()) };
+        let Some(head) = head else { return Ok(()) };
+        if self.reaches(act, resource_type, head)? { Ok(()) } else { Err(outside(act, resource_type, at)) }
+    }
+
+    /// Leaves of what criteria match that which a search finds too: the rest is absent, so that no condition tells of it.
+    pub(super) fn keep_found(&self, resource_type: &str, matched: &mut Vec<(String, Head)>) -> Result<(), JournalError> {
+        let mut kept = Vec::with_capacity(matched.len());
+        for (id, head) in matched.drain(..) {
+            if self.reaches(Act::Search, resource_type, head)? {
+                kept.push((id, head));
+            }
+        }
+        *matched = kept;
+        Ok(())
+    }
+
+    /// Whether an act reaches a current version.
+    fn reaches(&self, act: Act, resource_type: &str, head: Head) -> Result<bool, JournalError> {
+        let Some(scopes) = self.scopes else { return Ok(true) };
         if matches!(scopes.reach(act, resource_type), Reach::Everything) {
-            return Ok(());
+            return Ok(true);
         }
         let stored = self.lookup.version(head.sequence)?.and_then(|version| version.json);
-        if scopes.admits_stored(act, resource_type, stored.as_deref()) { Ok(()) } else { Err(outside(act, resource_type, at)) }
+        Ok(scopes.admits_stored(act, resource_type, stored.as_deref()))
     }
 
     /// Refuses to write what no scope reaches.

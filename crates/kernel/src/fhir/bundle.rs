@@ -6,6 +6,7 @@ use super::json::Value;
 use super::patch::Patch;
 use super::validate;
 use crate::limits::{MAX_BUNDLE_ENTRIES, MAX_ISSUES};
+use crate::search::parameters::Known;
 use bumpalo::Bump;
 use std::collections::HashMap;
 
@@ -98,14 +99,14 @@ pub enum Target<'a> {
     Match(Criteria),
 }
 
-/// Reads the form of a Bundle: its type, each entry's request and that it fits the resource.
+/// Reads the form of a Bundle: its type, each entry's request and that it fits the resource; criteria by the parameters that are known.
 ///
 /// What is wrong with one entry of a batch is in that entry, as [`Interaction::Refused`]: each entry stands for itself.
 /// In a transaction a target (`PUT`, `PATCH` or `DELETE` of one id, or of the same criteria) may occur once, in both a fullUrl.
 ///
 /// # Errors
 /// What is wrong, with places such as `Bundle.entry[3].request.url`; at most [`crate::limits::MAX_ISSUES`].
-pub fn read<'a>(bundle: Value<'a>, arena: &'a Bump) -> Result<Bundle<'a>, Vec<Issue>> {
+pub fn read<'a>(bundle: Value<'a>, known: &Known, arena: &'a Bump) -> Result<Bundle<'a>, Vec<Issue>> {
     let one = |code, at: &str, what: &str| Err(vec![Issue::error(code, at, what)]);
     if bundle.str("resourceType") != Some("Bundle") {
         return one(IssueType::Structure, "Resource", "expected a Bundle of type transaction or batch (`resourceType` is not `Bundle`)");
@@ -124,13 +125,13 @@ pub fn read<'a>(bundle: Value<'a>, arena: &'a Bump) -> Result<Bundle<'a>, Vec<Is
         Some("batch") => BundleKind::Batch,
         _ => return one(IssueType::NotSupported, "Bundle.type", "only Bundles of type transaction and batch can be processed"),
     };
-    collect(kind, entries, arena)
+    collect(kind, entries, known, arena)
 }
 
-fn collect<'a>(kind: BundleKind, values: &[Value<'a>], arena: &'a Bump) -> Result<Bundle<'a>, Vec<Issue>> {
+fn collect<'a>(kind: BundleKind, values: &[Value<'a>], known: &Known, arena: &'a Bump) -> Result<Bundle<'a>, Vec<Issue>> {
     let (mut entries, mut issues) = (Vec::with_capacity(values.len()), Vec::new());
     for (i, value) in values.iter().enumerate() {
-        let interaction = request::read(value, i, arena).unwrap_or_else(|refused| match kind {
+        let interaction = request::read(value, i, known, arena).unwrap_or_else(|refused| match kind {
             BundleKind::Batch => Interaction::Refused(refused),
             BundleKind::Transaction => {
                 issues.extend(refused);

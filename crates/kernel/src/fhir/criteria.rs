@@ -9,6 +9,7 @@ use super::definitions;
 use super::issue::{Issue, IssueType, Severity};
 use super::{json::Value, primitive};
 use crate::search::conditions::Conditions;
+use crate::search::parameters::Known;
 use std::borrow::Cow;
 
 #[cfg(test)]
@@ -41,7 +42,7 @@ impl Criteria {
     ///
     /// # Errors
     /// An issue without a place, for the caller to put [`Issue::within`] what held the query.
-    pub fn parse(resource_type: &str, query: &str) -> Result<Self, Issue> {
+    pub fn parse(resource_type: &str, query: &str, known: &Known) -> Result<Self, Issue> {
         if !definitions::is_resource_type(resource_type) {
             return Err(issue(IssueType::Value, "the text before `?` is not a resource type of FHIR R4"));
         }
@@ -57,7 +58,7 @@ impl Criteria {
                 _ => others.push((name.into_owned(), value.into_owned())),
             }
         }
-        criteria.others = Conditions::parse(resource_type, others)?;
+        criteria.others = Conditions::parse(resource_type, others, known)?;
         if criteria.id.is_none() && criteria.identifiers.is_empty() && criteria.others.is_empty() {
             return Err(issue(IssueType::Required, "criteria need a search parameter: without one they would match everything"));
         }

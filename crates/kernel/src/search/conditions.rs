@@ -1,7 +1,7 @@
 //! Criteria of conditional interactions: any search parameter of one resource, as text and as criteria.
 
 use super::matches::{Candidate, LAST_UPDATED, matches};
-use super::parameters::{self, Known};
+use super::parameters::{Known, TypeParameters};
 use super::parse::{self, Environment, Refusal};
 use super::query::{Criterion, Operand, Prefix, Test};
 use super::values::packed::Packed;
@@ -9,6 +9,7 @@ use super::values::values_of;
 use crate::fhir::issue::{Issue, Severity};
 use crate::fhir::json::Value;
 use jiff::Timestamp;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -16,10 +17,18 @@ use std::sync::Arc;
 mod tests;
 
 /// Conditions on one resource, all of which must hold. They are the same if their text is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Conditions {
     text: Vec<(String, String)>,
     criteria: Arc<[Criterion]>,
+    /// The parameters among which they were found.
+    parameters: Option<&'static TypeParameters>,
+}
+
+impl fmt::Debug for Conditions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Conditions").field(&self.text).finish()
+    }
 }
 
 impl PartialEq for Conditions {
@@ -42,9 +51,9 @@ impl Conditions {
     /// # Errors
     /// The first that is not a criterion on the resource itself, that looks at other resources, or that depends on when it is asked.
     /// The issue has no place.
-    pub fn parse(resource_type: &str, pairs: Vec<(String, String)>) -> Result<Self, Issue> {
+    pub fn parse(resource_type: &str, pairs: Vec<(String, String)>, known: &Known) -> Result<Self, Issue> {
         // The present and this server's address: nothing that needs them is taken.
-        let environment = Environment { now: Timestamp::UNIX_EPOCH, base: "", known: Known::standard() };
+        let environment = Environment { now: Timestamp::UNIX_EPOCH, base: "", known };
         let mut criteria = Vec::with_capacity(pairs.len());
         for pair in &pairs {
             let told = |issue: Issue| Issue { severity: Severity::Error, expression: None, ..issue };
@@ -60,7 +69,7 @@ impl Conditions {
             check(&criterion).map_err(refused)?;
             criteria.push(criterion);
         }
-        Ok(Self { text: pairs, criteria: criteria.into() })
+        Ok(Self { text: pairs, criteria: criteria.into(), parameters: known.of_type(resource_type) })
     }
 
     /// As a search has them.
@@ -73,12 +82,12 @@ impl Conditions {
         self.criteria.is_empty()
     }
 
-    /// Whether a resource meets all of them.
+    /// Whether a resource, which is of their type, meets all of them.
     pub fn hold(&self, resource: &Value<'_>) -> bool {
         if self.is_empty() {
             return true;
         }
-        let Some(parameters) = resource.str("resourceType").and_then(parameters::of_type) else { return false };
+        let Some(parameters) = self.parameters else { return false };
         let packed = values_of(parameters, *resource, std::iter::empty());
         matches(&self.criteria, Candidate { values: Packed::new(&packed), last_updated_us: 0 })
     }

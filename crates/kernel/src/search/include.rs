@@ -3,7 +3,6 @@
 //! What the matches refer to, or what refers to them, step by step: what has come along counts for `:iterate` in the next step. A
 //! resource comes once, so that circles end. Where a resource is read from, and how what refers to it is found, is the caller's.
 
-use super::parameters::{self, Kind, Parameter};
 use super::query::{Criterion, Include, Operand, Resources, Search, Test};
 use super::values::references_of;
 use crate::fhir::json;
@@ -87,11 +86,10 @@ impl<S: Source> Run<'_, S> {
 
     /// What resources of the include's type refer to.
     fn forward(&mut self, from: &[Resource], include: &Include) -> Result<(), S::Error> {
-        let parameters = parameters_of(include);
         for resource in from.iter().filter(|r| r.resource_type == include.source) {
             let arena = Bump::new();
             let Ok(json) = json::parse(&resource.json, &arena) else { continue }; // it was parsed when it was written
-            for (target, id) in references_of(&parameters, json) {
+            for (target, id) in references_of(&include.parameters, json) {
                 let wanted = include.target.is_none_or(|wanted| wanted == target);
                 if !wanted || !self.asked.insert((target.clone(), id.clone())) {
                     continue;
@@ -115,7 +113,7 @@ impl<S: Source> Run<'_, S> {
             return Ok(());
         }
         let targets = Arc::new(targets);
-        for parameter in parameters_of(include) {
+        for &parameter in &include.parameters {
             let test = Test::Any(vec![Operand::Resources(Arc::clone(&targets))]);
             let criteria = vec![Criterion::Is { parameter, test }];
             let search = Search { criteria, ..Search::all(include.source) };
@@ -136,16 +134,5 @@ impl<S: Source> Run<'_, S> {
         }
         self.there.insert((resource.resource_type, resource.id.clone()));
         self.found.resources.push(resource);
-    }
-}
-
-/// The parameter of an include, or all references of its type.
-fn parameters_of(include: &Include) -> Vec<&'static Parameter> {
-    match include.parameter {
-        Some(parameter) => vec![parameter],
-        None => {
-            let all = parameters::of_type(include.source).map(|t| t.all()).unwrap_or_default();
-            all.iter().filter(|p| p.kind == Kind::Reference).collect()
-        }
     }
 }

@@ -201,6 +201,12 @@ impl Known {
         self.of_type(resource_type)?.get(code)
     }
 
+    /// Those of a resource type whose values are references.
+    pub fn references(&self, resource_type: &str) -> Vec<&'static Parameter> {
+        let all = self.of_type(resource_type).map(|of_type| of_type.all()).unwrap_or_default();
+        all.iter().filter(|parameter| parameter.kind == Kind::Reference).collect()
+    }
+
     /// The same with other parameters of one type.
     pub fn with(&self, resource_type: &'static str, parameters: &'static TypeParameters) -> Self {
         let mut types = self.0.clone();

@@ -361,8 +361,8 @@ pub struct Include {
     pub iterate: bool,
     /// The type of the resource that refers.
     pub source: &'static str,
-    /// Its parameter; `None` is `*`: all of kind `Reference`.
-    pub parameter: Option<&'static Parameter>,
+    /// Its parameter; of `*`, all of kind `Reference`.
+    pub parameters: Vec<&'static Parameter>,
     /// Only references to this type.
     pub target: Option<&'static str>,
 }

@@ -18,6 +18,7 @@ use crate::fhir::issue::{Issue, IssueType, Severity};
 use crate::fhir::json::Value;
 use crate::limits::{HEARTBEAT_PERIODS_S, MAX_CHANNEL_HEADERS, MAX_CHANNEL_TEXT_BYTES, MAX_NOTIFICATION_EVENTS, MAX_SUBSCRIPTION_FILTERS};
 use crate::search::conditions::Conditions;
+use crate::search::parameters::Known;
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -291,7 +292,7 @@ fn search_of(text: &str) -> Result<(Option<String>, Pairs), Issue> {
 }
 
 fn conditions(resource_type: &str, pairs: Pairs) -> Result<Conditions, Issue> {
-    Conditions::parse(resource_type, pairs).map_err(|refused| Issue {
+    Conditions::parse(resource_type, pairs, Known::standard()).map_err(|refused| Issue {
         severity: Severity::Error,
         expression: Some("Subscription.criteria".to_owned()),
         ..refused

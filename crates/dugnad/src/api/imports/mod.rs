@@ -14,7 +14,7 @@ use super::headers;
 use super::parameters::Parameters;
 use super::routes::{Caller, Doc, Parameter, Routes};
 use super::{ApiError, App, body as bodies, exports};
-use crate::limits::MAX_SEARCH_BYTES;
+use crate::limits::{IMPORTING_FOR, MAX_SEARCH_BYTES};
 use asked::Asked;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
@@ -85,6 +85,10 @@ async fn start(
 ) -> Answer {
     headers::require_json_accepted(&headers, None)?;
     let base = headers::base(&headers, app.settings());
+    if hospital.who.until.is_some() {
+        let who = hospital.who.clone();
+        app.with_provider(move |app| app.stand_behind(&who, IMPORTING_FOR)).await?;
+    }
     if headers::body_type(&headers)? == NDJSON {
         return body::take(&app, hospital, base, body).await;
     }

@@ -85,10 +85,19 @@ impl Source for Engine<'_> {
     }
 
     fn search(&self, search: &Search, most: usize) -> Result<Vec<Resource>, ApiError> {
-        let found = self.app.database().search_in(self.snapshot, self.holder, search, page(None, most), Some(self.until))?;
-        let mut resources = self.resources(search.resource_type, found.hits)?;
-        resources.retain(|resource| self.sees(resource.resource_type, &resource.json));
-        Ok(resources)
+        let (mut resources, mut after) = (Vec::new(), None);
+        // What may not come along takes the place of nothing that may.
+        loop {
+            let found = self.app.database().search_in(self.snapshot, self.holder, search, page(after, most), Some(self.until))?;
+            let mut seen = self.resources(search.resource_type, found.hits)?;
+            seen.retain(|resource| self.sees(resource.resource_type, &resource.json));
+            resources.append(&mut seen);
+            resources.truncate(most);
+            after = found.next.filter(|_| resources.len() < most);
+            if after.is_none() {
+                return Ok(resources);
+            }
+        }
     }
 }
 

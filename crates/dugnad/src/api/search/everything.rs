@@ -80,7 +80,13 @@ pub fn understand(asked: &Asked, patient: &str, environment: &Environment<'_>) -
         let mut query = parse::query(name, &since, environment).map_err(refused)?;
         query.search.criteria.extend(compartment::of_patient(name, patient));
         query.search.criteria.extend(care_date::between(name, wanted.start, wanted.end));
-        query.search.include.push(Include { reverse: false, iterate: false, source: name, parameter: None, target: None });
+        query.search.include.push(Include {
+            reverse: false,
+            iterate: false,
+            source: name,
+            parameters: environment.known.references(name),
+            target: None,
+        });
         query.search.count = Some(wanted.count.unwrap_or(MAX_EVERYTHING_PAGE).min(MAX_EVERYTHING_PAGE));
         queries.push(query);
     }

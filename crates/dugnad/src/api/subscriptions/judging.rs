@@ -63,7 +63,12 @@ pub fn owner(app: &App, key: &Key, user: &str) -> Result<Principal, ApiError> {
     if !app.holds(user, &key.holder)? {
         return Err(ApiError::forbidden("who asked for it has no valid token any more; somebody who has one can write it again"));
     }
-    Ok(Principal { user: user.to_owned(), role: Role::Hospital, holder: Some(key.holder.clone()), inside_spe: false, scopes: None })
+    Ok(principal(user, Role::Hospital, key))
+}
+
+fn principal(user: &str, role: Role, key: &Key) -> Principal {
+    let holder = Some(key.holder.clone());
+    Principal { user: user.to_owned(), role, holder, inside_spe: false, scopes: None, until: None }
 }
 
 /// The status of a stored Subscription.
@@ -141,8 +146,7 @@ pub fn set_status(app: &App, key: &Key, version: u64, status: Status, why: Optio
         body: json!(patch).to_string().into_bytes(),
         if_match: Some(version),
     };
-    let server =
-        Principal { user: "server".to_owned(), role: Role::Centre, holder: Some(key.holder.clone()), inside_spe: false, scopes: None };
+    let server = principal("server", Role::Centre, key);
     let request = WriteRequest { holder, interaction, handling: Handling::Strict, idempotency_key: None };
     let written = app.write_as(Act::Write, &server, request, |e| {
         e.request = Some(format!("Subscription/{} becomes {}", key.id, status.code()));

@@ -6,7 +6,7 @@
 mod code_system;
 mod value_set;
 
-use super::auth::{CallerOrClient as Known, Hospital};
+use super::auth::{CallerOrClient, Hospital};
 use super::headers::{self, DUGNAD_COMMIT, value};
 use super::parameters::Parameters;
 use super::routes::{Caller, Doc, Parameter, Routes};
@@ -119,12 +119,13 @@ fn both(routes: Routes, path: &'static str, [get, post]: [&'static str; 2], doc:
     let asked = Doc { id: get, ..doc };
     let sent = Doc { id: post, body: Some(FHIR), parameters: &[], ..doc };
     if path.contains("{id}") {
-        let handler = move |app: State<App>, who: Known, Path(id): Path<String>, headers: HeaderMap, query: RawQuery, body: Body| {
-            answered(app, who, Some(id), headers, query, body, (path, operation))
-        };
+        let handler =
+            move |app: State<App>, who: CallerOrClient, Path(id): Path<String>, headers: HeaderMap, query: RawQuery, body: Body| {
+                answered(app, who, Some(id), headers, query, body, (path, operation))
+            };
         return routes.add(Method::GET, path, asked, handler).add(Method::POST, path, sent, handler);
     }
-    let handler = move |app: State<App>, who: Known, headers: HeaderMap, query: RawQuery, body: Body| {
+    let handler = move |app: State<App>, who: CallerOrClient, headers: HeaderMap, query: RawQuery, body: Body| {
         answered(app, who, None, headers, query, body, (path, operation))
     };
     routes.add(Method::GET, path, asked, handler).add(Method::POST, path, sent, handler)
@@ -132,7 +133,7 @@ fn both(routes: Routes, path: &'static str, [get, post]: [&'static str; 2], doc:
 
 async fn answered(
     State(app): State<App>,
-    Known(who): Known,
+    CallerOrClient(who): CallerOrClient,
     id: Option<String>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,

@@ -140,7 +140,10 @@ pub(super) fn seen(client: &Client, method: Method, path: &str, body: Option<&Va
 /// A token of a user. Hospitals are called what they are.
 pub(super) fn token(local: &Local, user: &str, role: Role) -> Result<String, CliError> {
     let holder = (role == Role::Hospital).then(|| user.to_owned());
-    local.tokens.issue(&TokenRequest { user: user.to_owned(), role, holder, valid_for: 24.hours() }).map_err(CliError::failed)
+    local
+        .tokens
+        .issue(&TokenRequest { user: user.to_owned(), role, holder, subject: None, valid_for: 24.hours() })
+        .map_err(CliError::failed)
 }
 
 /// A study with one subject, who is all that a narrow permit shows.

@@ -41,7 +41,8 @@ impl Target {
         grant(&local)?;
         let server = Loopback::start(&local)?;
         let client = |user: &str, role, holder: Option<&str>| {
-            let request = TokenRequest { user: user.to_owned(), role, holder: holder.map(str::to_owned), valid_for: 24.hours() };
+            let request =
+                TokenRequest { user: user.to_owned(), role, holder: holder.map(str::to_owned), subject: None, valid_for: 24.hours() };
             let token = local.tokens.issue(&request).map_err(CliError::failed)?;
             Client::new(server.url(), Some(token))
         };

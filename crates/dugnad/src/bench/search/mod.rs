@@ -52,7 +52,13 @@ pub fn run(options: &Options) -> Result<(), CliError> {
     let questions = questions(&local.database, &holder)?;
     machine::forget_peak();
     let server = Loopback::start(&local)?;
-    let request = TokenRequest { user: "bench".to_owned(), role: Role::Hospital, holder: Some(holder.name.clone()), valid_for: 24.hours() };
+    let request = TokenRequest {
+        user: "bench".to_owned(),
+        role: Role::Hospital,
+        holder: Some(holder.name.clone()),
+        subject: None,
+        valid_for: 24.hours(),
+    };
     let token = local.tokens.issue(&request).map_err(CliError::failed)?;
     let asked = ask_all(options, &local.database, &holder, &questions, (server.url(), &token), &mut figures);
     server.stop()?;

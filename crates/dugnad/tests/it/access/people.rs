@@ -1,10 +1,10 @@
 //! People of an identity provider: access tokens on the API, and the sign-in of patients. The provider here signs whatever a test wants.
 
 use super::{Signer, encoded};
-use crate::support::{Answer, Server};
+use crate::support::{Answer, Hospital, Server};
 use axum::body::Body;
 use axum::http::Request;
-use dugnad::access::ProviderSettings;
+use dugnad::access::{ProviderSettings, Role};
 use dugnad::api::{self, Settings};
 use dugnad::web;
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const AUDIENCE: &str = "https://dugnad.example.no";
 const SYSTEM: &str = "urn:oid:2.16.578.1.12.4.1.4.1";
@@ -152,14 +153,57 @@ async fn a_token_that_is_not_for_here_is_nobodys() {
         ("expired", with("exp", json!(now - 60))),
         ("without an end", with("exp", Value::Null)),
         ("not yet", with("nbf", json!(now + 600))),
-        ("whom no rule fits", with("groups", json!(["guests"]))),
-        ("without a name", with("name", Value::Null)),
-        ("a client's name", with("name", json!("client:lab"))),
         ("garbage", "a.b.c".to_owned()),
     ] {
         assert_eq!(with_token(&server, "/metrics", &token).await.status.as_u16(), 401, "{what}");
     }
-    with_token(&server, "/metrics", &provider.token(kari)).await.expect(200);
+    for (what, token) in [
+        ("whom no rule fits", with("groups", json!(["guests"]))),
+        ("without a name", with("name", Value::Null)),
+        ("a client's name", with("name", json!("client:lab"))),
+    ] {
+        let answer = with_token(&server, "/metrics", &token).await;
+        assert_eq!(answer.status.as_u16(), 403, "{what}");
+        assert!(answer.json().to_string().contains("no rule"), "{what}");
+    }
+    let kari = provider.token(kari);
+    let log = String::from_utf8(with_token(&server, "/audit/log", &kari).await.expect(200).body).unwrap();
+    assert_eq!(log.matches("no rule fits").count(), 3, "{log}");
+}
+
+/// Their tokens end within minutes; what they have asked for goes on, for as long as it says, until the centre revokes them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hospitals_person_stands_behind_what_goes_on_without_them() {
+    let (mut server, provider) = (Server::open(), provide());
+    with_provider(&mut server, &provider.issuer);
+    let ola = Hospital { server: &server, token: provider.token(json!({"name": "ola", "groups": ["epj"]})) };
+    let holds = || server.local.tokens.holds("ola", Role::Hospital, "Haukeland").unwrap();
+    ola.get("/fhir/Patient").await.expect(200);
+    assert!(!holds(), "a read leaves nothing behind");
+    let subscription = json!({
+        "resourceType": "Subscription", "id": "s", "status": "off", "reason": "a test", "criteria": "Observation?status=final",
+        "channel": {"type": "rest-hook", "endpoint": "https://example.org/hook"},
+    });
+    ola.put("/fhir/Subscription/s", &subscription).await.expect(201);
+    assert!(holds());
+    server.local.tokens.revoke("ola").unwrap();
+    assert!(!holds());
+    let line = json!({"resourceType": "Basic", "id": "b", "code": {"text": "x"}}).to_string();
+    let begun = ola.send("POST", "/fhir/$import", &[("Content-Type", "application/fhir+ndjson")], line).await.expect(202);
+    let address = begun.header("content-location").unwrap().strip_prefix("http://localhost").unwrap().to_owned();
+    let done = loop {
+        let answer = ola.get(&address).await;
+        if answer.status.as_u16() != 202 {
+            break answer.expect(200).json();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!((done["output"][0]["count"].as_u64(), &done["error"]), (Some(1), &json!([])), "{done}");
+    ola.get("/fhir/Basic/b").await.expect(200);
+    // Others' tokens stand for themselves.
+    server.local.tokens.revoke("ola").unwrap();
+    server.hospital("Haukeland").put("/fhir/Subscription/s", &subscription).await.expect(200);
+    assert!(!holds());
 }
 
 #[tokio::test(flavor = "multi_thread")]

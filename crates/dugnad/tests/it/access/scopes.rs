@@ -158,7 +158,7 @@ async fn two_parts_are_one_or_the_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_along_is_within_the_scopes() {
     let server = Server::open();
-    treated(&server).await;
+    let hospital = treated(&server).await;
     let query = "/fhir/Observation?_id=lab&_include=Observation:subject&_include:iterate=Patient:general-practitioner";
     for (scopes, names_found) in [
         ("system/Observation.s system/Patient.r", vec!["Observation/lab", "Patient/p"]),
@@ -171,6 +171,16 @@ async fn what_comes_along_is_within_the_scopes() {
     }
     let reverse = client(&server, "Haukeland", "system/Patient.s system/Observation.s?category=laboratory").await;
     let found = reverse.get("/fhir/Patient?_revinclude=Observation:subject&_revinclude=Condition:subject").await.expect(200).json();
+    assert_eq!(names(&found), ["Observation/lab", "Patient/p"]);
+    // What may not come along, however much and new, takes the place of nothing that may.
+    let newer: Vec<Value> = (0..1_100)
+        .map(|n| {
+            let url = format!("Observation/v{n}");
+            json!({"resource": observation(&format!("v{n}"), "vital-signs"), "request": {"method": "PUT", "url": url}})
+        })
+        .collect();
+    hospital.post("/fhir", &[], &json!({"resourceType": "Bundle", "type": "transaction", "entry": newer})).await.expect(200);
+    let found = reverse.get("/fhir/Patient?_revinclude=Observation:subject").await.expect(200).json();
     assert_eq!(names(&found), ["Observation/lab", "Patient/p"]);
     let everything = reverse.get("/fhir/Patient/p/$everything").await.expect(200).json();
     assert_eq!(names(&everything), ["Observation/lab", "Patient/p"]);

@@ -1,6 +1,6 @@
 //! Tokens for assertions: what is right, and what an attacker would send.
 
-use super::{Signer, ask, claims, encoded, post, register};
+use super::{Signer, ask, claims, client, encoded, post, register};
 use crate::support::{Answer, Hospital, Server};
 use dugnad::access::{ClientKeys, Role, Tokens};
 use serde_json::{Value, json};
@@ -114,6 +114,40 @@ async fn an_assertion_is_good_once() {
     ask(&server, &other.sign(&other.header(), &claims), "system/Patient.r").await.expect(200);
     (claims["iss"], claims["sub"]) = ("lab".into(), "lab".into());
     ask(&server, &signer.sign(&signer.header(), &claims), "system/Patient.r").await.expect(200);
+}
+
+/// Somebody has one that is old, or was used: they can send it as often as they like, and the log names the client for none of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_anybody_can_send_again_is_nothing_that_the_client_did() {
+    let server = Server::open();
+    let signer = registered(&server);
+    let mut old = claims("lab");
+    old["exp"] = json!(jiff::Timestamp::now().as_second() - 600);
+    let (old, used) = (signer.sign(&signer.header(), &old), signer.assertion("lab"));
+    ask(&server, &used, "system/Observation.r").await.expect(200);
+    for _ in 0..100 {
+        refused(&ask(&server, &old, "system/Observation.r").await, 401, "invalid_client");
+        refused(&ask(&server, &used, "system/Observation.r").await, 401, "invalid_client");
+    }
+    let centre = Hospital { server: &server, token: server.token(Role::Centre, "centre", None) };
+    let log = String::from_utf8(centre.get("/audit/log").await.expect(200).body).unwrap();
+    let of = |user: &str| log.lines().filter(|line| line.contains(&format!("\"{user}\"")) && line.contains("auth/token")).count();
+    assert_eq!(of("client:lab"), 1, "the one that was good");
+    assert!((1..=120).contains(&of("unknown")), "{}", of("unknown"));
+}
+
+/// Both number their messages from 1.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keys_of_one_system_are_not_those_of_another() {
+    let server = Server::open();
+    let (lab, epj) = (client(&server, "Haukeland", "system/*.cruds").await, client(&server, "Haukeland", "system/*.cruds").await);
+    let basic = |text: &str| json!({"resourceType": "Basic", "code": {"text": text}});
+    let key = [("Idempotency-Key", "1")];
+    lab.post("/fhir/Basic", &key, &basic("of the laboratory")).await.expect(201);
+    epj.post("/fhir/Basic", &key, &basic("of the EHR")).await.expect(201);
+    let again = lab.post("/fhir/Basic", &key, &basic("of the laboratory")).await;
+    assert!(again.header("dugnad-replayed").is_some(), "{}", again.status);
+    assert_eq!(lab.get("/fhir/Basic").await.expect(200).json()["entry"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

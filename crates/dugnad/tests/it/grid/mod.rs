@@ -117,7 +117,7 @@ impl Scene {
             tokens.insert(person, server.token(Role::Centre, person, None));
         }
         tokens.remove("nobody");
-        server.local.tokens.bind("patient", "Nord", "p1").unwrap();
+        server.local.tokens.bind("patient", Some(("Nord", "p1"))).unwrap();
         let none = String::new;
         let mut scene = Self {
             server,

@@ -105,8 +105,13 @@ async fn a_stream_ends_with_the_token_that_it_was_opened_with() {
     let clock = Arc::new(ManualClock::new(start));
     let scene = Scene::at(clock.clone());
     let hospital = scene.server.hospital("Haukeland");
-    let request =
-        TokenRequest { user: "Haukeland".to_owned(), role: Role::Hospital, holder: Some("Haukeland".to_owned()), valid_for: 10.hours() };
+    let request = TokenRequest {
+        user: "Haukeland".to_owned(),
+        role: Role::Hospital,
+        holder: Some("Haukeland".to_owned()),
+        subject: None,
+        valid_for: 10.hours(),
+    };
     let longer = Hospital { server: &scene.server, token: scene.server.local.tokens.issue(&request).unwrap() };
     hospital.ask_for(&subscription("s", "Observation?", None, false)).await.expect(201);
     scene.until(&hospital, "s", "active").await;

@@ -2,13 +2,14 @@
 
 use super::*;
 use crate::search::execute::Cursor;
+use crate::search::parameters::Known;
 use crate::search::parse::pairs;
 use proptest::prelude::*;
 
 const START: Cursor = Cursor { commit: Commit(0), resource: ResourceOrdinal(0) };
 
 fn followed(bench: &Bench, query: &str, deletions: bool) -> Followed {
-    let conditions = crate::search::conditions::Conditions::parse("Observation", pairs(query).unwrap()).unwrap();
+    let conditions = crate::search::conditions::Conditions::parse("Observation", pairs(query).unwrap(), Known::standard()).unwrap();
     Followed { holder: bench.hospital, resource_type: "Observation".to_owned(), conditions, deletions }
 }
 

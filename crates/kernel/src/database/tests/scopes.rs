@@ -1,7 +1,7 @@
 //! Writes within scopes: by type, by what a resource holds now and then, and by what criteria and references would tell.
 
 use super::*;
-use crate::access::Scopes;
+use crate::access::{Act, Scopes};
 use crate::fhir::patch::Format;
 use serde_json::{Value, json};
 
@@ -61,6 +61,10 @@ fn no_scope_opens_a_subscription() {
     });
     let client = Client::of(&bench, "system/*.cruds");
     assert_eq!((client.put(&subscription), client.create(&subscription, None)), (403, 403));
+    let scopes = Scopes::parse("system/*.cruds system/Subscription.rs").unwrap();
+    assert!(Act::ALL.iter().all(|act| !scopes.reaches(*act, "Subscription")), "its header may hold a secret");
+    let delete = Interaction::Delete { resource_type: "Subscription".to_owned(), id: "s".to_owned(), if_match: None };
+    assert_eq!(client.write(delete), 403);
     assert_eq!(Client(&bench, None).put(&subscription), 201);
     let off = client.write(Interaction::Patch {
         resource_type: "Subscription".to_owned(),
@@ -125,10 +129,19 @@ fn criteria_are_a_search() {
     assert_eq!(writer.write(Interaction::DeleteMatching { resource_type: "Observation".into(), query: "status=final".into() }), 403);
     let lab = Client::of(&bench, "system/Observation.cruds?category=laboratory");
     assert_eq!(lab.create(&new, Some("identifier=urn:x|lab")), 200);
-    assert_eq!(lab.create(&new, Some("identifier=urn:x|vital")), 403);
-    assert_eq!(lab.write(Interaction::DeleteMatching { resource_type: "Observation".into(), query: "status=final".into() }), 403);
-    let only = "status=final&category=laboratory".to_owned();
-    assert_eq!(lab.write(Interaction::DeleteMatching { resource_type: "Observation".into(), query: only }), 204);
+    // What lies outside of its part is absent, and no condition tells of it.
+    for code in ["vital", "nothing"] {
+        let query = format!("identifier=urn:x|{code}");
+        let delete = Interaction::DeleteMatching { resource_type: "Observation".into(), query: query.clone() };
+        assert_eq!(lab.write(delete), 200, "{code}: there is nothing to do");
+        let format = Format::MergePatch;
+        let (resource_type, body) = ("Observation".into(), br#"{"status":"amended"}"#.to_vec());
+        assert_eq!(lab.write(Interaction::PatchMatching { resource_type, query, format, body, if_match: None }), 404, "{code}");
+    }
+    let both = "status=final".to_owned();
+    assert_eq!(lab.write(Interaction::DeleteMatching { resource_type: "Observation".into(), query: both }), 204, "one is found");
+    assert_eq!(lab.create(&new, Some("identifier=urn:x|vital")), 201, "as if it were not there");
+    assert_eq!(count(&bench.database.snapshot(), "observation"), 2, "the one outside, and the new one");
 }
 
 #[test]

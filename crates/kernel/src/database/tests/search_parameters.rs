@@ -75,6 +75,19 @@ fn an_added_parameter_finds_what_was_there_and_what_comes() {
     assert_eq!(found(database, holder, "Observation", "ward=w1"), None, "not of this type");
     // Whom a resource is about is still known.
     assert_eq!(found(database, holder, "Patient", "_id=p4&ward:missing=false"), Some(vec!["p4".to_owned()]));
+    // Conditions know it too, in a request and in a reference.
+    let create = |criteria: &str| {
+        let (resource_type, body) = ("Patient".to_owned(), br#"{"resourceType":"Patient","active":true}"#.to_vec());
+        bench.write(Interaction::Create { resource_type, body, if_none_exist: Some(criteria.to_owned()) })
+    };
+    assert_eq!(create("ward=w1&_id=p4").unwrap().entries[0].status, 200, "it is there");
+    assert_eq!(refusal(create("ward=w1")).0, 412, "several are");
+    assert_eq!(refusal(create("nobody=w1")).0, 400);
+    let reference = json!({"resourceType": "Basic", "code": {"text": "x"}, "subject": {"reference": "Patient?ward=w2&_id=p5"}});
+    let transaction = bundle(&[entry("POST", "Basic", "urn:uuid:1", &reference)]).to_string().into_bytes();
+    let made = bench.write(Interaction::Transaction { body: transaction }).unwrap();
+    let stored = bench.database.read(holder, "Basic", &made.entries[0].id).unwrap().and_then(|v| v.json).unwrap();
+    assert!(String::from_utf8(stored).unwrap().contains(r#""reference":"Patient/p5""#));
 
     // A second one beside it, a clash, the same again.
     let clash = database.add_search_parameter("other", &ward("ward")).unwrap_err();

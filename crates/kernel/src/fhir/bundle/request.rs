@@ -6,15 +6,16 @@ use crate::fhir::issue::{Issue, IssueType};
 use crate::fhir::json::Value;
 use crate::fhir::patch::{Format, Patch};
 use crate::fhir::{definitions, primitive};
+use crate::search::parameters::Known;
 use bumpalo::Bump;
 
 /// Reads the request of entry `i`, whose frame is valid.
-pub(super) fn read<'a>(entry: &Value<'a>, i: usize, arena: &'a Bump) -> Result<Interaction<'a>, Vec<Issue>> {
+pub(super) fn read<'a>(entry: &Value<'a>, i: usize, known: &Known, arena: &'a Bump) -> Result<Interaction<'a>, Vec<Issue>> {
     let at = |element: &str| format!("Bundle.entry[{i}].{element}");
     let Some(request) = entry.get("request") else {
         return Err(vec![Issue::error(IssueType::Required, at("request"), "an entry of a transaction or batch needs a `request`")]);
     };
-    let request = Request { value: request, resource: entry.get("resource"), at: &at };
+    let request = Request { value: request, resource: entry.get("resource"), known, at: &at };
     let read = match request.value.str("method") {
         Some("POST") => request.create(),
         Some("PUT") => request.update(),
@@ -33,6 +34,7 @@ pub(super) fn read<'a>(entry: &Value<'a>, i: usize, arena: &'a Bump) -> Result<I
 struct Request<'a, 'f> {
     value: Value<'a>,
     resource: Option<Value<'a>>,
+    known: &'f Known,
     at: &'f dyn Fn(&str) -> String,
 }
 
@@ -155,7 +157,7 @@ impl<'a> Request<'a, '_> {
     }
 
     fn criteria(&self, resource_type: &str, query: &str, at: &str) -> Result<Criteria, Issue> {
-        Criteria::parse(resource_type, query).map_err(|issue| issue.within(&(self.at)(at)))
+        Criteria::parse(resource_type, query, self.known).map_err(|issue| issue.within(&(self.at)(at)))
     }
 
     /// `W/"3"`, and `"3"` as many write it.

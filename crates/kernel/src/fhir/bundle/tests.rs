@@ -5,6 +5,7 @@ use crate::fhir::criteria::Identifier;
 use crate::fhir::json::parse;
 use crate::fhir::testdata;
 use crate::search::conditions::Conditions;
+use crate::search::parameters::Known;
 use bumpalo::Bump;
 
 const PATIENT: &str = r#""resource":{"resourceType":"Patient","id":"p"}"#;
@@ -26,7 +27,7 @@ fn request(method: &str, url: &str) -> String {
 fn one(request: &str, rest: &str) -> Result<String, Issue> {
     let json = bundle("transaction", &[entry(request, rest)]);
     let arena = Bump::new();
-    match read(parse(json.as_bytes(), &arena).unwrap(), &arena) {
+    match read(parse(json.as_bytes(), &arena).unwrap(), Known::standard(), &arena) {
         Ok(bundle) => Ok(format!("{:?}", bundle.entries[0].interaction)),
         Err(issues) => Err(issues.into_iter().next().unwrap()),
     }
@@ -47,7 +48,7 @@ fn refused(request: &str, rest: &str, code: IssueType, at: &str) {
 
 fn errors(json: &str) -> Vec<Issue> {
     let arena = Bump::new();
-    read(parse(json.as_bytes(), &arena).unwrap(), &arena).unwrap_err()
+    read(parse(json.as_bytes(), &arena).unwrap(), Known::standard(), &arena).unwrap_err()
 }
 
 fn identified(resource_type: &str, system: &str, value: &str) -> Criteria {
@@ -59,7 +60,7 @@ fn identified(resource_type: &str, system: &str, value: &str) -> Criteria {
 fn real_bundles_are_read() {
     let check = |name: &str, text: &[u8]| {
         let arena = Bump::new();
-        let bundle = read(parse(text, &arena).unwrap(), &arena).unwrap_or_else(|issues| panic!("{name}: {issues:?}"));
+        let bundle = read(parse(text, &arena).unwrap(), Known::standard(), &arena).unwrap_or_else(|issues| panic!("{name}: {issues:?}"));
         assert!(bundle.kind == BundleKind::Transaction && !bundle.entries.is_empty(), "{name}");
         assert!(bundle.entries.iter().all(|e| e.full_url.is_some() && e.resource.is_some()), "{name}");
     };
@@ -154,7 +155,12 @@ fn what_is_no_transaction_or_batch() {
     let many = vec!["{}".to_owned(); MAX_BUNDLE_ENTRIES + 1];
     assert_eq!(errors(&bundle("transaction", &many))[0].code, IssueType::TooCostly);
     let arena = Bump::new();
-    assert!(read(parse(br#"{"resourceType":"Bundle","type":"transaction"}"#, &arena).unwrap(), &arena).unwrap().entries.is_empty());
+    assert!(
+        read(parse(br#"{"resourceType":"Bundle","type":"transaction"}"#, &arena).unwrap(), Known::standard(), &arena)
+            .unwrap()
+            .entries
+            .is_empty()
+    );
 }
 
 #[test]
@@ -172,7 +178,7 @@ fn an_entry_of_a_batch_is_refused_for_itself() {
         &[entry(&request("HEAD", "Patient/p"), ""), entry(&request("DELETE", "Patient/p"), ""), entry(&request("DELETE", "Patient/p"), "")],
     );
     let arena = Bump::new();
-    let batch = read(parse(json.as_bytes(), &arena).unwrap(), &arena).unwrap();
+    let batch = read(parse(json.as_bytes(), &arena).unwrap(), Known::standard(), &arena).unwrap();
     let Interaction::Refused(issues) = &batch.entries[0].interaction else { panic!("{batch:?}") };
     assert_eq!((issues.len(), issues[0].code), (1, IssueType::NotSupported));
     assert!(batch.kind == BundleKind::Batch && matches!(batch.entries[2].interaction, Interaction::Delete { .. }));
@@ -194,7 +200,13 @@ fn nothing_is_meant_twice() {
     let encoded = entry(&request("DELETE", "Patient?identifier=a%7C1"), "");
     assert_eq!(place(&bundle("transaction", &[matching, encoded])), ["Bundle.entry[1].request.url"]);
     let arena = Bump::new();
-    assert_eq!(read(parse(bundle("transaction", &[post.clone(), post]).as_bytes(), &arena).unwrap(), &arena).unwrap().entries.len(), 2);
+    assert_eq!(
+        read(parse(bundle("transaction", &[post.clone(), post]).as_bytes(), &arena).unwrap(), Known::standard(), &arena)
+            .unwrap()
+            .entries
+            .len(),
+        2
+    );
 }
 
 #[test]

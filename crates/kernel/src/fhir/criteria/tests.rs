@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fhir::json::parse;
+use crate::search::parameters::Known;
 use bumpalo::Bump;
 use proptest::prelude::*;
 
@@ -10,11 +11,11 @@ fn identifier(system: Option<&str>, value: &str) -> Identifier {
 }
 
 fn parsed(query: &str) -> Criteria {
-    Criteria::parse("Patient", query).unwrap()
+    Criteria::parse("Patient", query, Known::standard()).unwrap()
 }
 
 fn refused(query: &str, code: IssueType, what: &str) {
-    let issue = Criteria::parse("Patient", query).unwrap_err();
+    let issue = Criteria::parse("Patient", query, Known::standard()).unwrap_err();
     assert!(issue.code == code && issue.diagnostics.contains(what) && issue.expression.is_none(), "{query}: {issue:?}");
 }
 
@@ -69,8 +70,8 @@ fn what_is_not_supported_is_refused_by_name() {
         refused(id, Value, "`_id` needs one id");
     }
     refused("_id=a&_id=a", Invalid, "once");
-    assert_eq!(Criteria::parse("Binary", "identifier=a").unwrap_err().code, NotSupported);
-    assert_eq!(Criteria::parse("Patients", "_id=a").unwrap_err().code, Value);
+    assert_eq!(Criteria::parse("Binary", "identifier=a", Known::standard()).unwrap_err().code, NotSupported);
+    assert_eq!(Criteria::parse("Patients", "_id=a", Known::standard()).unwrap_err().code, Value);
 }
 
 #[test]
@@ -83,7 +84,7 @@ fn refusals_hold_no_values() {
         "identifier=01017012345%",
         "a=01017012345",
     ] {
-        let issue = Criteria::parse("Patient", query).unwrap_err();
+        let issue = Criteria::parse("Patient", query, Known::standard()).unwrap_err();
         assert!(!issue.diagnostics.contains("01017012345"), "{issue:?}");
     }
 }
@@ -142,12 +143,12 @@ proptest! {
             None => escape(&value),
         };
         let encoded: String = token.bytes().map(|b| format!("%{b:02X}")).collect();
-        let criteria = Criteria::parse("Patient", &format!("identifier={encoded}")).unwrap();
+        let criteria = Criteria::parse("Patient", &format!("identifier={encoded}"), Known::standard()).unwrap();
         prop_assert_eq!(criteria.identifiers, vec![Identifier { system, value }]);
     }
 
     #[test]
     fn queries_never_make_it_panic(query in ".{0,60}") {
-        let _ = Criteria::parse("Patient", &query);
+        let _ = Criteria::parse("Patient", &query, Known::standard());
     }
 }

@@ -6,7 +6,7 @@ use crate::fhir::json;
 use bumpalo::Bump;
 
 fn parsed(resource_type: &str, query: &str) -> Result<Conditions, Issue> {
-    Conditions::parse(resource_type, parse::pairs(query).unwrap_or_else(|refusal| panic!("{refusal:?}")))
+    Conditions::parse(resource_type, parse::pairs(query).unwrap_or_else(|refusal| panic!("{refusal:?}")), Known::standard())
 }
 
 #[test]

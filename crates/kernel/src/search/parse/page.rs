@@ -173,19 +173,19 @@ fn included(all: &Known, name: &str, value: &str, search: &mut Search) -> Result
         (source, Some(code), None) => (resource_type_of(source)?, code),
         _ => return Err(wrong().into()),
     };
-    let parameter = match code {
-        "*" => None,
-        code => Some(known(all, source, code).and_then(|p| if p.kind == Kind::Reference { Ok(p) } else { Err(wrong().into()) }).map_err(
+    let parameters = match code {
+        "*" => all.references(source),
+        code => vec![known(all, source, code).and_then(|p| if p.kind == Kind::Reference { Ok(p) } else { Err(wrong().into()) }).map_err(
             |u| match u {
                 Unused::Unknown(refusal) | Unused::Wrong(refusal) => refusal,
             },
-        )?),
+        )?],
     };
-    let target = match (target, parameter) {
+    let target = match (target, parameters.as_slice()) {
         (None, _) => None,
-        (Some(target), Some(parameter)) => Some(target_of(parameter, target)?),
-        (Some(target), None) => Some(resource_type_of(target)?),
+        (Some(target), [parameter]) if code != "*" => Some(target_of(parameter, target)?),
+        (Some(target), _) => Some(resource_type_of(target)?),
     };
-    search.include.push(Include { reverse, iterate, source, parameter, target });
+    search.include.push(Include { reverse, iterate, source, parameters, target });
     Ok(true)
 }

@@ -1,6 +1,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use super::super::query::{Criterion, Hierarchy, Match, Moments, Operand, Prefix, Reference, System, Test, Token, Total, Unit};
+use super::super::parameters::Kind;
+use super::super::query::{Criterion, Hierarchy, Include, Match, Moments, Operand, Prefix, Reference, System, Test, Token, Total, Unit};
 use super::*;
 use crate::limits::{MAX_SEARCH_DEPTH, MAX_SEARCH_PAGE, MAX_SEARCH_PARAMETERS};
 use proptest::prelude::*;
@@ -269,17 +270,18 @@ fn the_answer() {
     let query = asked("Observation", "_sort=-date,code&_count=20&_total=accurate&_include=Observation:subject&_include:iterate=Patient:general-practitioner:Organization&_revinclude=Provenance:target&_format=json").unwrap();
     let sort: Vec<_> = query.search.sort.iter().map(|s| (s.parameter.code, s.descending)).collect();
     assert_eq!((sort, query.search.count, query.search.total), (vec![("date", true), ("code", false)], Some(20), Total::Accurate));
-    let include: Vec<_> =
-        query.search.include.iter().map(|i| (i.reverse, i.iterate, i.source, i.parameter.map(|p| p.code), i.target)).collect();
+    let codes = |include: &Include| include.parameters.iter().map(|p| p.code).collect::<Vec<_>>();
+    let include: Vec<_> = query.search.include.iter().map(|i| (i.reverse, i.iterate, i.source, codes(i), i.target)).collect();
     let expected = [
-        (false, false, "Observation", Some("subject"), None),
-        (false, true, "Patient", Some("general-practitioner"), Some("Organization")),
-        (true, false, "Provenance", Some("target"), None),
+        (false, false, "Observation", vec!["subject"], None),
+        (false, true, "Patient", vec!["general-practitioner"], Some("Organization")),
+        (true, false, "Provenance", vec!["target"], None),
     ];
     assert_eq!(include, expected);
     assert_eq!(query.used.len(), 7);
     let all = asked("Observation", "_include=*&_revinclude=Provenance:*").unwrap().search.include;
-    assert!(all.iter().all(|i| i.parameter.is_none()));
+    assert!(all.iter().all(|i| i.parameters.len() > 2 && i.parameters.iter().all(|p| p.kind == Kind::Reference)));
+    assert!(codes(&all[1]).contains(&"agent"));
     assert_eq!(asked("Patient", "_count=100000").unwrap().search.count, Some(MAX_SEARCH_PAGE));
     for wrong in [
         "_sort=nonsense",
