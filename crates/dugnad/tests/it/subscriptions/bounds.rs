@@ -74,7 +74,7 @@ async fn a_notification_holds_so_many_bytes() {
     }
     let large = |n: usize| {
         let mut observation = observation(&format!("o{n}"), "1");
-        observation["note"] = json!([{"text": "x".repeat(3 << 20)}]);
+        observation["note"] = json!(vec![json!({"text": "x".repeat(900_000)}); 4]);
         observation
     };
     hospital.post("/fhir", &[], &transaction((0..5).map(large))).await.expect(200);

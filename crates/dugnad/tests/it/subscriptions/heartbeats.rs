@@ -30,7 +30,7 @@ async fn an_endpoint_hears_that_the_server_is_there() {
     }
     clock.set(start + 9.seconds());
     hospital.observe("a", "1").await;
-    receiver.until_taken(4).await;
+    scene.until_metric("dugnad_notifications_delivered 2").await;
     // Its period begins with what was said last; one that is not taken is not sent again.
     clock.set(start + 18.seconds());
     receiver.answers(&[503], 200);

@@ -12,7 +12,7 @@ use std::time::Duration;
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_a_place_is_read_when_it_has_one() {
     let mut settings = settings();
-    settings.pace.time = Duration::from_secs(2);
+    settings.pace.time = Duration::from_secs(5);
     let scene = Scene::over(tempfile::tempdir().unwrap(), settings);
     let (slow, receiver) = (Receiver::start().await, Receiver::start().await);
     let hospital = scene.server.hospital("Haukeland");
