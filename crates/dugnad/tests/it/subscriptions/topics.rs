@@ -56,7 +56,7 @@ async fn a_topic_tells_of_deletions_too_after_a_handshake() {
     hospital.send("DELETE", "/fhir/Observation/b", &[], "").await.expect(204);
     let got = receiver.until_taken(4).await.split_off(1);
     let requests: Vec<_> = got.iter().map(|got| got.body["entry"][1]["request"].to_string()).collect();
-    let expected = [("POST", "Observation"), ("PUT", "Observation/b"), ("DELETE", "Observation/b")];
+    let expected = [("PUT", "Observation/a"), ("PUT", "Observation/b"), ("DELETE", "Observation/b")];
     assert_eq!(requests, expected.map(|(method, url)| json!({"method": method, "url": url}).to_string()));
     assert_eq!(got.iter().map(|got| numbers(&got.body)).collect::<Vec<_>>(), [[1], [2], [3]]);
     assert!(got.iter().all(|got| kind(got) == "event-notification" && got.body["type"] == "history"));
