@@ -173,8 +173,9 @@ pub async fn events(
     app.on_thread(place, move |app| {
         let told = find(app, &key)?;
         let state = app.subscriptions().state()?;
-        let (row, kept) = (state.row(&key)?, state.events(&key, from, to, MAX_NOTIFICATION_EVENTS)?);
-        let so_far = row.map_or(0, |row| row.events);
+        // What was sent and not taken is not told of yet.
+        let so_far = state.row(&key)?.map_or(0, |row| row.events);
+        let kept = state.events(&key, from, to.min(so_far), MAX_NOTIFICATION_EVENTS)?;
         let content = content.unwrap_or(told.subscription.content);
         let how = Telling { kind: Kind::QueryEvent, content, base: &base, so_far: Some(so_far), until: Some(to.min(so_far)) };
         let message = told.tell(app, &hospital.who, &how, &kept)?;

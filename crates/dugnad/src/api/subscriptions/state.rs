@@ -11,6 +11,7 @@ use crate::api::ApiError;
 use crate::limits::{EVENTS_KEPT, MAX_SUBSCRIPTIONS, MAX_SUBSCRIPTIONS_OF_ONE};
 use dugnad_kernel::database::end_of;
 use dugnad_kernel::ids::{Commit, ResourceOrdinal};
+use dugnad_kernel::limits::MAX_NOTIFICATION_EVENTS;
 use dugnad_kernel::search::execute::Cursor;
 use dugnad_kernel::subscription::Status;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
@@ -164,6 +165,14 @@ fn forget_events(transaction: &Transaction<'_>, key: &Key) -> rusqlite::Result<(
     transaction.prepare_cached(sql)?.execute(params![key.holder, key.id]).map(drop)
 }
 
+fn put_events(transaction: &Transaction<'_>, key: &Key, events: &[(u64, Cursor)]) -> rusqlite::Result<()> {
+    for (number, at) in events {
+        let sql = "INSERT OR REPLACE INTO event (holder, id, number, commit_number, resource) VALUES (?1, ?2, ?3, ?4, ?5)";
+        transaction.prepare_cached(sql)?.execute(params![key.holder, key.id, number, at.commit.0, at.resource.0])?;
+    }
+    Ok(())
+}
+
 impl State {
     /// Opens or makes it. Of what was known on another timeline only who asked is kept: a restored database tells nobody of its own
     /// accord, and its commits are others.
@@ -309,23 +318,31 @@ impl State {
         self.transact(|transaction| forget(transaction, key, written))
     }
 
-    /// Everything up to `upto` was told: these events, numbered on from those before, and nothing else. Nothing is done if its place
-    /// is there already or beyond: it was begun anew meanwhile.
-    pub fn told(&self, key: &Key, upto: Cursor, first: u64, events: &[Cursor]) -> Result<(), ApiError> {
-        let (some, last) = (!events.is_empty(), (first + events.len() as u64).saturating_sub(1));
+    /// These are about to be sent, under numbers beyond those that were told of: each is sent again under its own, and no other event
+    /// under it, also if it is erased before it was taken.
+    pub fn sending(&self, key: &Key, events: &[(u64, Cursor)]) -> Result<(), ApiError> {
+        self.transact(|transaction| put_events(transaction, key, events))
+    }
+
+    /// Those that were sent, and that nobody has taken yet.
+    pub fn sent(&self, key: &Key, told: u64) -> Result<Vec<(u64, Cursor)>, ApiError> {
+        self.events(key, told + 1, u64::MAX, MAX_NOTIFICATION_EVENTS)
+    }
+
+    /// Everything up to `upto` was told: these events by their numbers, and nothing else. Nothing is done if its place is there already
+    /// or beyond: it was begun anew meanwhile.
+    pub fn told(&self, key: &Key, upto: Cursor, events: &[(u64, Cursor)]) -> Result<(), ApiError> {
+        let last = events.last().map(|(number, _)| *number);
         self.transact(|transaction| {
-            let sql = "UPDATE subscription SET commit_number = ?3, resource = ?4, events = CASE ?6 WHEN 1 THEN ?5 ELSE events END
+            let sql = "UPDATE subscription SET commit_number = ?3, resource = ?4, events = coalesce(?5, events)
                        WHERE holder = ?1 AND id = ?2 AND begun > 0 AND (commit_number, resource) < (?3, ?4)";
-            let with = params![key.holder, key.id, upto.commit.0, upto.resource.0, last, some];
+            let with = params![key.holder, key.id, upto.commit.0, upto.resource.0, last];
             if transaction.prepare_cached(sql)?.execute(with)? == 0 {
                 return Ok(());
             }
-            for (number, at) in (first..).zip(events) {
-                let sql = "INSERT OR REPLACE INTO event (holder, id, number, commit_number, resource) VALUES (?1, ?2, ?3, ?4, ?5)";
-                transaction.prepare_cached(sql)?.execute(params![key.holder, key.id, number, at.commit.0, at.resource.0])?;
-            }
+            put_events(transaction, key, events)?;
             let sql = "DELETE FROM event WHERE holder = ?1 AND id = ?2 AND number <= ?3";
-            let kept_after = if some { last.saturating_sub(EVENTS_KEPT) } else { 0 };
+            let kept_after = last.unwrap_or(0).saturating_sub(EVENTS_KEPT);
             transaction.prepare_cached(sql)?.execute(params![key.holder, key.id, kept_after]).map(drop)
         })
     }

@@ -59,6 +59,8 @@ struct Place {
     row: Row,
     /// Events that were found and not told of.
     waiting: VecDeque<Cursor>,
+    /// Those that were sent by their numbers, and not taken.
+    sent: Vec<(u64, Cursor)>,
     /// Up to here there are no others.
     looked: Cursor,
     tries: u32,
@@ -189,7 +191,9 @@ impl Task {
     /// Tells of one notification after the other, until it is written anew or cannot be told any more.
     async fn tell(&mut self, told: &Told, row: Row) -> Result<(), ApiError> {
         let judged = Judged { version: told.version, written: row.written };
-        let mut place = Place { looked: row.cursor, row, waiting: VecDeque::new(), tries: 0, said: self.app.now() };
+        let events = row.events;
+        let sent = self.on_thread(move |app, key| app.subscriptions().state()?.sent(key, events)).await?;
+        let mut place = Place { looked: row.cursor, row, waiting: VecDeque::new(), sent, tries: 0, said: self.app.now() };
         let has_endpoint = told.subscription.endpoint.is_some();
         self.slot.set_told(Some(place.looked.commit).filter(|_| has_endpoint));
         while !self.slot.is_poked() {
@@ -247,7 +251,7 @@ impl Task {
         self.slot.set_told(Some(upto.commit));
         if upto.commit.0 >= place.row.cursor.commit.0 + PASSED_COMMITS {
             place.row.cursor = upto;
-            self.on_thread(move |app, key| app.subscriptions().state()?.told(key, upto, 0, &[])).await?;
+            self.on_thread(move |app, key| app.subscriptions().state()?.told(key, upto, &[])).await?;
         }
         Ok(())
     }
@@ -281,31 +285,90 @@ impl Task {
 
     /// One notification.
     async fn one(&self, told: &Told, place: &mut Place) -> Result<(), Trouble> {
-        let Sent { events: count, taken } = self.send_one(told, place).await?;
-        let first = place.row.events + 1;
-        let at: Vec<Cursor> = place.waiting.drain(..count.min(place.waiting.len())).collect();
-        let Some(upto) = at.last().copied() else { return Ok(()) };
-        // What was erased takes its number with it: it may have been sent under it.
-        (place.row.cursor, place.tries) = (upto, 0);
-        place.row.events += at.len() as u64;
+        let waiting = place.waiting.iter().copied().take(told.subscription.max_count());
+        let mut events = numbered(waiting, place.row.events, &place.sent);
+        let last = events.last().map_or(0, |(number, _)| *number);
+        let beyond = place.sent.iter().copied().filter(|(number, _)| *number > last);
+        place.sent = events.iter().copied().chain(beyond).collect();
+        let Sent { events: count, taken } = self.send_one(told, &place.row.user, events.clone()).await?;
+        events.truncate(count);
+        let Some((number, upto)) = events.last().copied() else { return Ok(()) };
+        place.waiting.drain(..events.len());
+        place.sent.retain(|(sent, _)| *sent > number);
+        // What was erased takes its number with it.
+        (place.row.cursor, place.row.events, place.tries) = (upto, number, 0);
         if taken {
             place.said = self.app.now();
             self.app.subscriptions().delivered.fetch_add(1, Ordering::Relaxed);
         }
-        let written = self.on_thread(move |app, key| app.subscriptions().state()?.told(key, upto, first, &at)).await;
+        let written = self.on_thread(move |app, key| app.subscriptions().state()?.told(key, upto, &events)).await;
         self.slot.set_told(Some(upto.commit));
         written.map_err(|error| Trouble::from(Unsent::Failed(error)))
     }
 
-    async fn send_one(&self, told: &Told, place: &Place) -> Result<Sent, Trouble> {
-        let count = told.subscription.max_count();
-        let events: Vec<(u64, Cursor)> = (place.row.events + 1..).zip(place.waiting.iter().copied()).take(count).collect();
-        let (of, key, user) = (told.clone(), self.key.clone(), place.row.user.clone());
+    async fn send_one(&self, told: &Told, user: &str, events: Vec<(u64, Cursor)>) -> Result<Sent, Trouble> {
+        let (of, key, user) = (told.clone(), self.key.clone(), user.to_owned());
         let make = move |app: &App| {
             let who = owner(app, &key, &user)?;
             let how = Telling { kind: Kind::Event, content: of.subscription.content, base: &base(app), so_far: None, until: None };
-            of.tell(app, &who, &how, &events)
+            let message = of.tell(app, &who, &how, &events)?;
+            app.subscriptions().state()?.sending(&key, events.get(..message.events).unwrap_or_default())?;
+            Ok(message)
         };
         Ok(send(&self.app, told, &self.slot, make).await?)
+    }
+}
+
+/// The numbers of events: those that were `sent` before have theirs, others the next ones after all that were given. `told` is the last
+/// that was taken. All are in the order of their places, but what was sent for other criteria than now.
+fn numbered(events: impl Iterator<Item = Cursor>, told: u64, mut sent: &[(u64, Cursor)]) -> Vec<(u64, Cursor)> {
+    let place = |cursor: Cursor| (cursor.commit, cursor.resource);
+    let mut next = told + 1;
+    let number = |at: Cursor| {
+        // Sent, and not there any more: it was erased.
+        while let Some(((number, _), rest)) = sent.split_first().filter(|((_, cursor), _)| place(*cursor) < place(at)) {
+            (next, sent) = (next.max(number + 1), rest);
+        }
+        let number = match sent.split_first() {
+            Some(((number, cursor), rest)) if *cursor == at && *number >= next => {
+                sent = rest;
+                *number
+            }
+            // Something comes before what was sent: that is told anew.
+            Some(_) => {
+                let last = sent.last().map_or(0, |(number, _)| *number);
+                sent = &[];
+                next.max(last + 1)
+            }
+            None => next,
+        };
+        next = number + 1;
+        (number, at)
+    };
+    events.map(number).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dugnad_kernel::ids::ResourceOrdinal;
+
+    fn at(commit: u64) -> Cursor {
+        Cursor { commit: Commit(commit), resource: ResourceOrdinal(1) }
+    }
+
+    /// The next event took the number of one that had been sent, and was erased before it was taken.
+    #[test]
+    fn a_number_is_of_one_event() {
+        let of = |events: &[u64], told, sent: &[(u64, u64)]| -> Vec<(u64, u64)> {
+            let sent: Vec<_> = sent.iter().map(|(number, commit)| (*number, at(*commit))).collect();
+            numbered(events.iter().map(|commit| at(*commit)), told, &sent).into_iter().map(|(number, at)| (number, at.commit.0)).collect()
+        };
+        assert_eq!(of(&[10, 20], 4, &[]), [(5, 10), (6, 20)]);
+        assert_eq!(of(&[10, 20, 30], 4, &[(5, 10), (6, 20)]), [(5, 10), (6, 20), (7, 30)], "again");
+        assert_eq!(of(&[20, 30], 4, &[(5, 10), (6, 20)]), [(6, 20), (7, 30)], "the first was erased");
+        assert_eq!(of(&[10, 30], 4, &[(5, 10), (6, 20)]), [(5, 10), (7, 30)], "the second was");
+        assert_eq!(of(&[30], 4, &[(5, 10), (6, 20)]), [(7, 30)], "both were");
+        assert_eq!(of(&[5, 10, 20], 4, &[(5, 10), (6, 20)]), [(7, 5), (8, 10), (9, 20)], "other criteria");
     }
 }

@@ -22,8 +22,11 @@ fn a_place_outlives_errors_and_not_what_is_over() -> Result<(), Box<dyn std::err
     let state = State::open(dir.path(), "one")?;
     write(&state, "s", "kari", 1, 5)?;
     assert_eq!(state.activate(&key, 1, 2)?, Activation::Done);
-    state.told(&key, at(9), 1, &[at(6), at(9)])?;
-    state.told(&key, at(12), 3, &[])?;
+    state.told(&key, at(9), &[(1, at(6)), (2, at(9))])?;
+    state.told(&key, at(12), &[])?;
+    // On its way, and not taken.
+    state.sending(&key, &[(3, at(13))])?;
+    assert_eq!(state.sent(&key, 2)?, [(3, at(13))]);
     let row = there(&state, "s")?;
     assert_eq!((row.cursor, row.events, row.begun, state.by_status()?), (at(12), 2, Commit(5), vec![("active".to_owned(), 1)]));
     // Given up, asked for again by somebody else: on from where it stopped.
@@ -35,13 +38,14 @@ fn a_place_outlives_errors_and_not_what_is_over() -> Result<(), Box<dyn std::err
     let state = State::open(dir.path(), "one")?;
     let row = there(&state, "s")?;
     assert_eq!((row.user.as_str(), row.activated, row.cursor, row.begun), ("ola", 5, at(12), Commit(5)));
-    assert_eq!(state.events(&key, 2, u64::MAX, 9)?, [(2, at(9))]);
+    assert_eq!(state.events(&key, 2, 2, 9)?, [(2, at(9))]);
+    assert_eq!(state.sent(&key, row.events)?, [(3, at(13))]);
     assert_eq!(state.events(&key, u64::MAX, u64::MAX, 9)?, []);
     // Off, and on again: anew. What is still told of before it does not bring its place back.
     state.deactivate(&key, 4, Status::Off)?;
-    state.told(&key, at(13), 3, &[at(13)])?;
+    state.told(&key, at(13), &[(3, at(13))])?;
     write(&state, "s", "ola", 7, 50)?;
-    state.told(&key, at(14), 4, &[at(14)])?;
+    state.told(&key, at(14), &[(4, at(14))])?;
     let row = there(&state, "s")?;
     assert_eq!((row.cursor, row.events), (end_of(Commit(50)), 0));
     assert!(state.events(&key, 0, 9, 9)?.is_empty());
