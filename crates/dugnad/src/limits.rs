@@ -210,7 +210,8 @@ pub const OUTGOING_HEAD_BYTES: usize = 16 << 10;
 /// How long one notification may take, from connecting to the head of the answer: who has taken it says so, and works on it then.
 pub const NOTIFICATION_TIME: Duration = Duration::from_secs(10);
 
-/// How many notifications are on their way at once. Each holds a thread for at most [`NOTIFICATION_TIME`], and one page of events.
+/// How many notifications are on their way at once. Each holds a thread for at most [`NOTIFICATION_TIME`], and what it says: nothing is
+/// read for one that has no place yet.
 pub const NOTIFICATIONS_RUNNING: usize = 64;
 
 /// How many of them one hospital's may be, so that its slow endpoints do not keep others waiting.
@@ -231,12 +232,21 @@ pub const HANDSHAKES: u32 = 5;
 /// How often it is looked for new commits to tell of. Looking costs less than a microsecond.
 pub const COMMITS_LOOKED_AT_EVERY: Duration = Duration::from_millis(10);
 
-/// How often a Subscription for which nothing happens looks whether its end has come.
+/// How often a Subscription for which nothing happens looks whether its end has come or a heartbeat is due, and how long it waits for
+/// what may be known soon.
 pub const SUBSCRIPTION_LOOKS_EVERY: Duration = Duration::from_secs(1);
 
 /// After how many commits of which none was for it the place of a Subscription is written, so that a start does not look again at
 /// all of them.
 pub const PASSED_COMMITS: u64 = 1_000;
+
+/// How many bytes of resources are put into one notification or one answer of `$events`, beyond its first event: they are copied once,
+/// so that [`NOTIFICATIONS_RUNNING`] of them stay within a gigabyte.
+pub const MAX_NOTIFICATION_BYTES: usize = 8 << 20;
+
+/// How many Subscriptions and streams look at once whether a commit was for them: as many as a machine has cores, not so many that
+/// whoever reads over HTTP waits for them.
+pub const SUBSCRIPTION_LOOKS: usize = 8;
 
 /// How many places of events a Subscription holds at once.
 pub const EVENTS_LOOKED_UP: usize = 256;

@@ -292,3 +292,7 @@ pub const MAX_NOTIFICATION_EVENTS: usize = 100;
 
 /// How many filters a Subscription to a topic may have; all of them have to hold.
 pub const MAX_SUBSCRIPTION_FILTERS: usize = 10;
+
+/// The periods of heartbeats that a Subscription may ask for, in seconds: shorter ones cost an endpoint more than they tell it, and
+/// after longer ones nobody waits for it.
+pub const HEARTBEAT_PERIODS_S: std::ops::RangeInclusive<u64> = 10..=86_400;

@@ -87,7 +87,29 @@ impl FromRequestParts<App> for Hospital {
     }
 }
 
+/// What somebody has come with, for an answer that goes on for long: whether it still holds is looked at again. Taken by handlers that
+/// take who it is, too.
+#[derive(Clone, Debug)]
+pub struct Credential(String);
+
+impl FromRequestParts<App> for Credential {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Self::Rejection> {
+        Ok(Self(bearer(parts).unwrap_or_default().to_owned()))
+    }
+}
+
 impl App {
+    /// Whether what `who` has come with has neither expired nor been revoked. One that the identity provider has signed was verified
+    /// then, and nobody takes it back before its end. Blocks.
+    pub fn still_holds(&self, who: &Principal, credential: &Credential) -> Result<bool, ApiError> {
+        match who.until {
+            Some(until) => Ok(self.now() < until),
+            None => Ok(self.tokens().authenticate(&credential.0)?.is_some()),
+        }
+    }
+
     /// Whether a user of a hospital still has a valid token, or stands behind what is done for them while they are away. Blocks.
     pub fn holds(&self, user: &str, holder: &str) -> Result<bool, ApiError> {
         Ok(self.tokens().holds(user, Role::Hospital, holder)?)

@@ -146,6 +146,7 @@ fn erase(app: &App, who: &Principal, request: &Request) -> Result<Erasure, ApiEr
     app.exports().remove_all(); // they may hold the person
     app.imports().remove_all_of(&holder.name); // what was refused may be about the person
     releases::remove_waiting(app.data(), app.database()); // so may they
+    app.subscriptions().look_again(&holder.name); // one whose criteria name the person is gone
     let erased = app.database().erased_patients();
     app.audit().forget(&erased)?;
     app.query().forget(&erased).map_err(|e| ApiError::internal(&e.to_string()))?;

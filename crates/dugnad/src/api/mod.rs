@@ -59,7 +59,7 @@ pub use outgoing::Prefix;
 pub use releases::sweep as sweep_releases;
 pub use serve::{Peer, serve, serve_with};
 pub use settings::{Network, Pace, Settings, SettingsError};
-pub use subscriptions::run as tell_subscribers;
+pub use subscriptions::{FILE as SUBSCRIPTIONS, run as tell_subscribers};
 pub use tls::{Tls, TlsError, TlsFiles};
 
 use crate::access::{KeySets, PageKey, Provider, Tokens};

@@ -302,6 +302,39 @@ fn an_erased_person_does_not_come_back_with_a_backup() {
     assert!(refused(&restore).contains("cannot be gone on with"));
 }
 
+/// A restored database tells nobody of its own accord: what was active says that it has to be asked for again.
+#[test]
+fn a_subscription_is_asked_for_again_after_a_restore() {
+    let site = Site::new();
+    let wait_for = |server: &Process, status: &str| {
+        let client = server.client(&site.hospital);
+        for _ in 0..3_000 {
+            let now = send(&client, Method::GET, "/fhir/Subscription/s", None).unwrap().1;
+            if now["status"] == status {
+                return now;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("it does not become {status}");
+    };
+    let server = site.serve("db");
+    let asked = json!({"resourceType": "Subscription", "id": "s", "status": "requested", "reason": "a test", "criteria": "Observation?",
+        "channel": {"type": "rest-hook"}});
+    assert_eq!(put(&server.client(&site.hospital), &asked).unwrap().0, 201);
+    wait_for(&server, "active");
+    done(&["backup", "--data", &site.path("db"), "--to", &site.path("backup")]);
+    server.kill();
+    assert!(site.dir("backup").join("subscriptions.sqlite").is_file());
+    done(&["restore", "--from", &site.path("backup"), "--data", &site.path("new"), "--no-erasures"]);
+    let server = site.serve("new");
+    let stopped = wait_for(&server, "error");
+    assert!(stopped["error"].as_str().unwrap().contains("restored from a backup"), "{stopped}");
+    assert_eq!(send(&server.client(&site.hospital), Method::GET, "/fhir/Subscription/s/$events-stream", None).unwrap().0, 409);
+    assert_eq!(put(&server.client(&site.hospital), &asked).unwrap().0, 200);
+    assert!(wait_for(&server, "active").get("error").is_none());
+    server.kill();
+}
+
 /// Somebody copies an old journal over the newer one and starts the server: numbers that were acknowledged would be given anew.
 #[test]
 fn a_journal_that_is_older_than_the_log_is_refused() {

@@ -8,7 +8,7 @@ use dugnad::api::{self, App, Network, Settings};
 use dugnad::cli::local::Local;
 use dugnad::query::StatisticsSettings;
 use dugnad::web;
-use dugnad_kernel::clock::Clock;
+use dugnad_kernel::clock::{Clock, SystemClock};
 use jiff::ToSpan;
 use serde_json::Value;
 use std::sync::Arc;
@@ -60,7 +60,12 @@ impl Server {
 
     /// A server with these settings over a folder, and its state.
     pub fn open_set(dir: tempfile::TempDir, settings: Settings) -> (Self, App) {
-        let local = Local::open(dir.path(), None).unwrap();
+        Self::open_set_at(dir, settings, Arc::new(SystemClock))
+    }
+
+    /// The same, whose time is `clock`.
+    pub fn open_set_at(dir: tempfile::TempDir, settings: Settings, clock: Arc<dyn Clock>) -> (Self, App) {
+        let local = Local::open_with(dir.path(), None, clock, None).unwrap();
         let app = local.app(settings);
         let router = api::router(app.clone(), web::served(&app));
         (Self { local, router, dir }, app)

@@ -2,20 +2,25 @@
 //!
 //! A version is *about* the Patients that it names: any text in it that begins with `Patient/ID`, which is how a literal
 //! reference to a Patient of the same holder is stored (an absolute URL is another server's Patient). A Patient resource is
-//! about itself alone, whatever it is linked to. A version that names nobody (a deletion, or one that lost its subject) is
+//! about itself alone, whatever it is linked to; a Subscription is also about those whom its criteria name. A version that names nobody (a deletion, or one that lost its subject) is
 //! about those whom the other versions of its resource named before they were erased.
 
 use super::Shared;
 use super::tables::PATIENT;
-use crate::fhir::json::Value;
+use crate::fhir::json::{self, Value};
 use crate::ids::{Commit, HolderId};
 use crate::journal::{ErasureRow, JournalError, Lookup, PersonHash, StoredRow};
+use crate::subscription;
+use bumpalo::Bump;
 use hmac::{Hmac, KeyInit, Mac};
 use memchr::memmem;
 use roaring::RoaringBitmap;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
+
+const SUBSCRIPTION: &str = "Subscription";
 
 /// Separates the names of erased persons from other uses of a key.
 const DOMAIN: &[u8] = b"dugnad.erasure.v1\n";
@@ -136,7 +141,8 @@ impl ErasedOf {
             return erased(id).map_or(About::Others, About::Erased);
         }
         let mut about = About::Nobody;
-        for patient in json.into_iter().flat_map(patients) {
+        let in_criteria = if kind == SUBSCRIPTION { json.map(patients_in_criteria).unwrap_or_default() } else { Vec::new() };
+        for patient in json.into_iter().flat_map(patients).chain(in_criteria.iter().map(String::as_str)) {
             match erased(patient) {
                 Some(commit) => return About::Erased(commit),
                 None => about = About::Others,
@@ -189,8 +195,20 @@ pub(super) fn chain(lookup: &Lookup<'_>, mut sequence: i64) -> Result<Vec<Stored
     Ok(versions)
 }
 
+/// The ids of the Patients that a stored version is about, itself apart.
+pub(super) fn patients_named(kind: &str, json: &[u8]) -> Vec<String> {
+    let in_criteria = if kind == SUBSCRIPTION { patients_in_criteria(json) } else { Vec::new() };
+    patients(json).map(str::to_owned).chain(in_criteria).collect()
+}
+
+/// The ids of the Patients that the criteria of a stored Subscription name.
+fn patients_in_criteria(json: &[u8]) -> Vec<String> {
+    let arena = Bump::new();
+    json::parse(json, &arena).map(|resource| subscription::patients_named(&resource)).unwrap_or_default()
+}
+
 /// The ids of the Patients that a stored resource names.
-pub(super) fn patients(json: &[u8]) -> impl Iterator<Item = &str> {
+fn patients(json: &[u8]) -> impl Iterator<Item = &str> {
     const BEFORE: &[u8] = b"\"Patient/";
     memmem::find_iter(json, BEFORE).filter_map(|at| {
         let rest = json.get(at + BEFORE.len()..)?;
@@ -201,16 +219,19 @@ pub(super) fn patients(json: &[u8]) -> impl Iterator<Item = &str> {
 }
 
 /// The ids of the Patients that a resource is about: the same as [`ErasedOf::about`] finds in its JSON.
-pub(super) fn patients_of<'a>(resource_type: &str, resource: &Value<'a>) -> Vec<&'a str> {
-    let mut found = Vec::new();
+pub(super) fn patients_of<'a>(resource_type: &str, resource: &Value<'a>) -> Vec<Cow<'a, str>> {
+    let mut found: Vec<Cow<'a, str>> = Vec::new();
+    if resource_type == SUBSCRIPTION {
+        found.extend(subscription::patients_named(resource).into_iter().map(Cow::Owned));
+    }
     match (resource_type, resource.str("id")) {
-        (PATIENT, Some(id)) => found.push(id),
+        (PATIENT, Some(id)) => found.push(Cow::Borrowed(id)),
         _ => each_text(resource, &mut |text| {
             let Some(rest) = text.strip_prefix("Patient/") else { return };
             let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))).unwrap_or(rest.len());
             let (id, after) = rest.split_at(end);
-            if !id.is_empty() && (after.is_empty() || after.starts_with(['/', '#', '?', '|'])) && !found.contains(&id) {
-                found.push(id);
+            if !id.is_empty() && (after.is_empty() || after.starts_with(['/', '#', '?', '|'])) && !found.iter().any(|known| known == id) {
+                found.push(Cow::Borrowed(id));
             }
         }),
     }

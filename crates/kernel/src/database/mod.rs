@@ -623,12 +623,12 @@ impl Database {
         id: &str,
         versions: impl IntoIterator<Item = &'v [u8]>,
     ) -> Result<Vec<PatientOrdinal>, ReadError> {
-        let mut ids: BTreeSet<&str> = BTreeSet::new();
+        let mut ids: BTreeSet<String> = BTreeSet::new();
         for version in versions {
-            ids.extend(erased::patients(version));
+            ids.extend(erased::patients_named(resource_type, version));
         }
         if resource_type == "Patient" {
-            ids.insert(id);
+            ids.insert(id.to_owned());
         }
         self.shared.look(|lookup| {
             let mut found = Vec::with_capacity(ids.len());

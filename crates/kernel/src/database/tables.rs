@@ -233,7 +233,8 @@ impl LiveView {
         let view = match &self.source {
             Source::View { view, .. } => view,
             Source::Search { resource_type, parameters } => {
-                let packed = values::values_of(parameters, resource, patients_of(resource_type, &resource).into_iter());
+                let about = patients_of(resource_type, &resource);
+                let packed = values::values_of(parameters, resource, about.iter().map(AsRef::as_ref));
                 let cells = vec![PreparedCell::Cell(LiveCell::Text(packed.into()))];
                 rows.push(PreparedRow { table: self.info.id, marks: Marks::NONE, cells });
                 return Ok(());

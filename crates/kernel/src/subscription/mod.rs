@@ -6,17 +6,21 @@
 //! connection is not decided here.
 
 pub mod notification;
+mod patients;
 #[cfg(test)]
 mod tests;
+
+pub use patients::patients_named;
 
 use crate::fhir::criteria::percent_decoded;
 use crate::fhir::definitions;
 use crate::fhir::issue::{Issue, IssueType, Severity};
 use crate::fhir::json::Value;
-use crate::limits::{MAX_CHANNEL_HEADERS, MAX_CHANNEL_TEXT_BYTES, MAX_NOTIFICATION_EVENTS, MAX_SUBSCRIPTION_FILTERS};
+use crate::limits::{HEARTBEAT_PERIODS_S, MAX_CHANNEL_HEADERS, MAX_CHANNEL_TEXT_BYTES, MAX_NOTIFICATION_EVENTS, MAX_SUBSCRIPTION_FILTERS};
 use crate::search::conditions::Conditions;
 use crate::search::parameters::Known;
 use jiff::Timestamp;
+use std::time::Duration;
 
 /// Where the backport's profiles and extensions are defined.
 pub const BACKPORT: &str = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/";
@@ -98,6 +102,8 @@ pub enum Form {
         topic: String,
         /// How many events a Bundle may hold.
         max_count: usize,
+        /// After how long without a notification one is sent that says nothing but that the server is there.
+        heartbeat: Option<Duration>,
     },
 }
 
@@ -206,7 +212,7 @@ impl Subscription {
             _ => None,
         });
         let max_count = most.unwrap_or(1).clamp(1, MAX_NOTIFICATION_EVENTS);
-        let form = Form::Topic { topic: criteria.to_owned(), max_count };
+        let form = Form::Topic { topic: criteria.to_owned(), max_count, heartbeat: heartbeat(channel)? };
         Ok((resource_type.to_owned(), conditions(resource_type, pairs)?, content, form))
     }
 
@@ -215,6 +221,22 @@ impl Subscription {
         match self.form {
             Form::Resource => 1,
             Form::Topic { max_count, .. } => max_count,
+        }
+    }
+
+    /// The canonical of its topic, if it has the form of one.
+    pub fn topic_canonical(&self) -> Option<&str> {
+        match &self.form {
+            Form::Resource => None,
+            Form::Topic { topic, .. } => Some(topic),
+        }
+    }
+
+    /// After how long without a notification a heartbeat is sent.
+    pub fn heartbeat(&self) -> Option<Duration> {
+        match self.form {
+            Form::Resource => None,
+            Form::Topic { heartbeat, .. } => heartbeat,
         }
     }
 }
@@ -232,6 +254,19 @@ fn profiles<'a>(resource: &Value<'a>) -> impl Iterator<Item = &'a str> {
 fn extensions<'a>(element: &Value<'a>, name: &'static str) -> impl Iterator<Item = Value<'a>> {
     let all = element.get("extension").map_or(&[][..], |extensions| extensions.items());
     all.iter().copied().filter(move |extension| extension.str("url").and_then(|url| url.strip_prefix(BACKPORT)) == Some(name))
+}
+
+/// `backport-heartbeat-period`, in seconds.
+fn heartbeat(channel: &Value<'_>) -> Result<Option<Duration>, Issue> {
+    let Some(period) = extensions(channel, "backport-heartbeat-period").next() else { return Ok(None) };
+    let seconds = match period.get("valueUnsignedInt") {
+        Some(Value::Number(seconds)) => seconds.parse().ok(),
+        _ => None,
+    };
+    let seconds: Option<u64> = seconds.filter(|seconds| HEARTBEAT_PERIODS_S.contains(seconds));
+    let (shortest, longest) = (HEARTBEAT_PERIODS_S.start(), HEARTBEAT_PERIODS_S.end());
+    let wrong = || issue(IssueType::Value, "channel", format!("backport-heartbeat-period is {shortest} to {longest} seconds, or left out"));
+    seconds.map(|seconds| Some(Duration::from_secs(seconds))).ok_or_else(wrong)
 }
 
 /// Names and values of parameters, decoded.

@@ -1,6 +1,6 @@
 //! What is told: the Bundles and the SubscriptionStatus of the backport for R4.
 
-use super::{BACKPORT, Content, Form, Status, Subscription};
+use super::{BACKPORT, Content, Status};
 use crate::database::{Change, Changed};
 use crate::fhir::json::write_string;
 use jiff::Timestamp;
@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 pub enum Kind {
     /// Whether somebody is there.
     Handshake,
+    /// Nothing has happened for a while, and whoever would tell of it is there.
+    Heartbeat,
     /// Something has happened.
     Event,
     /// An answer to `$status`.
@@ -23,6 +25,7 @@ impl Kind {
     fn code(self) -> &'static str {
         match self {
             Self::Handshake => "handshake",
+            Self::Heartbeat => "heartbeat",
             Self::Event => "event-notification",
             Self::QueryStatus => "query-status",
             Self::QueryEvent => "query-event",
@@ -46,8 +49,8 @@ pub struct Sender<'s> {
     pub base: &'s str,
     /// The id of the Subscription.
     pub id: &'s str,
-    /// It.
-    pub subscription: &'s Subscription,
+    /// The canonical of its topic, if it has one.
+    pub topic: Option<&'s str>,
     /// What state it is in.
     pub status: Status,
     /// How many events there have been.
@@ -63,7 +66,7 @@ impl Sender<'_> {
             json!({"name": "type", "valueCode": kind.code()}),
             json!({"name": "events-since-subscription-start", "valueString": self.events.to_string()}),
         ];
-        if let Form::Topic { topic, .. } = &self.subscription.form {
+        if let Some(topic) = self.topic {
             parameters.insert(1, json!({"name": "topic", "valueCanonical": topic}));
         }
         parameters.extend(events.iter().map(|event| {
@@ -89,20 +92,23 @@ impl Sender<'_> {
         format!("{}/{}/{}", self.base, written.resource_type, written.id)
     }
 
-    /// A notification: a Bundle of type `history`, its first entry the status. `uuid` names that entry.
-    pub fn bundle(&self, kind: Kind, content: Content, events: &[Event], now: Timestamp, uuid: &str) -> Vec<u8> {
+    /// A notification: a Bundle of type `history`, its first entry the status. `uuid` names that entry; `next` is where further events are.
+    pub fn bundle(&self, kind: Kind, content: Content, events: &[Event], next: Option<&str>, now: Timestamp, uuid: &str) -> Vec<u8> {
         let status = json!({
             "fullUrl": format!("urn:uuid:{uuid}"),
             "resource": self.status(kind, content, events),
             "request": {"method": "GET", "url": format!("Subscription/{}/$status", self.id)},
             "response": {"status": "200"},
         });
-        let head = json!({
+        let mut head = json!({
             "resourceType": "Bundle",
             "meta": {"profile": [format!("{BACKPORT}backport-subscription-notification-r4")]},
             "type": "history",
             "timestamp": now.to_string(),
         });
+        if let (Some(next), Some(head)) = (next, head.as_object_mut()) {
+            head.insert("link".to_owned(), json!([{"relation": "next", "url": next}]));
+        }
         let mut out = head.to_string().into_bytes();
         out.pop(); // its brace: the entries follow
         out.extend_from_slice(br#","entry":["#);

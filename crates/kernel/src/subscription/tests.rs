@@ -113,9 +113,43 @@ fn the_form_of_topics() {
 }
 
 #[test]
+fn heartbeats_have_a_period_within_bounds() {
+    let beating = |period: serde_json::Value| {
+        let mut resource = topic(&[], "empty");
+        let extension = of!({"url": format!("{BACKPORT}backport-heartbeat-period"), "valueUnsignedInt": period});
+        resource["channel"]["extension"].as_array_mut().into_iter().for_each(|all| all.push(extension.clone()));
+        read(&resource).map(|subscription| subscription.heartbeat().map(|period| period.as_secs()))
+    };
+    assert_eq!((beating(10.into()), beating(86_400.into())), (Ok(Some(10)), Ok(Some(86_400))));
+    assert_eq!(read(&topic(&[], "empty")).map(|subscription| subscription.heartbeat()), Ok(None));
+    for wrong in [of!(0), of!(9), of!(86_401), of!("10")] {
+        assert!(beating(wrong).is_err_and(|e| e.starts_with("Subscription.channel: ") && e.contains("backport-heartbeat-period")));
+    }
+}
+
+#[test]
+fn a_heartbeat_holds_nothing_and_more_events_are_linked() {
+    let Ok(subscription) = read(&topic(&[], "empty")) else { panic!("a topic") };
+    let topic = subscription.topic_canonical();
+    let sender = Sender { base: "https://d.example/fhir", id: "s", topic, status: Status::Active, events: 9 };
+    let bundle = |kind, next| {
+        let bytes = sender.bundle(kind, Content::Empty, &[], next, Timestamp::UNIX_EPOCH, "u");
+        let arena = Bump::new();
+        let Ok(bundle) = json::parse(&bytes, &arena) else { panic!("{}", String::from_utf8_lossy(&bytes)) };
+        assert!(crate::fhir::validate::validate(&bundle).is_empty(), "{}", String::from_utf8_lossy(&bytes));
+        serde_json::from_slice::<serde_json::Value>(&bytes).unwrap_or_default()
+    };
+    let (beat, page) = (bundle(Kind::Heartbeat, None), bundle(Kind::QueryEvent, Some("https://d.example/fhir/x")));
+    assert_eq!(beat["entry"].as_array().map(Vec::len), Some(1));
+    assert!(beat.to_string().contains("heartbeat") && beat.get("link").is_none());
+    assert_eq!(page["link"], of!([{"relation": "next", "url": "https://d.example/fhir/x"}]));
+}
+
+#[test]
 fn a_notification_is_a_history_that_begins_with_its_status() {
     let Ok(subscription) = read(&topic(&[], "full-resource")) else { panic!("a topic") };
-    let sender = Sender { base: "https://d.example/fhir", id: "s", subscription: &subscription, status: Status::Active, events: 9 };
+    let topic = subscription.topic_canonical();
+    let sender = Sender { base: "https://d.example/fhir", id: "s", topic, status: Status::Active, events: 9 };
     let event = |number: u64, change: Change, json: Option<&[u8]>| {
         let version = StoredVersion {
             version: 2,
@@ -129,7 +163,8 @@ fn a_notification_is_a_history_that_begins_with_its_status() {
     };
     let events =
         [event(7, Change::Created, Some(br#"{"resourceType":"Observation","valueDecimal":1.50}"#)), event(8, Change::Deleted, None)];
-    let bundle = |content| String::from_utf8(sender.bundle(Kind::Event, content, &events, Timestamp::UNIX_EPOCH, "u")).unwrap_or_default();
+    let bundle =
+        |content| String::from_utf8(sender.bundle(Kind::Event, content, &events, None, Timestamp::UNIX_EPOCH, "u")).unwrap_or_default();
     let (full, ids, empty) = (bundle(Content::FullResource), bundle(Content::IdOnly), bundle(Content::Empty));
     assert!(full.contains("1.50"), "digits stay");
     let parsed: serde_json::Value = serde_json::from_str(&full).unwrap_or_default();

@@ -1,35 +1,37 @@
 //! FHIR Subscriptions: hospitals are told of what is written of their own, by requests to an endpoint and by a stream.
 //!
-//! What a Subscription means is decided by the kernel. Here are who is told ([`runner`]), what is said and put on the record
-//! ([`telling`]), over which connection ([`sending`], [`stream`]), how far each is ([`state`]), and the backport's operations.
+//! What a Subscription means is decided by the kernel. Here are who is told ([`runner`], and [`task`] for each), what a version asks for
+//! ([`judging`]), what is said and put on the record ([`telling`]), over which connection ([`sending`], [`stream`]), how far each is
+//! ([`state`]), and the backport's operations.
 
+mod judging;
 mod operations;
 mod runner;
 mod sending;
 mod state;
 mod stream;
+mod task;
 mod telling;
 
 pub use runner::run;
+pub use state::FILE;
 
 use super::auth::Hospital;
 use super::routes::{Caller, Doc, Parameter, Routes};
 use super::{ApiError, App, Pace, outgoing};
 use crate::access::Principal;
-use crate::limits::{MAX_STREAMS, NOTIFICATIONS_RUNNING};
+use crate::limits::{MAX_STREAMS, NOTIFICATIONS_RUNNING, RETRY_AFTER_S, SUBSCRIPTION_LOOKS};
 use axum::http::Method;
-use bumpalo::Bump;
 use dugnad_kernel::database::{Database, Outcome, Page};
-use dugnad_kernel::fhir::json;
 use dugnad_kernel::ids::{Commit, HolderId};
 use dugnad_kernel::search::query::Search;
 use dugnad_kernel::subscription::Status;
-use state::{Key, State};
+use state::{Key, State, Written};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 const FHIR: &str = "application/fhir+json";
 const STATUS: &str = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-status";
@@ -38,10 +40,12 @@ const EVENTS: &str = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDef
 /// What the server knows of Subscriptions.
 pub struct Subscriptions {
     state: Result<State, ApiError>,
-    /// Those that were written and not looked at since.
+    /// Those that nobody works on, and that are to be looked at.
     written: Mutex<BTreeSet<Key>>,
     wake: Notify,
+    /// Those that somebody works on.
     slots: Mutex<BTreeMap<Key, Arc<Slot>>>,
+    looks: Arc<Semaphore>,
     published: watch::Sender<Commit>,
     closing: watch::Sender<bool>,
     agent: ureq::Agent,
@@ -54,16 +58,16 @@ pub struct Subscriptions {
     failed: AtomicU64,
 }
 
-/// What is known of a Subscription while the server runs.
+/// A Subscription that somebody works on.
 #[derive(Default)]
 pub struct Slot {
     poked: AtomicBool,
     wake: Notify,
-    shown: Mutex<(Option<Status>, Option<Commit>)>,
+    told: Mutex<Option<Commit>>,
 }
 
 impl Slot {
-    /// It was written: whoever works on it looks at it anew.
+    /// It was written: whoever works on it looks at it anew, before anything else is sent.
     fn poke(&self) {
         self.poked.store(true, Ordering::Release);
         self.wake.notify_one();
@@ -83,9 +87,9 @@ impl Slot {
         }
     }
 
-    /// What is shown of it: its status, and up to which commit whoever is to be told was told.
-    fn set(&self, status: Status, told: Option<Commit>) {
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = (Some(status), told);
+    /// Up to which commit its endpoint was told, to be shown; `None`: nobody is to be told.
+    fn set_told(&self, told: Option<Commit>) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
     }
 }
 
@@ -103,12 +107,6 @@ fn of_holder(app: &App, holder: HolderId) -> Result<Vec<String>, ApiError> {
     }
 }
 
-/// The status of a stored Subscription.
-fn status_of(json: &[u8]) -> Status {
-    let arena = Bump::new();
-    json::parse(json, &arena).map_or(Status::Off, |resource| Status::of(&resource))
-}
-
 impl Subscriptions {
     /// Those of the database in `dir`.
     pub fn new(dir: &Path, database: &Database, pace: &Pace) -> Self {
@@ -117,6 +115,7 @@ impl Subscriptions {
             written: Mutex::default(),
             wake: Notify::new(),
             slots: Mutex::default(),
+            looks: Arc::new(Semaphore::new(SUBSCRIPTION_LOOKS)),
             published: watch::Sender::new(database.snapshot().commit()),
             closing: watch::Sender::new(false),
             agent: outgoing::agent(pace.time),
@@ -136,24 +135,50 @@ impl Subscriptions {
         self.published.subscribe()
     }
 
-    /// What was written, by whom: of Subscriptions it is remembered who asks for them. What the server writes itself is not.
+    /// A place among those who look what there is to be told. How many wait is bounded by the tasks and the streams.
+    async fn enter_looks(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let place = Arc::clone(&self.looks).acquire_owned().await;
+        place.map_err(|_| ApiError::busy("the server is stopping", RETRY_AFTER_S))
+    }
+
+    /// What was written, by whom: of Subscriptions it is remembered who asks for them, and since when. What the server writes itself is
+    /// not. When this returns, nothing is sent any more for what stood there before.
     pub fn written(&self, who: &Principal, outcome: &Outcome) {
         let Some(hospital) = Hospital::of(who) else { return };
         let entries = outcome.entries.iter().filter(|entry| entry.resource_type == "Subscription" && entry.version > 0);
-        let keys: Vec<Key> = entries.map(|entry| Key { holder: hospital.holder.clone(), id: entry.id.clone() }).collect();
-        for key in &keys {
-            // Not known whose it is, it becomes one in error, which says to write it again.
-            if let Err(error) = self.state().and_then(|state| state.written(key, &hospital.who.user)) {
-                tracing::error!(%error, "who asks for a Subscription could not be written");
-            }
+        let written = entries.map(|entry| {
+            let key = Key { holder: hospital.holder.clone(), id: entry.id.clone() };
+            Written { key, version: entry.version, gone: entry.status == 204 }
+        });
+        let written: Vec<Written> = written.collect();
+        if written.is_empty() {
+            return;
         }
-        if !keys.is_empty() {
-            self.poke(keys);
+        // Not known whose it is, it becomes one in error, which says to write it again.
+        if let Err(error) = self.state().and_then(|state| state.written(&hospital.who.user, outcome.commit, &written)) {
+            tracing::error!(%error, "who asks for a Subscription could not be written");
+        }
+        self.poke(written.into_iter().map(|written| written.key));
+    }
+
+    /// Somebody of this hospital was erased: a Subscription that names them is not there any more.
+    pub fn look_again(&self, holder: &str) {
+        match self.state().and_then(|state| state.keys(Some(holder))) {
+            Ok(keys) => self.poke(keys),
+            Err(error) => tracing::error!(%error, "the Subscriptions could not be looked at after an erasure"),
         }
     }
 
-    fn poke(&self, keys: Vec<Key>) {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+    /// Has these looked at: by whoever works on them, or by somebody new.
+    fn poke(&self, keys: impl IntoIterator<Item = Key>) {
+        let slots = self.slots();
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in keys {
+            match slots.get(&key) {
+                Some(slot) => slot.poke(),
+                None => _ = written.insert(key),
+            }
+        }
         self.wake.notify_one();
     }
 
@@ -169,28 +194,34 @@ impl Subscriptions {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, key: &Key, slot: &Arc<Slot>) {
-        self.slots().insert(key.clone(), Arc::clone(slot));
+    /// Somebody begins to work on one; none if somebody does already, who then looks at it anew.
+    fn begin(&self, key: &Key) -> Option<Arc<Slot>> {
+        let mut slots = self.slots();
+        if let Some(slot) = slots.get(key) {
+            slot.poke();
+            return None;
+        }
+        let slot = Arc::<Slot>::default();
+        slots.insert(key.clone(), Arc::clone(&slot));
+        Some(slot)
     }
 
-    fn remove(&self, key: &Key) {
-        self.slots().remove(key);
+    /// Nobody works on it any more; whether it was written meanwhile.
+    fn end(&self, key: &Key) -> bool {
+        self.slots().remove(key).is_some_and(|slot| slot.is_poked())
     }
 
     /// For `/metrics`: how many there are in each state, and how far the slowest is behind `newest`. No name is in it.
     pub fn gauges(&self, newest: Commit) -> Vec<(&'static str, &'static str, String, u64)> {
-        let mut of: BTreeMap<Status, (u64, u64)> = Status::ALL.into_iter().map(|status| (status, (0, 0))).collect();
-        for slot in self.slots().values() {
-            let (status, told) = *slot.shown.lock().unwrap_or_else(PoisonError::into_inner);
-            let (count, lag) = of.entry(status.unwrap_or(Status::Requested)).or_default();
-            *count += 1;
-            *lag = (*lag).max(told.map_or(0, |told| newest.0.saturating_sub(told.0)));
-        }
+        let counted = self.state().and_then(State::by_status).unwrap_or_default();
+        let of = |status: Status| counted.iter().find(|(code, _)| code == status.code()).map_or(0, |(_, count)| *count);
+        let told = |slot: &Arc<Slot>| *slot.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let behind = self.slots().values().filter_map(told).map(|told| newest.0.saturating_sub(told.0)).max().unwrap_or(0);
         let count = ("dugnad_subscriptions", "Subscriptions by status.");
-        let lag = ("dugnad_subscription_lag_commits", "How many commits the slowest is behind.");
-        let labels = |status: &Status| format!("{{status=\"{}\"}}", status.code());
-        let mut gauges: Vec<_> = of.iter().map(|(status, (n, _))| (count.0, count.1, labels(status), *n)).collect();
-        gauges.push((lag.0, lag.1, labels(&Status::Active), of.get(&Status::Active).map_or(0, |(_, lag)| *lag)));
+        let lag = ("dugnad_subscription_lag_commits", "How many commits the slowest endpoint is behind.");
+        let labels = |status: Status| format!("{{status=\"{}\"}}", status.code());
+        let mut gauges: Vec<_> = Status::ALL.into_iter().map(|status| (count.0, count.1, labels(status), of(status))).collect();
+        gauges.push((lag.0, lag.1, labels(Status::Active), behind));
         let total = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (delivered, failed) = (total(&self.delivered), total(&self.failed));
         gauges.push((

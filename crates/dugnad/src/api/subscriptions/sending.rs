@@ -1,7 +1,7 @@
 //! Sending to an endpoint: one request, and whether it was taken.
 
-use super::Subscriptions;
-use super::telling::Told;
+use super::telling::{Message, Told};
+use super::{Slot, Subscriptions};
 use crate::api::{ApiError, App, outgoing};
 use crate::limits::NOTIFICATIONS_OF_ONE;
 use std::sync::Arc;
@@ -10,16 +10,37 @@ use ureq::Agent;
 use ureq::http::{HeaderName, Request};
 
 /// Why something was not sent.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Unsent {
     /// The endpoint has not taken it; a sentence without its address.
     NotTaken(String),
     /// It may not be called.
     NotAllowed(&'static str),
+    /// The Subscription was written meanwhile.
+    Overtaken,
+    /// It could not be said what is to be sent.
+    Failed(ApiError),
 }
 
-/// Sends `body` to the endpoint of a Subscription; an empty one as none.
-pub async fn send(app: &App, told: &Told, body: Vec<u8>) -> Result<(), Unsent> {
+/// What has become of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// How many of the events it was to tell of are done with.
+    pub events: usize,
+    /// Whether there was something to send; it was taken then.
+    pub taken: bool,
+}
+
+/// Makes a message and sends it to the endpoint of a Subscription; an empty one as a request without a body.
+///
+/// Order: the places; that nobody has written the Subscription; what is to be said, which is read now; the request. So nothing that
+/// was read waits, and what was taken back meanwhile (a Subscription, a token, a person's data) is not sent.
+pub async fn send(
+    app: &App,
+    told: &Told,
+    slot: &Arc<Slot>,
+    make: impl FnOnce(&App) -> Result<Message, ApiError> + Send + 'static,
+) -> Result<Sent, Unsent> {
     let subscriptions = app.subscriptions();
     let endpoint = told.subscription.endpoint.clone().unwrap_or_default();
     if let Some(refusal) = outgoing::refusal(&app.settings().endpoints, &endpoint) {
@@ -27,18 +48,23 @@ pub async fn send(app: &App, told: &Told, body: Vec<u8>) -> Result<(), Unsent> {
     }
     // The hospital's own places first: those who wait for a slow one hold none of the others'.
     let (own, all) = (subscriptions.places_of(&told.key.holder), Arc::clone(&subscriptions.places));
-    let (Ok(own), Ok(all)) = (own.acquire_owned().await, all.acquire_owned().await) else {
-        return Err(Unsent::NotTaken("the server is stopping".to_owned()));
+    let places = async { (own.acquire_owned().await, all.acquire_owned().await) };
+    let (own, all) = tokio::select! {
+        (Ok(own), Ok(all)) = places => (own, all),
+        () = slot.poked() => return Err(Unsent::Overtaken),
+        else => return Err(Unsent::NotTaken("the server is stopping".to_owned())),
     };
-    let (agent, headers) = (subscriptions.agent.clone(), told.subscription.headers.clone());
+    let (app, slot, agent, headers) = (app.clone(), Arc::clone(slot), subscriptions.agent.clone(), told.subscription.headers.clone());
     let send = move || {
         let _places = (own, all);
-        post(&agent, &endpoint, &headers, body)
+        if slot.is_poked() {
+            return Err(Unsent::Overtaken);
+        }
+        let Message { body, events } = make(&app).map_err(Unsent::Failed)?;
+        let Some(body) = body else { return Ok(Sent { events, taken: false }) };
+        post(&agent, &endpoint, &headers, body).map(|()| Sent { events, taken: true }).map_err(Unsent::NotTaken)
     };
-    match tokio::task::spawn_blocking(send).await {
-        Ok(taken) => taken.map_err(Unsent::NotTaken),
-        Err(_) => Err(Unsent::NotTaken("the server failed while it sent this".to_owned())),
-    }
+    tokio::task::spawn_blocking(send).await.unwrap_or_else(|_| Err(Unsent::NotTaken("the server failed while it sent this".to_owned())))
 }
 
 fn post(agent: &Agent, endpoint: &str, headers: &[(String, String)], body: Vec<u8>) -> Result<(), String> {
@@ -67,9 +93,4 @@ impl Subscriptions {
         let mut of = self.of_holder.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         Arc::clone(of.entry(holder.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(NOTIFICATIONS_OF_ONE))))
     }
-}
-
-/// Whether a failure of the server's own passes by itself.
-pub fn passes(error: &ApiError) -> bool {
-    error.status.is_server_error()
 }

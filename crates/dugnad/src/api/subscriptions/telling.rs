@@ -4,10 +4,10 @@ use super::state::Key;
 use crate::access::Principal;
 use crate::api::work::{Access, Read};
 use crate::api::{ApiError, App};
-use crate::limits::EVENTS_LOOKED_UP;
+use crate::limits::{EVENTS_LOOKED_UP, MAX_NOTIFICATION_BYTES};
 use bumpalo::Bump;
 use dugnad_kernel::database::{Followed, Following};
-use dugnad_kernel::fhir::issue::Issue;
+use dugnad_kernel::fhir::issue::{Issue, IssueType};
 use dugnad_kernel::fhir::json;
 use dugnad_kernel::ids::HolderId;
 use dugnad_kernel::search::execute::Cursor;
@@ -26,22 +26,58 @@ pub struct Told {
     pub subscription: Arc<Subscription>,
 }
 
+/// What the status of a Subscription says, also of one that cannot be judged.
+pub struct Standing {
+    pub key: Key,
+    pub status: Status,
+    pub topic: Option<String>,
+}
+
 /// How events are told of.
 pub struct Telling<'t> {
     pub kind: Kind,
     pub content: Content,
     /// The address of `/fhir`.
     pub base: &'t str,
-    /// How many events there have been, with these.
-    pub so_far: u64,
+    /// How many events there have been; `None`: as many as the number of the last that is told says.
+    pub so_far: Option<u64>,
+    /// Up to which number events were asked for, to link those that are not told here.
+    pub until: Option<u64>,
+}
+
+/// What is to be sent, or answered.
+pub struct Message {
+    /// `None`: of all the events nothing is to be seen any more.
+    pub body: Option<Vec<u8>>,
+    /// How many of the events that it was to tell of are done with, those included that are not to be seen any more.
+    pub events: usize,
+}
+
+fn parsed<'a>(resource: &'a [u8], arena: &'a Bump) -> Result<json::Value<'a>, Issue> {
+    json::parse(resource, arena).map_err(|e| Issue::error(IssueType::Structure, "Subscription", e.to_string()))
+}
+
+impl Standing {
+    /// Reads that of a stored one.
+    pub fn read(key: &Key, resource: &[u8]) -> Result<Self, Issue> {
+        let arena = Bump::new();
+        let resource = parsed(resource, &arena)?;
+        let topic = Subscription::read(&resource).ok().and_then(|subscription| subscription.topic_canonical().map(str::to_owned));
+        Ok(Self { key: key.clone(), status: Status::of(&resource), topic })
+    }
+
+    /// The SubscriptionStatus, for `$status`.
+    pub fn shown(&self, base: &str, events: u64) -> serde_json::Value {
+        let sender = Sender { base, id: &self.key.id, topic: self.topic.as_deref(), status: self.status, events };
+        sender.status(Kind::QueryStatus, Content::Empty, &[])
+    }
 }
 
 impl Told {
     /// Reads a stored one.
     pub fn read(key: &Key, holder: HolderId, version: u64, resource: &[u8]) -> Result<Self, Issue> {
         let arena = Bump::new();
-        let wrong = |e: json::JsonError| Issue::error(dugnad_kernel::fhir::issue::IssueType::Structure, "Subscription", e.to_string());
-        let resource = json::parse(resource, &arena).map_err(wrong)?;
+        let resource = parsed(resource, &arena)?;
         let subscription = Arc::new(Subscription::read(&resource)?);
         Ok(Self { key: key.clone(), version, status: Status::of(&resource), holder, subscription })
     }
@@ -61,25 +97,20 @@ impl Told {
     }
 
     fn sender<'s>(&'s self, base: &'s str, events: u64) -> Sender<'s> {
-        Sender { base, id: &self.key.id, subscription: &self.subscription, status: self.status, events }
+        Sender { base, id: &self.key.id, topic: self.subscription.topic_canonical(), status: self.status, events }
     }
 
-    /// Whether somebody is there: no data of anybody's. R4's own form has no such thing.
-    pub fn handshake(&self, app: &App, base: &str) -> Option<Vec<u8>> {
+    /// A handshake or a heartbeat: no data of anybody's. R4's own form has no such thing. `events`: how many there have been.
+    pub fn sign(&self, app: &App, kind: Kind, base: &str, events: u64) -> Option<Vec<u8>> {
         let of_topic = matches!(self.subscription.form, Form::Topic { .. });
-        of_topic.then(|| self.sender(base, 0).bundle(Kind::Handshake, Content::Empty, &[], app.now(), &app.database().new_id()))
+        of_topic.then(|| self.sender(base, events).bundle(kind, Content::Empty, &[], None, app.now(), &app.database().new_id()))
     }
 
-    /// The SubscriptionStatus, for `$status`.
-    pub fn status(&self, base: &str, events: u64) -> serde_json::Value {
-        self.sender(base, events).status(Kind::QueryStatus, Content::Empty, &[])
-    }
-
-    /// Tells `who` of events, numbered from `first` on. Blocks.
+    /// Tells `who` of events by their numbers, the first of them at least, and the others as far as they go into one message. Blocks.
     ///
     /// Order: the intent is given to the log, then they are read; intent and completion are durable before this returns. An event
-    /// that is not to be seen any more is left out, and keeps its number. `None`: of all of them nothing is left.
-    pub fn tell(&self, app: &App, who: &Principal, how: &Telling<'_>, events: &[(u64, Cursor)]) -> Result<Option<Vec<u8>>, ApiError> {
+    /// that is not to be seen any more is left out, and keeps its number.
+    pub fn tell(&self, app: &App, who: &Principal, how: &Telling<'_>, events: &[(u64, Cursor)]) -> Result<Message, ApiError> {
         let request = match how.kind {
             Kind::QueryEvent => format!("GET /fhir/Subscription/{}/$events", self.key.id),
             _ => format!("notification of Subscription/{}", self.key.id),
@@ -88,24 +119,42 @@ impl Told {
         let access = Access { who: who.clone(), interface: "subscription", request, tables: vec![resource_type.clone()] };
         let followed = self.followed();
         app.read_about(&access, |_| {
-            let (mut seen, mut patients) = (Vec::with_capacity(events.len()), BTreeSet::new());
+            let (mut seen, mut patients, mut bytes, mut done) = (Vec::with_capacity(events.len()), BTreeSet::new(), 0, 0);
             for (number, at) in events {
-                let Some(changed) = app.database().changed(&followed, *at)? else { continue };
-                if how.content != Content::Empty {
-                    let (id, json) = (&changed.written.id, changed.written.version.json.as_deref());
-                    patients.extend(app.database().patients_named(self.holder, &resource_type, id, json)?);
+                let Some(mut changed) = app.database().changed(&followed, *at)? else {
+                    done += 1;
+                    continue;
+                };
+                let json = changed.written.version.json.as_deref();
+                let length = if how.content == Content::FullResource { json.map_or(0, <[u8]>::len) } else { 0 };
+                if !seen.is_empty() && bytes + length > MAX_NOTIFICATION_BYTES {
+                    break;
                 }
+                if how.content != Content::Empty {
+                    patients.extend(app.database().patients_named(self.holder, &resource_type, &changed.written.id, json)?);
+                }
+                if how.content != Content::FullResource {
+                    changed.written.version.json = None;
+                }
+                (bytes, done) = (bytes + length, done + 1);
                 seen.push(Event { number: *number, changed });
             }
             let rows = seen.len() as u64;
-            let found = (rows > 0 || how.kind == Kind::QueryEvent).then(|| self.body(app, how, seen));
-            Ok(Read { found, rows, patients: Some(patients.into_iter().collect()) })
+            let body = (rows > 0 || how.kind == Kind::QueryEvent).then(|| self.body(app, how, seen, events, done));
+            Ok(Read { found: Message { body, events: done }, rows, patients: Some(patients.into_iter().collect()) })
         })
     }
 
-    fn body(&self, app: &App, how: &Telling<'_>, seen: Vec<Event>) -> Vec<u8> {
+    /// What is said of the first `done` of the events, as far as they are `seen`.
+    fn body(&self, app: &App, how: &Telling<'_>, seen: Vec<Event>, events: &[(u64, Cursor)], done: usize) -> Vec<u8> {
         if how.kind == Kind::QueryEvent || matches!(self.subscription.form, Form::Topic { .. }) {
-            return self.sender(how.base, how.so_far).bundle(how.kind, how.content, &seen, app.now(), &app.database().new_id());
+            let last = done.checked_sub(1).and_then(|last| events.get(last)).map_or(0, |(number, _)| *number);
+            let next = how.until.filter(|until| done > 0 && last < *until).map(|until| {
+                let (base, id, content, from) = (how.base, &self.key.id, how.content.code(), last + 1);
+                format!("{base}/Subscription/{id}/$events?eventsSinceNumber={from}&eventsUntilNumber={until}&content={content}")
+            });
+            let sender = self.sender(how.base, how.so_far.unwrap_or(last));
+            return sender.bundle(how.kind, how.content, &seen, next.as_deref(), app.now(), &app.database().new_id());
         }
         let resource = seen.into_iter().next().and_then(|event| event.changed.written.version.json);
         resource.filter(|_| how.content == Content::FullResource).unwrap_or_default()

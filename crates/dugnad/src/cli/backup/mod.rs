@@ -8,6 +8,7 @@ pub use restore::Restore;
 use super::CliError;
 use super::progress::Progress;
 use crate::access::Tokens;
+use crate::api::SUBSCRIPTIONS;
 use clap::Args;
 use dugnad_kernel::audit;
 use dugnad_kernel::database::{JOURNAL, copy_journal, copy_sqlite};
@@ -26,7 +27,7 @@ const STATISTICS: &str = "statistics";
 /// Copy a database, also while a server writes to it.
 ///
 /// The copy is the database at one commit. In it: the journal, the tokens, the audit log up to its newest signed checkpoint,
-/// the secret keys, what was released, what statistics keep from epoch to epoch, and backup.json with the SHA-256 of each file. Not in it: live tables, which follow from the journal, and
+/// the secret keys, who asked for which Subscription, what was released, what statistics keep from epoch to epoch, and backup.json with the SHA-256 of each file. Not in it: live tables, which follow from the journal, and
 /// erasures.jsonl. Keep that file elsewhere, always the newest: `dugnad restore` needs it to erase again whom the backup still has.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -69,6 +70,9 @@ impl Backup {
         // After the journal: a release that the journal in the backup calls approved has its manifest by then.
         copy_releases(&data.join(RELEASES), &to.join(RELEASES))?;
         copy_sqlite(&data.join(ACCESS), &to.join(ACCESS)).map_err(CliError::failed)?;
+        if data.join(SUBSCRIPTIONS).is_file() {
+            copy_sqlite(&data.join(SUBSCRIPTIONS), &to.join(SUBSCRIPTIONS)).map_err(CliError::failed)?;
+        }
         if !self.without_keys {
             copy_folder(&data.join(KEYS), &to.join(KEYS))?;
         }

@@ -26,7 +26,7 @@ Examples:
   dugnad restore --from /backups/2026-11-21 --data ./db --no-erasures                                     nobody was ever erased
 
 Afterwards: revoke again the tokens that were revoked since the backup, and have the hospitals send again what they
-sent since (`Idempotency-Key` and ids make that safe).")]
+sent since (`Idempotency-Key` and ids make that safe) and ask again for their Subscriptions: those tell nobody until then.")]
 pub struct Restore {
     /// The backup's folder.
     #[arg(long, value_name = "FOLDER")]

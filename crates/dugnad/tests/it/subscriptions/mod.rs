@@ -1,15 +1,22 @@
 //! Subscriptions, as a hospital with an endpoint or a stream has them.
 
+mod bounds;
+mod heartbeats;
 mod killed;
 mod receiver;
 mod streams;
+mod taken_back;
 mod topics;
 
 use crate::support::{Answer, Hospital, Server};
+use axum::body::Body;
+use axum::http::Request;
 use dugnad::access::Role;
 use dugnad::api::{Pace, Settings, tell_subscribers};
+use dugnad_kernel::clock::{Clock, SystemClock};
 use receiver::{Got, Receiver};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -30,8 +37,42 @@ impl Scene {
     }
 
     fn over(dir: tempfile::TempDir, settings: Settings) -> Self {
-        let (server, app) = Server::open_set(dir, settings);
+        Self::over_at(dir, settings, Arc::new(SystemClock))
+    }
+
+    /// The same at a time that is held.
+    pub fn at(clock: Arc<dyn Clock>) -> Self {
+        Self::over_at(tempfile::tempdir().unwrap(), settings(), clock)
+    }
+
+    fn over_at(dir: tempfile::TempDir, settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        let (server, app) = Server::open_set_at(dir, settings, clock);
         Self { server, telling: tokio::spawn(tell_subscribers(app)) }
+    }
+
+    pub async fn metrics(&self) -> String {
+        let centre = self.server.token(Role::Centre, "centre", None);
+        by(&self.server, &centre, "/metrics").await
+    }
+
+    /// Waits until a line stands among the metrics.
+    pub async fn until_metric(&self, line: &str) {
+        for _ in 0..6_000 {
+            if self.metrics().await.lines().any(|known| known == line) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not {line}: {}", self.metrics().await);
+    }
+
+    /// Erases a person at Haukeland, as the centre does it.
+    pub async fn erase(&self, patient: &str) {
+        let centre = self.server.token(Role::Centre, "centre", None);
+        let body = json!({"holder": "Haukeland", "patient": patient, "reason": "a test"}).to_string();
+        let request =
+            Request::post("/erasures").header("Authorization", format!("Bearer {centre}")).header("Content-Type", "application/json");
+        self.server.send(request.body(Body::from(body)).unwrap()).await.expect(200);
     }
 
     /// The same after a restart.
@@ -64,6 +105,17 @@ pub fn subscription(id: &str, criteria: &str, receiver: Option<&Receiver>, paylo
         channel["payload"] = "application/fhir+json".into();
     }
     json!({"resourceType": "Subscription", "id": id, "status": "requested", "reason": "a test", "criteria": criteria, "channel": channel})
+}
+
+pub fn patient(id: &str) -> Value {
+    json!({"resourceType": "Patient", "id": id})
+}
+
+/// One about another than Patient/p.
+pub fn about(patient: &str, id: &str, code: &str) -> Value {
+    let mut observation = observation(id, code);
+    observation["subject"]["reference"] = format!("Patient/{patient}").into();
+    observation
 }
 
 pub fn observation(id: &str, code: &str) -> Value {
@@ -138,8 +190,8 @@ async fn r4s_form_tells_of_what_is_created_and_updated_in_order() {
 }
 
 async fn by(server: &Server, token: &str, path: &str) -> String {
-    let request = axum::http::Request::get(path).header("Authorization", format!("Bearer {token}"));
-    let answer = server.send(request.body(axum::body::Body::empty()).unwrap()).await.expect(200);
+    let request = Request::get(path).header("Authorization", format!("Bearer {token}"));
+    let answer = server.send(request.body(Body::empty()).unwrap()).await.expect(200);
     String::from_utf8(answer.body).unwrap()
 }
 
@@ -236,27 +288,19 @@ async fn nobody_is_told_of_who_was_erased_or_without_a_token() {
     receiver.until("the first", |got| !got.is_empty()).await;
     // While it hangs, the person whom the next are about is erased.
     hospital.observe("of-p", "1").await;
-    let mut of_q = observation("of-q", "1");
-    of_q["subject"]["reference"] = "Patient/q".into();
-    hospital.put("/fhir/Observation/of-q", &of_q).await.expect(201);
+    hospital.put("/fhir/Observation/of-q", &about("q", "of-q", "1")).await.expect(201);
     let holder = scene.server.local.database.holder("Haukeland").unwrap().id;
     scene.server.local.database.erase(holder, "p", "a test").unwrap();
     let taken = receiver.until_taken(1).await;
     assert_eq!(versions(&taken), named(&[("of-q", "1")]), "nor again of what was on its way");
     scene.server.local.tokens.revoke("Haukeland").unwrap();
     let colleague = Hospital { server: &scene.server, token: scene.server.token(Role::Hospital, "colleague", Some("Haukeland")) };
-    colleague.put("/fhir/Observation/after", &of_q_named("after")).await.expect(201);
+    colleague.put("/fhir/Observation/after", &about("q", "after", "1")).await.expect(201);
     let stopped = scene.until(&colleague, "s", "error").await;
     assert!(stopped["error"].as_str().unwrap().contains("no valid token"), "{stopped}");
     assert_eq!(receiver.taken().len(), 1);
     colleague.ask_for(&subscription("s", "Observation?", Some(&receiver), true)).await.expect(200);
     assert_eq!(versions(&receiver.until_taken(2).await)[1].0, "after");
-}
-
-fn of_q_named(id: &str) -> Value {
-    let mut of_q = observation(id, "1");
-    of_q["subject"]["reference"] = "Patient/q".into();
-    of_q
 }
 
 #[tokio::test(flavor = "multi_thread")]

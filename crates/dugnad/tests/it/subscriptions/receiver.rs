@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -62,7 +62,7 @@ impl Receiver {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(Mutex::new(Behaviour { then: 200, ..Behaviour::default() }));
         let (send, changed) = watch::channel(0);
-        let router = Router::new().fallback(take).with_state(Shared(Arc::clone(&state), send));
+        let router = Router::new().fallback(take).layer(DefaultBodyLimit::disable()).with_state(Shared(Arc::clone(&state), send));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { url, state, changed, task }
     }

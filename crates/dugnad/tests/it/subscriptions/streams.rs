@@ -4,19 +4,22 @@ use super::{Scene, subscription};
 use crate::support::{Hospital, Server};
 use axum::body::Body;
 use axum::http::Request;
+use dugnad::access::{Role, TokenRequest};
+use dugnad::limits::MAX_STREAMS;
 use futures::StreamExt;
+use jiff::ToSpan;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tower::ServiceExt;
 
 /// A stream that is read.
-struct Reading {
+pub struct Reading {
     body: axum::body::BodyDataStream,
     text: String,
 }
 
 impl Reading {
-    async fn open(server: &Server, hospital: &Hospital<'_>, id: &str, last: Option<&str>) -> Self {
+    pub async fn open(server: &Server, hospital: &Hospital<'_>, id: &str, last: Option<&str>) -> Self {
         let mut request =
             Request::get(format!("/fhir/Subscription/{id}/$events-stream")).header("Authorization", format!("Bearer {}", hospital.token));
         if let Some(last) = last {
@@ -28,7 +31,7 @@ impl Reading {
     }
 
     /// The next event: its id and data. None at the end of the stream.
-    async fn next(&mut self) -> Option<(Option<String>, Value)> {
+    pub async fn next(&mut self) -> Option<(Option<String>, Value)> {
         loop {
             while let Some((event, rest)) = self.text.split_once("\n\n") {
                 let field = |name: &str| event.lines().filter_map(|line| line.strip_prefix(name)).collect::<Vec<_>>().join("\n");
@@ -80,10 +83,61 @@ async fn a_stream_goes_on_where_it_broke_off() {
     let (x, y) = (whole.next().await.unwrap(), whole.next().await.unwrap());
     assert_eq!((x.0, x.1["id"].as_str(), y.1["id"].as_str()), (None, Some("x"), Some("y")));
     assert!(y.0.is_some_and(|id| id.ends_with("-5")));
-    for wrong in ["x", "1", "1-x"] {
+    for wrong in ["x", "1", "1-x", "5-1"] {
         let headers = [("Last-Event-ID", wrong)];
         hospital.send("GET", "/fhir/Subscription/s/$events-stream", &headers, "").await.expect(400);
     }
+    // A restored database has not got what an id of before names: it begins with the Subscription.
+    let timeline = scene.server.local.database.timeline();
+    for gone in ["00112233445566ff-1-1".to_owned(), format!("{timeline}-5000-37")] {
+        let mut whole = Reading::open(&scene.server, &hospital, "s", Some(&gone)).await;
+        assert_eq!(whole.next().await.unwrap().1["id"], "a", "{gone}");
+    }
+    assert!(scene.metrics().await.contains("dugnad_subscription_lag_commits{status=\"active\"} 0\n"), "no endpoint is behind");
+}
+
+/// It went on for as long as its user had any token.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_with_the_token_that_it_was_opened_with() {
+    let scene = Scene::open();
+    let hospital = scene.server.hospital("Haukeland");
+    let request = TokenRequest {
+        user: "Haukeland".to_owned(),
+        role: Role::Hospital,
+        holder: Some("Haukeland".to_owned()),
+        subject: None,
+        valid_for: 10.hours(),
+    };
+    let longer = Hospital { server: &scene.server, token: scene.server.local.tokens.issue(&request).unwrap() };
+    hospital.ask_for(&subscription("s", "Observation?", None, false)).await.expect(201);
+    scene.until(&hospital, "s", "active").await;
+    let mut ends = Reading::open(&scene.server, &hospital, "s", None).await;
+    let mut goes_on = Reading::open(&scene.server, &longer, "s", None).await;
+    hospital.observe("a", "1").await;
+    assert!(ends.next().await.is_some() && goes_on.next().await.is_some());
+    // Its hour is over; the other token has nine more.
+    let tokens = rusqlite::Connection::open(scene.server.dir().join("access.sqlite")).unwrap();
+    let first = "UPDATE token SET expires_us = 1 WHERE expires_us = (SELECT min(expires_us) FROM token WHERE user = 'Haukeland')";
+    assert_eq!(tokens.execute(first, []).unwrap(), 1);
+    longer.observe("b", "1").await;
+    assert!(ends.next().await.is_none(), "the one");
+    assert!(goes_on.next().await.is_some(), "the other");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_so_many_are_open() {
+    let scene = Scene::open();
+    let hospital = scene.server.hospital("Haukeland");
+    hospital.ask_for(&subscription("s", "Observation?", None, false)).await.expect(201);
+    scene.until(&hospital, "s", "active").await;
+    let mut open = Vec::new();
+    for _ in 0..MAX_STREAMS {
+        open.push(Reading::open(&scene.server, &hospital, "s", None).await);
+    }
+    let full = hospital.get("/fhir/Subscription/s/$events-stream").await.expect(503);
+    assert!(full.header("Retry-After").is_some());
+    open.pop();
+    Reading::open(&scene.server, &hospital, "s", None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -258,6 +258,34 @@ fn a_resource_is_erased_version_by_version() {
     assert_eq!(count(&bench.database.snapshot_at(Commit(6)).unwrap().unwrap(), "observation"), 1);
 }
 
+/// The logical id in the criteria of a Subscription outlived the person.
+#[test]
+fn a_subscription_is_about_whom_its_criteria_name() {
+    let bench = bench();
+    bench.put(&patient("p1", "female")).unwrap();
+    bench.put(&patient("p2", "male")).unwrap();
+    let subscription = |id: &str, patient: &str, reason: &str| {
+        json!({"resourceType": "Subscription", "id": id, "status": "off", "reason": reason, "criteria": format!("Observation?patient={patient}"),
+               "channel": {"type": "rest-hook"}})
+        .to_string()
+    };
+    bench.put(&subscription("s1", "p1", PLANTED)).unwrap();
+    bench.put(&subscription("s1", "p2,p1", PLANTED)).unwrap();
+    bench.put(&subscription("s2", "p2", "others")).unwrap();
+    let named = bench.database.patients_named(bench.hospital, "Subscription", "s1", [subscription("s1", "p1", "").as_bytes()]).unwrap();
+    assert_eq!(named.len(), 1, "who reads it reads of the person");
+    bench.erase("p1");
+    let gone = |bench: &Bench| {
+        assert_eq!((bench.read("Subscription", "s1"), bench.versions("Subscription", "s1")), (None, vec![]));
+        assert_eq!(bench.versions("Subscription", "s2"), [1]);
+        assert_eq!(refusal(bench.put(&subscription("s3", "p1", "again"))).0, 410);
+    };
+    gone(&bench);
+    bench.purged();
+    gone(&bench);
+    assert_eq!(files_with(bench.dir.path(), PLANTED), [] as [String; 0]);
+}
+
 /// Until the purge had come to it, a resource that nobody saw any more counted as there: it could be found unchanged, an update of
 /// it was no creation, and a version before it was read as the current one.
 #[test]

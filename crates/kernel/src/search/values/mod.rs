@@ -22,7 +22,7 @@ pub(super) use references::references_of;
 
 /// The version of how values are made of resources and packed. A change that gives other values for the same resource raises it,
 /// and every stored table of them is then built anew.
-const VALUES: &str = "1";
+const VALUES: &str = "2";
 
 /// What the packed values depend on.
 pub fn fingerprint() -> String {
