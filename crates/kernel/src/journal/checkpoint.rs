@@ -11,8 +11,9 @@ use std::time::Duration;
 /// How often the log is looked at. At 1,000 transactions/s it grows by a few MB in that time.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// When so much is in the log, it is made to start again from its beginning. (The file does not become shorter by that.)
-const RESTART_BYTES: u64 = 256 << 20;
+/// When so much is in the log, it is made to start again from its beginning. (The file does not become shorter by that.) It is what an
+/// opening after a crash has to read again, and to move.
+const RESTART_BYTES: u64 = 64 << 20;
 
 /// How long that may keep writers waiting for readers to leave. A reader that stays (a backup) is not waited for: the log goes on
 /// growing until it has left.
