@@ -90,7 +90,7 @@ pub fn written(app: &App, outcome: &Outcome, wanted: Return, representation: Opt
     let mut response = fhir(status, body);
     let headers = response.headers_mut();
     headers.insert(header::ETAG, value(&headers::etag(entry.version)));
-    headers.insert(header::LAST_MODIFIED, value(&http_date(outcome.time)));
+    headers.insert(header::LAST_MODIFIED, value(&http_date(entry.since.unwrap_or(outcome.time))));
     if entry.status != 204 {
         let base = app.settings().public_url.as_deref().unwrap_or_default().trim_end_matches('/');
         let location = format!("{base}/fhir/{}/{}/_history/{}", entry.resource_type, entry.id, entry.version);
@@ -201,7 +201,7 @@ pub fn entry_response(entry: &EntryOutcome, time: jiff::Timestamp, wanted: Retur
         response["location"] = format!("{}/{}/_history/{}", entry.resource_type, entry.id, entry.version).into();
     }
     response["etag"] = headers::etag(entry.version).into();
-    response["lastModified"] = time.to_string().into();
+    response["lastModified"] = entry.since.unwrap_or(time).to_string().into();
     if !entry.issues.is_empty() {
         response["outcome"] = operation_outcome(&entry.issues);
     } else if wanted == Return::OperationOutcome {

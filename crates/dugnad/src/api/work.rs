@@ -151,7 +151,10 @@ impl App {
             written => written?,
         };
         if outcome.entries.iter().any(|entry| entry.resource_type == "Subscription") {
-            self.stand_behind(who, SUBSCRIBED_FOR)?;
+            // The commit is made: who asks again stands behind it then.
+            if let Err(error) = self.stand_behind(who, SUBSCRIBED_FOR) {
+                tracing::error!(error = error.to_string(), user = who.user, "nobody stands behind a Subscription that was written");
+            }
         }
         self.subscriptions().written(who, &outcome);
         let entry = self.entry(act, who, |e| {

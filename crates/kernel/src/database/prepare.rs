@@ -10,7 +10,7 @@ use super::references::References;
 use super::stamp::{Stamped, same_but_stamp, stamped, with_id};
 use super::tables::{PreparedRow, Tables};
 use super::write::{EntryOutcome, Interaction, WriteError, WriteRequest};
-use super::{Page, Shared};
+use super::{Page, Shared, timestamp};
 use crate::access::{Act, Scopes};
 use crate::fhir::bundle::{self, BundleKind, Entry, Interaction as Request, Target};
 use crate::fhir::criteria::{self, Criteria};
@@ -478,6 +478,7 @@ impl Preparer<'_> {
                 id: plan.id.clone(),
                 version: before,
                 changed: false,
+                since: None,
                 issues: Vec::new(),
                 read: if let Request::Read { url } = entry.interaction { Some(url.to_owned()) } else { None },
             };
@@ -501,6 +502,9 @@ impl Preparer<'_> {
                 prepared.unchanged.push(Found { kind: plan.resource_type.to_owned(), id: plan.id.clone(), seen: plan.seen });
             }
             outcome.changed = operation.is_some();
+            if let Some(head) = plan.seen.filter(|head| !outcome.changed && head.exists()) {
+                outcome.since = self.lookup.time_us(head.commit)?.map(timestamp);
+            }
             prepared.operations.extend(operation);
             prepared.entries.push(outcome);
         }

@@ -143,6 +143,8 @@ pub struct EntryOutcome {
     pub version: u64,
     /// Whether this write has made it: false where it changes nothing.
     pub changed: bool,
+    /// When that version was written, where this write has not made it.
+    pub since: Option<Timestamp>,
     /// Warnings, such as a conditional reference kept as a logical one.
     pub issues: Vec<Issue>,
     /// The URL of an entry that only reads (`GET`), to be read by the caller once the transaction is made; type, id and version

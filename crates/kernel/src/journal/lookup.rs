@@ -6,6 +6,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
+/// `IS NOT NULL` is what lets the index of patients answer: without it, all resources are read each time a database is opened.
+const HIGHEST: &str = "SELECT (SELECT coalesce(max(ordinal), 0) FROM resource),
+    (SELECT coalesce(max(patient), 0) FROM resource WHERE patient IS NOT NULL),
+    (SELECT coalesce(max(sequence), 0) FROM version)";
+
 /// Look-ups on one state of the journal.
 pub(crate) struct Lookup<'c> {
     pub(super) connection: &'c Connection,
@@ -182,13 +187,7 @@ impl<'c> Lookup<'c> {
 
     /// The highest ordinals in use: resources, patients, versions.
     pub(crate) fn highest(&self) -> Result<(u64, u32, i64), JournalError> {
-        let highest = self.one(
-            "SELECT (SELECT coalesce(max(ordinal), 0) FROM resource), (SELECT coalesce(max(patient), 0) FROM resource),
-                    (SELECT coalesce(max(sequence), 0) FROM version)",
-            [],
-            |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)),
-        )?;
-        Ok(highest.unwrap_or_default())
+        Ok(self.one(HIGHEST, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?.unwrap_or_default())
     }
 
     /// The row of the newest version of a resource; 0 if there is none.
@@ -311,4 +310,21 @@ pub(super) fn identifier_hash(holder: HolderId, kind: i64, value: &str) -> i64 {
     let mut first = [0u8; 8];
     first.iter_mut().zip(digest.iter()).for_each(|(to, from)| *to = *from);
     i64::from_be_bytes(first)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// Each of the three is the end of an index, however many resources there are.
+    #[test]
+    fn what_was_given_out_last_is_found_without_reading_all() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("schema.sql")).unwrap();
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {HIGHEST}")).unwrap();
+        let steps: Vec<String> = plan.query_map([], |row| row.get(3)).unwrap().map(Result::unwrap).collect();
+        assert!(steps.iter().any(|step| step.contains("resource_by_patient")), "{steps:?}");
+        assert!(!steps.iter().any(|step| step.starts_with("SCAN") && !step.contains("INDEX") && step != "SCAN CONSTANT ROW"), "{steps:?}");
+    }
 }

@@ -56,6 +56,20 @@ fn story() -> Bench {
 
 const OF_BASIC: [&str; 7] = ["-Basic/a/4", "Basic/a/3", "Basic/b/3", "-Basic/b/2", "Basic/a/2", "Basic/b/1", "Basic/a/1"];
 
+/// It was not modified: what is answered is when its version was written, and not when somebody else wrote something.
+#[test]
+fn what_changes_nothing_says_since_when_it_is_so() {
+    let bench = bench();
+    let put = |id: &str| bench.put(&format!(r#"{{"resourceType":"Basic","id":"{id}","code":{{"text":"1"}}}}"#)).unwrap();
+    let first = put("a");
+    bench.clock.set("2026-11-21T12:01:00Z".parse().unwrap());
+    let other = put("b");
+    let again = put("a");
+    assert!(other.time > first.time && again.commit == other.commit);
+    assert_eq!((again.entries[0].changed, again.entries[0].since), (false, Some(first.time)));
+    assert_eq!((first.entries[0].changed, first.entries[0].since), (true, None));
+}
+
 /// The methods and addresses of the requests that wrote a history, oldest first.
 #[test]
 fn a_history_says_how_each_version_was_written() {
