@@ -62,7 +62,7 @@ fn unwritable(error: std::io::Error) -> JournalError {
     JournalError::Inconsistent(format!("the copy cannot be written: {error}"))
 }
 
-/// What a journal that nobody has open is at. Older formats have no timeline and are not copied.
+/// What a journal that nobody has open is at, also one of an older format: it is brought to this one when it is opened.
 pub(crate) fn inspect(path: &Path) -> Result<CopiedJournal, JournalError> {
     // One that may write takes the files of the write-ahead log with it when it is closed; nothing is written.
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -74,7 +74,7 @@ pub(crate) fn inspect(path: &Path) -> Result<CopiedJournal, JournalError> {
 fn state(connection: &Connection) -> Result<CopiedJournal, JournalError> {
     let lookup = Lookup::new(connection);
     let format = lookup.meta("format")?;
-    if format != format::FORMAT {
+    if !format::has_timeline(&format) {
         return Err(JournalError::Format(format));
     }
     Ok(CopiedJournal { commit: lookup.newest()?.unwrap_or_default().0, timeline: lookup.timeline()? })

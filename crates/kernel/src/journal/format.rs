@@ -52,6 +52,11 @@ pub(super) fn settle(connection: &Connection) -> Result<(), JournalError> {
     }
 }
 
+/// Whether journals of a format that this program can open say of which timeline they are; the first did not.
+pub(super) fn has_timeline(format: &str) -> bool {
+    [FORMAT, UNCLEAN, "2"].contains(&format)
+}
+
 fn upgrade(connection: &Connection, changes: &str) -> Result<(), JournalError> {
     tracing::info!("the journal has an older format and is written anew, once; this needs as much free disk as it is large");
     connection.execute_batch(&format!("BEGIN IMMEDIATE; {changes} {} COMMIT;", now_is(UNCLEAN)))?;

@@ -1,7 +1,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use super::super::tests::{Bench, bench, bundle, count, entry, open, patient, refusal};
-use super::super::{ERASURE_LIST, Handling, Interaction, JOURNAL, Method};
+use super::super::{ERASURE_LIST, Handling, Interaction, JOURNAL, Method, inspect_journal};
 use super::*;
 use crate::live::{RowFilter, Snapshot};
 use arrow::util::pretty::pretty_format_batches;
@@ -411,6 +411,9 @@ fn a_journal_of_format_2_is_brought_to_this_format_and_erased_from() {
         let bench = bench.reopened();
         bench.database.close();
         Connection::open(bench.dir.path().join(JOURNAL)).unwrap().execute_batch(sql).unwrap();
+        let (commit, timeline) = (bench.database.snapshot().commit(), bench.database.timeline());
+        let inspected = inspect_journal(bench.dir.path()).unwrap();
+        assert_eq!((inspected.commit, inspected.timeline), (commit, timeline), "a backup of that format can be restored");
         let bench = bench.reopened();
         let basic = bench.database.history(bench.hospital, "Basic", &made.entries[0].id).unwrap();
         assert_eq!(basic.iter().map(|v| v.method).collect::<Vec<_>>(), [method]);
