@@ -19,6 +19,7 @@ pub use tokens::{TokenRequest, Tokens, done_by_operator};
 
 use dugnad_kernel::access::Scopes;
 use jiff::Timestamp;
+use rusqlite::Connection;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -79,6 +80,13 @@ pub struct Principal {
     pub until: Option<Timestamp>,
 }
 
+impl Principal {
+    /// Somebody with a stored token, outside of the secure processing environment.
+    pub fn new(user: impl Into<String>, role: Role, holder: Option<String>) -> Self {
+        Self { user: user.into(), role, holder, inside_spe: false, scopes: None, until: None }
+    }
+}
+
 /// Tokens or keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
@@ -122,6 +130,15 @@ fn is_safe_address(url: &str) -> bool {
     let named = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
     let here = || matches!(uri.host(), Some("localhost" | "127.0.0.1" | "[::1]"));
     named && (uri.scheme_str() == Some("https") || uri.scheme_str() == Some("http") && here())
+}
+
+/// Adds a column to a table that an earlier version has made without it.
+pub(crate) fn add_column(store: &Connection, table: &str, column: &str, of: &str) -> rusqlite::Result<()> {
+    let has = "SELECT EXISTS (SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2)";
+    match store.query_row(has, [table, column], |row| row.get(0))? {
+        true => Ok(()),
+        false => store.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} {of}")),
+    }
 }
 
 /// Options that make a file readable by its owner only.

@@ -26,8 +26,7 @@ fn a_token_tells_whose_it_is_until_it_expires() {
     let (tokens, clock) = store(dir.path());
     let token = tokens.issue(&request("authority")).unwrap();
     assert!(token.starts_with("dgn_") && token.len() == 4 + 43, "{token}");
-    let principal =
-        Principal { user: "authority".into(), role: Role::Authority, holder: None, inside_spe: false, scopes: None, until: None };
+    let principal = Principal::new("authority", Role::Authority, None);
     assert_eq!(tokens.authenticate(&token).unwrap(), Some(principal.clone()));
     clock.set(at("2026-01-30T23:59:59Z"));
     assert_eq!(tokens.authenticate(&token).unwrap(), Some(principal));

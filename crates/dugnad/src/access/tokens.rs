@@ -1,7 +1,7 @@
 //! Bearer tokens: 32 random bytes each, of which the store keeps a hash.
 
 use super::clients::{self, CLIENT_USER, scopes_of};
-use super::{AccessError, MAX_NAME_BYTES, Principal, Role, private_file};
+use super::{AccessError, MAX_NAME_BYTES, Principal, Role, add_column, private_file};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dugnad_kernel::access::Scopes;
@@ -93,7 +93,9 @@ impl Tokens {
         store.pragma_update(None, "synchronous", "FULL")?;
         store.execute_batch(SCHEMA)?;
         store.execute_batch(clients::SCHEMA)?;
-        add_columns(&store)?;
+        for column in ["client", "scopes"] {
+            add_column(&store, "token", column, "TEXT")?;
+        }
         let reading = Connection::open(&path)?;
         reading.busy_timeout(BUSY)?;
         reading.pragma_update(None, "query_only", true)?;
@@ -217,7 +219,7 @@ impl Tokens {
         let Some((user, role, holder, scopes)) = row else { return Ok(None) };
         let role = Role::of(&role)
             .ok_or_else(|| AccessError::Store(format!("a token has the role `{role}`, which this version does not know")))?;
-        Ok(Some(Principal { user, role, holder, inside_spe: false, scopes: scopes_of(scopes)?, until: None }))
+        Ok(Some(Principal { scopes: scopes_of(scopes)?, ..Principal::new(user, role, holder) }))
     }
 
     /// Whether a user has a valid token in this role, and for this holder, or has [stood](Tokens::stand) behind it: for what is done for
@@ -259,17 +261,6 @@ impl Tokens {
 pub fn done_by_operator(at: Timestamp, request: String) -> Entry {
     let (interface, outcome) = (Some("cli".to_owned()), Some("ok".to_owned()));
     Entry { interface, request: Some(request), outcome, ..Entry::new(at, Act::Administration, "operator", "centre") }
-}
-
-/// Columns that a store of an earlier version lacks.
-fn add_columns(store: &Connection) -> Result<(), AccessError> {
-    let has = "SELECT count(*) FROM pragma_table_info('token') WHERE name = ?1";
-    for column in ["client", "scopes"] {
-        if store.query_row(has, [column], |row| row.get::<_, i64>(0))? == 0 {
-            store.execute_batch(&format!("ALTER TABLE token ADD COLUMN {column} TEXT"))?;
-        }
-    }
-    Ok(())
 }
 
 /// What is kept of a token beside its hash.

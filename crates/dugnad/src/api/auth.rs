@@ -114,9 +114,7 @@ impl App {
     pub fn holds(&self, user: &str, holder: &str) -> Result<bool, ApiError> {
         Ok(self.tokens().holds(user, Role::Hospital, holder)?)
     }
-}
 
-impl App {
     /// Lets the identity provider's user stand behind what a hospital has asked for and what goes on without them; for others their
     /// token does. Blocks.
     pub fn stand_behind(&self, who: &Principal, valid_for: Duration) -> Result<(), ApiError> {

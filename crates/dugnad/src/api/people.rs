@@ -56,7 +56,7 @@ impl App {
                     app.bind(&identity)?;
                 }
                 let Identity { user, role, holder, .. } = identity;
-                Ok(Person::Known(Principal { user, role, holder, inside_spe: false, scopes: None, until: Some(until) }))
+                Ok(Person::Known(Principal { until: Some(until), ..Principal::new(user, role, holder) }))
             }
             Err(error @ (SignInError::Provider(_) | SignInError::Secret(_))) => Err(app.not_signed_in(&error)),
             Err(SignInError::NoRule) => Ok(Person::NoRule),

@@ -130,11 +130,10 @@ impl App {
         &self,
         act: Act,
         who: &Principal,
-        request: WriteRequest,
+        mut request: WriteRequest,
         describe: impl FnOnce(&mut Entry),
     ) -> Result<Outcome, ApiError> {
         self.check_log()?;
-        let mut request = request;
         if who.scopes.is_some() {
             // The systems of a hospital number their messages each for itself.
             request.idempotency_key = request.idempotency_key.map(|key| format!("{} {key}", who.user));

@@ -115,14 +115,7 @@ fn filled(dir: &Path, resources: usize) -> Result<Local, CliError> {
 
 /// Puts the question, and reads its whole answer.
 async fn ask(local: &Local) -> Result<(), CliError> {
-    let who = Principal {
-        user: HOLDER.to_owned(),
-        role: Role::Hospital,
-        holder: Some(HOLDER.to_owned()),
-        inside_spe: true,
-        scopes: None,
-        until: None,
-    };
+    let who = Principal { inside_spe: true, ..Principal::new(HOLDER, Role::Hospital, Some(HOLDER.to_owned())) };
     let (permit, sql) = (CARE.to_owned(), SQL.to_owned());
     let question = Question { who, interface: "sql", permit, sql, as_of: None, min_commit: None };
     let answer = local.query.ask(question).await.map_err(CliError::failed)?;

@@ -88,7 +88,7 @@ fn time(figures: &mut Figures, local: &Local, runtime: &Runtime, clock: &ManualC
     let rows = grant(local)?;
     permit(local)?;
     let ask = |role: Role, user: &str, permit: &str, sql: &str| {
-        let who = Principal { user: user.to_owned(), role, holder: None, inside_spe: true, scopes: None, until: None };
+        let who = Principal { inside_spe: true, ..Principal::new(user, role, None) };
         let question = Question { who, interface: "cli", permit: permit.to_owned(), sql: sql.to_owned(), as_of: None, min_commit: None };
         let began = Instant::now();
         runtime.block_on(async {

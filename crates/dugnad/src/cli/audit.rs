@@ -194,8 +194,7 @@ fn who_in_folder(dir: &Path, holder: Option<&str>, patient: Option<&str>, proofs
     };
     let local = Local::open(dir, None)?;
     let app = local.app(Settings::default());
-    let operator =
-        Principal { user: "operator".to_owned(), role: Role::Centre, holder: None, inside_spe: false, scopes: None, until: None };
+    let operator = Principal::new("operator", Role::Centre, None);
     let mut page = Page { before: u64::MAX, count: MAX_ACCESSES, proofs };
     let told = loop {
         let told = persons::told(&app, &operator, Some(patient), Some(holder), &page);

@@ -95,7 +95,7 @@ impl Query {
     fn principal(&self, local: &Local) -> Result<Principal, CliError> {
         if let Some(holder) = &self.holder {
             let user = self.user.clone().unwrap_or_else(|| holder.clone());
-            return Ok(Principal { user, role: Role::Hospital, holder: Some(holder.clone()), inside_spe: true, scopes: None, until: None });
+            return Ok(Principal { inside_spe: true, ..Principal::new(user, Role::Hospital, Some(holder.clone())) });
         }
         let named = || -> Option<String> {
             let permit = local.database.document("permit", &self.permit).ok()??;
@@ -103,7 +103,7 @@ impl Query {
             json["users"][0].as_str().map(str::to_owned)
         };
         let user = self.user.clone().or_else(named).unwrap_or_else(|| "operator".to_owned());
-        Ok(Principal { user, role: Role::Centre, holder: None, inside_spe: true, scopes: None, until: None })
+        Ok(Principal { inside_spe: true, ..Principal::new(user, Role::Centre, None) })
     }
 }
 

@@ -103,44 +103,55 @@ fn unread(error: &serde_json::Error) -> String {
     }
 }
 
+/// A line of a group.
+struct Line {
+    number: u64,
+    bytes: Vec<u8>,
+    /// The type and the id under which it is written; `None` if it has none, or stands out otherwise: not JSON, no FHIR.
+    address: Option<(String, String)>,
+}
+
+impl Line {
+    fn of((number, bytes): (u64, Vec<u8>)) -> Self {
+        let head = Head::read(&bytes).ok();
+        let address = head.and_then(|head| {
+            let kind = head.resource_type.filter(|kind| interaction::known_type(kind).is_ok())?;
+            Some((kind.into_owned(), head.id.filter(|id| interaction::is_id(id))?.into_owned()))
+        });
+        Self { number, bytes, address }
+    }
+}
+
 /// Lines with an id in one transaction, since an fsync for each would be the whole cost; if it is refused, line by line. Those without
 /// one always are: how lines fall into groups differs from one transfer to the next, and their keys must not.
-fn group(origin: &Arc<str>, mut lines: Vec<(u64, Vec<u8>)>, sink: &dyn Sink) -> Result<Vec<Result_>, Gone> {
-    let mut results = Vec::new();
+fn group(origin: &Arc<str>, lines: Vec<(u64, Vec<u8>)>, sink: &dyn Sink) -> Result<Vec<Result_>, Gone> {
+    let (mut lines, mut results): (Vec<Line>, _) = (lines.into_iter().map(Line::of).collect(), Vec::new());
     if let Some((bundle, types)) = transaction_of(&lines) {
         let fate = sink.transaction(bundle, None)?;
         if matches!(fate, Fate::Taken { .. }) {
             results.push(Result_ { origin: Arc::clone(origin), line: None, fate, types });
-            lines.retain(|(_, line)| address_of(line).is_none());
+            lines.retain(|line| line.address.is_none());
         }
     }
-    for (number, line) in lines {
-        results.push(single(Arc::clone(origin), Some(number), line, sink)?);
+    for line in lines {
+        results.push(single(Arc::clone(origin), Some(line.number), line.bytes, sink)?);
     }
     Ok(results)
 }
 
-/// The type and the id under which a line is written; `None` if it has none, or stands out otherwise: not JSON, no FHIR.
-fn address_of(line: &[u8]) -> Option<(String, String)> {
-    let head = Head::read(line).ok()?;
-    let kind = head.resource_type.filter(|kind| interaction::known_type(kind).is_ok())?;
-    Some((kind.into_owned(), head.id.filter(|id| interaction::is_id(id))?.into_owned()))
-}
-
 /// A transaction of the lines that have an address; `None` if there are fewer than two, or one resource comes twice.
-fn transaction_of(lines: &[(u64, Vec<u8>)]) -> Option<(Vec<u8>, Vec<String>)> {
+fn transaction_of(lines: &[Line]) -> Option<(Vec<u8>, Vec<String>)> {
     let mut out = br#"{"resourceType":"Bundle","type":"transaction","entry":["#.to_vec();
     let (mut seen, mut types) = (HashSet::new(), Vec::with_capacity(lines.len()));
-    for (_, line) in lines {
-        let Some((kind, id)) = address_of(line) else { continue };
-        let url = format!("{kind}/{id}");
-        out.extend_from_slice(if types.is_empty() { b"{\"resource\":" } else { b",{\"resource\":" });
-        out.extend_from_slice(line);
-        out.extend_from_slice(format!(",\"request\":{{\"method\":\"PUT\",\"url\":\"{url}\"}}}}").as_bytes());
-        types.push(kind);
-        if !seen.insert(url) {
+    for Line { bytes, address, .. } in lines {
+        let Some((kind, id)) = address else { continue };
+        if !seen.insert((kind, id)) {
             return None;
         }
+        out.extend_from_slice(if types.is_empty() { b"{\"resource\":" } else { b",{\"resource\":" });
+        out.extend_from_slice(bytes);
+        out.extend_from_slice(format!(",\"request\":{{\"method\":\"PUT\",\"url\":\"{kind}/{id}\"}}}}").as_bytes());
+        types.push(kind.clone());
     }
     out.extend_from_slice(b"]}");
     (types.len() > 1).then_some((out, types))

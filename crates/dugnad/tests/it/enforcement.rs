@@ -42,7 +42,7 @@ fn put_permit(server: &Server, permit: &Value) {
 
 /// Asks inside the secure processing environment.
 async fn inside(local: &Local, permit: &str, sql: &str, as_of: Option<Commit>) -> Value {
-    let who = Principal { user: "reader".to_owned(), role: Role::Company, holder: None, inside_spe: true, scopes: None, until: None };
+    let who = Principal { inside_spe: true, ..Principal::new("reader", Role::Company, None) };
     let question = Question { who, interface: "sql", permit: permit.to_owned(), sql: sql.to_owned(), as_of, min_commit: None };
     let chunks: Vec<_> = encode(local.query.ask(question).await.unwrap(), Format::Json).collect().await;
     let bytes: Vec<u8> = chunks.into_iter().flat_map(|chunk| chunk.unwrap().to_vec()).collect();

@@ -2,8 +2,8 @@
 //!
 //! A version is *about* the Patients that it names: any text in it that begins with `Patient/ID`, which is how a literal
 //! reference to a Patient of the same holder is stored (an absolute URL is another server's Patient). A Patient resource is
-//! about itself alone, whatever it is linked to; a Subscription is also about those whom its criteria name. A version that names nobody (a deletion, or one that lost its subject) is
-//! about those whom the other versions of its resource named before they were erased.
+//! about itself alone, whatever it is linked to; a Subscription is also about those whom its criteria name. A version that names
+//! nobody (a deletion, or one that lost its subject) is about those whom the other versions of its resource named before they were erased.
 
 use super::Shared;
 use super::tables::PATIENT;
@@ -141,7 +141,7 @@ impl ErasedOf {
             return erased(id).map_or(About::Others, About::Erased);
         }
         let mut about = About::Nobody;
-        let in_criteria = if kind == SUBSCRIPTION { json.map(patients_in_criteria).unwrap_or_default() } else { Vec::new() };
+        let in_criteria = json.map(|json| patients_in_criteria(kind, json)).unwrap_or_default();
         for patient in json.into_iter().flat_map(patients).chain(in_criteria.iter().map(String::as_str)) {
             match erased(patient) {
                 Some(commit) => return About::Erased(commit),
@@ -197,12 +197,14 @@ pub(super) fn chain(lookup: &Lookup<'_>, mut sequence: i64) -> Result<Vec<Stored
 
 /// The ids of the Patients that a stored version is about, itself apart.
 pub(super) fn patients_named(kind: &str, json: &[u8]) -> Vec<String> {
-    let in_criteria = if kind == SUBSCRIPTION { patients_in_criteria(json) } else { Vec::new() };
-    patients(json).map(str::to_owned).chain(in_criteria).collect()
+    patients(json).map(str::to_owned).chain(patients_in_criteria(kind, json)).collect()
 }
 
-/// The ids of the Patients that the criteria of a stored Subscription name.
-fn patients_in_criteria(json: &[u8]) -> Vec<String> {
+/// The ids of the Patients that the criteria of a stored version name, if it is a Subscription.
+fn patients_in_criteria(kind: &str, json: &[u8]) -> Vec<String> {
+    if kind != SUBSCRIPTION {
+        return Vec::new();
+    }
     let arena = Bump::new();
     json::parse(json, &arena).map(|resource| subscription::patients_named(&resource)).unwrap_or_default()
 }

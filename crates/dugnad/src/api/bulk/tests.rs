@@ -17,14 +17,7 @@ async fn one_that_is_cancelled_says_so_in_the_log() {
     let local = Local::open(dir.path(), None).unwrap();
     local.database.register_holder("Haukeland").unwrap();
     let app = local.app(Settings::default());
-    let who = Principal {
-        user: "kari".to_owned(),
-        role: Role::Hospital,
-        holder: Some("Haukeland".to_owned()),
-        inside_spe: false,
-        scopes: None,
-        until: None,
-    };
+    let who = Principal::new("kari", Role::Hospital, Some("Haukeland".to_owned()));
     let asked = Asked::read(Level::System, Parameters::default(), false).unwrap();
     let job = Job::new(&app, Hospital::of(&who).unwrap(), &asked, String::new(), String::new()).unwrap();
     // It waits for its turn to read.

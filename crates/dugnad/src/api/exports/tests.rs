@@ -38,7 +38,7 @@ fn bench() -> Bench {
 
 fn who(user: &str) -> Principal {
     let (user, holder) = (user.to_owned(), Some("Haukeland".to_owned()));
-    Principal { user, role: Role::Hospital, holder, inside_spe: false, scopes: None, until: None }
+    Principal::new(user, Role::Hospital, holder)
 }
 
 async fn until(is_so: impl Fn() -> bool) {

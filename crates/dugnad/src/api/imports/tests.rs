@@ -46,14 +46,7 @@ fn bench() -> Bench {
 impl Bench {
     /// Begins an import of one file, and sends a group of its lines.
     async fn begun(&self) -> (Arc<Job>, Sender<Vec<u8>>) {
-        let who = Principal {
-            user: "kari".to_owned(),
-            role: Role::Hospital,
-            holder: Some("Haukeland".to_owned()),
-            inside_spe: false,
-            scopes: None,
-            until: None,
-        };
+        let who = Principal::new("kari", Role::Hospital, Some("Haukeland".to_owned()));
         let input = asked::Input { resource_type: "Patient".to_owned(), url: String::new() };
         let job = Job::new(&self.app, Hospital::of(&who).unwrap(), String::new(), vec![input]);
         let (sender, receiver) = channel();

@@ -146,7 +146,7 @@ mod tests {
     const KEY: [u8; 32] = [7; 32];
 
     fn who(user: &str, holder: &str) -> Principal {
-        Principal { user: user.into(), role: Role::Hospital, holder: Some(holder.into()), inside_spe: false, scopes: None, until: None }
+        Principal::new(user, Role::Hospital, Some(holder.into()))
     }
 
     fn pin() -> Pin {

@@ -67,8 +67,7 @@ pub fn owner(app: &App, key: &Key, user: &str) -> Result<Principal, ApiError> {
 }
 
 fn principal(user: &str, role: Role, key: &Key) -> Principal {
-    let holder = Some(key.holder.clone());
-    Principal { user: user.to_owned(), role, holder, inside_spe: false, scopes: None, until: None }
+    Principal::new(user, role, Some(key.holder.clone()))
 }
 
 /// The status of a stored Subscription.

@@ -6,7 +6,7 @@
 //! told again. What the server does about a version is conditional on the write that it has looked at: somebody may have written
 //! another one meanwhile. Without the file nobody is told anything until they ask again.
 
-use crate::access::private_file;
+use crate::access::{add_column, private_file};
 use crate::api::ApiError;
 use crate::limits::{EVENTS_KEPT, MAX_SUBSCRIPTIONS, MAX_SUBSCRIPTIONS_OF_ONE};
 use dugnad_kernel::database::end_of;
@@ -124,10 +124,7 @@ fn opened(path: &Path) -> rusqlite::Result<Connection> {
     store.pragma_update(None, "synchronous", "NORMAL")?;
     store.execute_batch(SCHEMA)?;
     for (column, of) in [("written", "INTEGER NOT NULL DEFAULT 0"), ("status", "TEXT NOT NULL DEFAULT 'requested'")] {
-        let has = "SELECT count(*) FROM pragma_table_info('subscription') WHERE name = ?1";
-        if store.query_row(has, [column], |row| row.get::<_, i64>(0))? == 0 {
-            store.execute_batch(&format!("ALTER TABLE subscription ADD COLUMN {column} {of}"))?;
-        }
+        add_column(&store, "subscription", column, of)?;
     }
     Ok(store)
 }

@@ -75,8 +75,7 @@ impl<'l> Asker<'l> {
     pub fn new(local: &'l Local) -> Result<Self, CliError> {
         grant(local)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(CliError::failed)?;
-        let who =
-            Principal { user: "authority".to_owned(), role: Role::Authority, holder: None, inside_spe: true, scopes: None, until: None };
+        let who = Principal { inside_spe: true, ..Principal::new("authority", Role::Authority, None) };
         Ok(Self { local, runtime, who })
     }
 

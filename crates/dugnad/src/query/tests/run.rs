@@ -63,7 +63,7 @@ impl Record for Memory {
 
 fn question(sql: &str) -> Question {
     Question {
-        who: Principal { user: "authority".to_owned(), role: Role::Authority, holder: None, inside_spe: true, scopes: None, until: None },
+        who: Principal { inside_spe: true, ..Principal::new("authority", Role::Authority, None) },
         interface: "sql",
         permit: "surveillance".to_owned(),
         sql: sql.to_owned(),

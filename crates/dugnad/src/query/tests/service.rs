@@ -133,7 +133,7 @@ pub(super) fn study() -> Value {
 }
 
 pub(super) fn principal(user: &str, role: Role, inside_spe: bool) -> Principal {
-    Principal { user: user.to_owned(), role, holder: None, inside_spe, scopes: None, until: None }
+    Principal { inside_spe, ..Principal::new(user, role, None) }
 }
 
 pub(super) fn authority() -> Principal {

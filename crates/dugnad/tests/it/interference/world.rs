@@ -254,7 +254,7 @@ impl World {
             let inside = (0..INSIDE).chain([OUT[0]]).map(|person| self.patient(person)).collect();
             self.local.database.put_document(PERSON_LIST, &id, &PersonList::new(commit, inside).to_json().unwrap()).unwrap();
         }
-        let who = Principal { user: "reader".to_owned(), role, holder, inside_spe: true, scopes: None, until: None };
+        let who = Principal { inside_spe: true, ..Principal::new("reader", role, holder) };
         Case { id, permit, who, kind, tables, order_may_change }
     }
 
