@@ -1,10 +1,9 @@
-//! The day of an instant in the question's time zone (`CAST(started AS DATE)`), computed from an offset that is looked up once for each
-//! week that occurs and not for each row: what the calendar of a time zone says costs a tenth of a microsecond.
+//! The day of an instant in the question's time zone (`CAST(started AS DATE)`), by a table of the zone's offsets.
 
+use crate::zone::Zone;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Date32Array, TimestampMicrosecondArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::compute::kernels::aggregate::{max, min};
-use datafusion::arrow::datatypes::{DataType, Date32Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType};
+use datafusion::arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -12,26 +11,22 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     Cast, ColumnarValue, Expr, ExprSchemable, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-const DAY_US: i64 = 24 * 3_600 * 1_000_000;
-/// Offsets change twice a year at most, and never there and back within a week.
-const WEEK_US: i64 = 7 * DAY_US;
-/// Within these bounds, some 3,000 years around 1970, nothing overflows and every instant has a day.
-const FAR_US: i64 = 100_000_000_000_000_000;
+/// The function that takes the day of an instant of a zone.
+pub(crate) fn day(zone: &Arc<Zone>) -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(Day { zone: Arc::clone(zone), signature: Signature::any(1, Volatility::Immutable) }))
+}
 
-static DAY: LazyLock<Arc<ScalarUDF>> =
-    LazyLock::new(|| Arc::new(ScalarUDF::from(Day { signature: Signature::any(1, Volatility::Immutable) })));
-
-/// The same plan, in which casts of instants to days are this function.
-pub(crate) fn with_days(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// The same plan, in which casts of instants to days are that function.
+pub(crate) fn with_days(plan: LogicalPlan, day: &ScalarUDF) -> Result<LogicalPlan> {
     let with_days = plan.transform_up_with_subqueries(|node| {
         let (schema, names) = (merge_schema(&node.inputs()), NamePreserver::new(&node));
         node.map_expressions(|e| {
             let saved = names.save(&e);
             let with_days = e.transform_up(|e| match e {
                 Expr::Cast(Cast { expr, field }) if *field.data_type() == DataType::Date32 && is_instant(&expr, &schema) => {
-                    Ok(Transformed::yes(DAY.call(vec![*expr])))
+                    Ok(Transformed::yes(day.call(vec![*expr])))
                 }
                 other => Ok(Transformed::no(other)),
             })?;
@@ -49,6 +44,7 @@ fn is_instant(e: &Expr, schema: &datafusion::common::DFSchema) -> bool {
 /// The function. It is in no registry: nobody can call it.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Day {
+    zone: Arc<Zone>,
     signature: Signature,
 }
 
@@ -68,56 +64,32 @@ impl ScalarUDFImpl for Day {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let instants = ColumnarValue::values_to_arrays(&args.args)?;
         let instants = instants.first().ok_or_else(|| DataFusionError::Internal("no instant to take the day of".to_owned()))?;
-        Ok(ColumnarValue::Array(days(instants)?))
+        Ok(ColumnarValue::Array(days(&self.zone, instants)?))
     }
 }
 
 /// What casting to `Date32` gives.
-fn days(instants: &ArrayRef) -> Result<ArrayRef> {
-    let micros = instants.as_primitive_opt::<TimestampMicrosecondType>();
-    let near = |us: Option<i64>| us.is_none_or(|us| (-FAR_US..FAR_US).contains(&us));
-    match micros {
-        Some(micros) if near(min(micros)) && near(max(micros)) => Ok(Arc::new(near_days(micros)?)),
-        _ => Ok(cast(instants, &DataType::Date32)?),
+fn days(zone: &Zone, instants: &ArrayRef) -> Result<ArrayRef> {
+    let micros = instants.as_primitive_opt::<TimestampMicrosecondType>().filter(|_| zone.is_of(instants.data_type()));
+    match micros.and_then(|micros| near_days(zone, micros)) {
+        Some(days) => Ok(Arc::new(days)),
+        None => Ok(cast(instants, &DataType::Date32)?),
     }
 }
 
-fn near_days(instants: &TimestampMicrosecondArray) -> Result<Date32Array> {
-    // The weeks met so far, in order, and their offsets; `None` for one in which the clocks are changed.
-    let mut weeks: Vec<(i64, Option<i64>)> = Vec::new();
-    let mut present = (i64::MIN, None);
+/// The days of instants; `None` if one is far from the present.
+fn near_days(zone: &Zone, instants: &TimestampMicrosecondArray) -> Option<Date32Array> {
     let mut values = Vec::with_capacity(instants.len());
+    // The day of the row before: neighbours often have the same.
+    let (mut present, mut day) = (0..0, 0);
     for (row, instant) in instants.values().iter().enumerate() {
-        if instants.is_null(row) {
-            values.push(0);
-            continue;
+        if !present.contains(instant) && instants.is_valid(row) {
+            day = zone.day(*instant)?;
+            present = zone.midnight(day).zip(zone.midnight(day + 1)).map_or(0..0, |(begin, end)| begin..end);
         }
-        let week = instant.div_euclid(WEEK_US);
-        if week != present.0 {
-            present = match weeks.binary_search_by_key(&week, |(week, _)| *week) {
-                Ok(at) => weeks.get(at).copied().unwrap_or(present),
-                Err(at) => {
-                    let (first, last) = (offset(instants, week * WEEK_US)?, offset(instants, (week + 1) * WEEK_US - 1)?);
-                    let found = (week, (first == last).then_some(first));
-                    weeks.insert(at, found);
-                    found
-                }
-            };
-        }
-        let offset = present.1.map_or_else(|| offset(instants, *instant), Ok)?;
-        values.push((instant + offset).div_euclid(DAY_US) as i32);
+        values.push(day); // of a null anything
     }
-    Ok(Date32Array::new(values.into(), instants.nulls().cloned()))
-}
-
-/// How far clocks are ahead of UTC at an instant, in microseconds.
-fn offset(like: &TimestampMicrosecondArray, instant: i64) -> Result<i64> {
-    let one = TimestampMicrosecondArray::from(vec![instant]).with_data_type(like.data_type().clone());
-    let (day, time) = (cast(&one, &DataType::Date32)?, cast(&one, &DataType::Time64(TimeUnit::Microsecond))?);
-    let day = day.as_primitive_opt::<Date32Type>().map(|day| i64::from(day.value(0)) * DAY_US);
-    let time = time.as_primitive_opt::<Time64MicrosecondType>().map(|time| time.value(0));
-    let local = day.zip(time).map(|(day, time)| day + time);
-    local.map(|local| local - instant).ok_or_else(|| DataFusionError::Internal("an instant has no local time".to_owned()))
+    Some(Date32Array::new(values.into(), instants.nulls().cloned()))
 }
 
 #[cfg(test)]
@@ -130,7 +102,8 @@ mod tests {
     fn check(instants: impl IntoIterator<Item = Option<i64>>, zone: &str) {
         let instants: TimestampMicrosecondArray = instants.into_iter().collect();
         let instants: ArrayRef = Arc::new(instants.with_timezone(zone));
-        assert_eq!(&days(&instants).unwrap(), &cast(&instants, &DataType::Date32).unwrap(), "{zone}");
+        let zone = Zone::new(zone);
+        assert_eq!(&days(&zone, &instants).unwrap(), &cast(&instants, &DataType::Date32).unwrap(), "{zone:?}");
     }
 
     #[test]

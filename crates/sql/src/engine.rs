@@ -1,13 +1,15 @@
 //! DataFusion over one catalogue, for one question.
 
 use crate::aggregate;
-use crate::days::with_days;
+use crate::days::{self, with_days};
 use crate::error::QueryError;
+use crate::first::FirstRows;
 use crate::functions;
 use crate::guard;
 use crate::limits::QUESTION_MEMORY;
 use crate::numbers::{CountDistinctNumbers, lower};
 use crate::parallel::Runs;
+use crate::zone::Zone;
 use crate::{CATALOG, SCHEMA};
 use datafusion::catalog::CatalogProviderList;
 use datafusion::config::Dialect;
@@ -17,9 +19,11 @@ use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateDefaults, TaskContext};
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::optimizer::{Optimizer, OptimizerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::{DFParser, Statement};
@@ -32,6 +36,8 @@ use std::time::SystemTime;
 #[derive(Clone)]
 pub struct Engine {
     state: SessionState,
+    /// What takes the day of an instant.
+    day: Arc<ScalarUDF>,
     /// How many bytes the operators of a question may hold.
     memory: usize,
 }
@@ -40,19 +46,20 @@ impl Engine {
     /// An engine without any table: functions, rules and settings, which take longer to put together than a small question
     /// takes. `zone` is the zone of instants.
     pub fn new(zone: &str) -> Self {
+        let table = Arc::new(Zone::new(zone));
         let state = SessionStateBuilder::new()
             .with_session_id("question".to_owned()) // the default is random
             .with_config(config(zone))
             .with_expr_planners(SessionStateDefaults::default_expr_planners())
-            .with_scalar_functions(functions::scalar_functions())
+            .with_scalar_functions(functions::scalar_functions(&table))
             .with_higher_order_functions(SessionStateDefaults::default_higher_order_functions())
             .with_aggregate_functions(aggregate::functions())
             .with_window_functions(SessionStateDefaults::default_window_functions())
             .with_table_functions(functions::table_functions())
             .with_optimizer_rules(optimizer_rules())
-            .with_physical_optimizer_rule(Arc::new(Runs { count: cores() }))
+            .with_physical_optimizer_rules(physical_rules())
             .build();
-        Self { state, memory: QUESTION_MEMORY }
+        Self { state, day: days::day(&table), memory: QUESTION_MEMORY }
     }
 
     /// The same in which `catalog` is all that exists. `now` is what `now()` returns; `memory` is how many bytes a question's
@@ -66,7 +73,7 @@ impl Engine {
         let mut properties = ExecutionProps::new().with_query_execution_start_time(now.into());
         properties.config_options = Some(state.config_options().clone());
         *state.execution_props_mut() = properties;
-        Self { state, memory }
+        Self { state, day: Arc::clone(&self.day), memory }
     }
 
     /// The logical plan of a statement, as it is written.
@@ -78,7 +85,8 @@ impl Engine {
     pub fn physical<'a>(&'a self, logical: &'a LogicalPlan) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>, QueryError>> {
         Box::pin(async move {
             guard::check_plan(logical)?;
-            let optimized = self.state.optimize(logical).and_then(with_days).and_then(lower).map_err(QueryError::planning)?;
+            let optimized =
+                self.state.optimize(logical).and_then(|plan| with_days(plan, &self.day)).and_then(lower).map_err(QueryError::planning)?;
             self.state.query_planner().create_physical_plan(&optimized, &self.state).await.map_err(QueryError::planning)
         })
     }
@@ -132,6 +140,15 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = Optimizer::new().rules;
     let place = rules.iter().position(|rule| rule.name() == "single_distinct_aggregation_to_group_by");
     rules.insert(place.unwrap_or(0), Arc::new(CountDistinctNumbers));
+    rules
+}
+
+/// DataFusion's rules, `FirstRows` in the place of the one that it has for the first rows of partitions, and last ours for all cores.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    let place = rules.iter().position(|rule| rule.name() == "WindowTopN");
+    rules.insert(place.unwrap_or(0), Arc::new(FirstRows));
+    rules.push(Arc::new(Runs { count: cores() }));
     rules
 }
 

@@ -3,6 +3,7 @@
 
 use crate::limits::MAX_SERIES;
 use crate::truncate::Truncate;
+use crate::zone::Zone;
 use datafusion::catalog::{TableFunction, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
@@ -35,7 +36,7 @@ pub fn refusal(name: &str) -> Option<&'static str> {
 }
 
 /// The scalar functions of a session.
-pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
+pub fn scalar_functions(zone: &Arc<Zone>) -> Vec<Arc<ScalarUDF>> {
     let refused = |name: &str| refusal(name).is_some() || SERIES.contains(&name);
     let mut functions = SessionStateDefaults::default_scalar_functions();
     functions.retain(|f| {
@@ -43,7 +44,7 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     });
     for function in &mut functions {
         if function.name() == "date_trunc" {
-            *function = Arc::new(ScalarUDF::from(Truncate::instead_of(function.clone())));
+            *function = Arc::new(ScalarUDF::from(Truncate::instead_of(function.clone(), Arc::clone(zone))));
         }
     }
     functions

@@ -12,6 +12,7 @@ mod dialect;
 pub mod engine;
 mod error;
 mod expansion;
+mod first;
 pub mod functions;
 pub mod guard;
 mod labels;
@@ -19,10 +20,12 @@ pub mod limits;
 pub mod numbers;
 mod parallel;
 mod truncate;
+mod zone;
 
 pub use engine::Engine;
 pub use error::QueryError;
 pub use labels::with_labels;
+pub use zone::Zone;
 
 /// The name of the one catalog.
 pub const CATALOG: &str = "dugnad";

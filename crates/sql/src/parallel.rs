@@ -6,6 +6,7 @@
 //! tasks there are can therefore not be seen in an answer.
 
 use crate::aggregate::mergeable;
+use crate::first::FirstOfEach;
 use datafusion::common::JoinType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::config::ConfigOptions;
@@ -50,6 +51,12 @@ impl PhysicalOptimizerRule for Runs {
                 && let Some(cut) = self.cut(aggregate, config)?
             {
                 return Ok(Transformed::yes(cut));
+            }
+            if let Some(first) = plan.downcast_ref::<FirstOfEach>().filter(|_| self.count > 1)
+                && let Some(runs) = self.runs(first.input(), config)?
+            {
+                // The first of each run's first rows, in the order of the runs.
+                return Ok(Transformed::yes(first.over(Arc::new(InOrder::new(first.over(runs))))));
             }
             let instead = left_last(&plan)?.or_else(|| in_order(&plan));
             Ok(instead.map_or_else(|| Transformed::no(plan), Transformed::yes))

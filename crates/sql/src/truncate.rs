@@ -1,37 +1,80 @@
-//! `date_trunc` of instants, computed once for each day, month or year that occurs and not for each row: what the calendar of a
-//! time zone says costs a microsecond.
+//! `date_trunc` of instants to days, months or years, by a table of the zone's offsets: what the calendar of a time zone says costs a
+//! microsecond.
 
+use crate::zone::Zone;
+use chrono::{Datelike, NaiveDate};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
-use datafusion::arrow::datatypes::{DataType, FieldRef, TimeUnit, TimestampMicrosecondType};
+use datafusion::arrow::datatypes::{DataType, FieldRef, TimestampMicrosecondType};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
+use std::ops::Range;
 use std::sync::Arc;
 
-/// In the place of DataFusion's function, which it asks.
+/// In the place of DataFusion's function, which it asks for what the table does not say.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Truncate {
     inner: Arc<ScalarUDF>,
+    zone: Arc<Zone>,
 }
 
-const HOUR_US: i64 = 3_600_000_000;
-const DAY_US: i64 = 24 * HOUR_US;
+/// Periods that begin at a midnight.
+#[derive(Clone, Copy, Debug)]
+enum Period {
+    Day,
+    Week,
+    Month,
+    Quarter,
+    Year,
+}
 
-impl Truncate {
-    pub(crate) fn instead_of(inner: Arc<ScalarUDF>) -> Self {
-        Self { inner }
+impl Period {
+    fn of(granularity: &str) -> Option<Self> {
+        Some(match granularity.to_lowercase().as_str() {
+            "day" => Self::Day,
+            "week" => Self::Week,
+            "month" => Self::Month,
+            "quarter" => Self::Quarter,
+            "year" => Self::Year,
+            _ => return None,
+        })
     }
 
-    /// From the beginning of a period, how far it is into the next one, whatever their lengths.
-    fn into_the_next(granularity: &str) -> Option<i64> {
-        match granularity.to_lowercase().as_str() {
-            "day" => Some(26 * HOUR_US), // a day in which the clocks go back has 25 hours
-            "week" => Some(8 * DAY_US),
-            "month" => Some(32 * DAY_US),
-            "quarter" => Some(93 * DAY_US),
-            "year" => Some(367 * DAY_US),
-            _ => None,
+    /// From its first day, how many days are into the next period, whatever their lengths.
+    fn into_the_next(self) -> i32 {
+        match self {
+            Self::Day => 1,
+            Self::Week => 7,
+            Self::Month => 32,
+            Self::Quarter => 93,
+            Self::Year => 367,
         }
+    }
+
+    /// The period that an instant is in, if the table says it.
+    fn around(self, instant: i64, zone: &Zone) -> Option<Range<i64>> {
+        let first = self.first_day(zone.day(instant)?)?;
+        let next = self.first_day(first.checked_add(self.into_the_next())?)?;
+        Some(zone.midnight(first)?..zone.midnight(next)?)
+    }
+
+    /// The first day of the period that a day is in, both as days since 1970.
+    fn first_day(self, day: i32) -> Option<i32> {
+        let date = NaiveDate::from_epoch_days(day)?;
+        let first = match self {
+            Self::Day => return Some(day),
+            Self::Week => return day.checked_sub(date.weekday().num_days_from_monday().cast_signed()),
+            Self::Month => date.with_day(1),
+            Self::Quarter => NaiveDate::from_ymd_opt(date.year(), date.month0() / 3 * 3 + 1, 1),
+            Self::Year => NaiveDate::from_ymd_opt(date.year(), 1, 1),
+        };
+        first.map(|first| first.to_epoch_days())
+    }
+}
+
+impl Truncate {
+    pub(crate) fn instead_of(inner: Arc<ScalarUDF>, zone: Arc<Zone>) -> Self {
+        Self { inner, zone }
     }
 
     fn asked(&self, args: &ScalarFunctionArgs, instant: i64) -> Result<i64> {
@@ -45,35 +88,25 @@ impl Truncate {
         truncated.as_primitive_opt::<TimestampMicrosecondType>().map(|a| a.value(0)).ok_or_else(unexpected)
     }
 
-    fn truncated(&self, args: &ScalarFunctionArgs, instants: &TimestampMicrosecondArray, next: i64) -> Result<ArrayRef> {
-        // The periods met so far, in order of time: beginning, and beginning of the next.
-        let mut periods: Vec<(i64, i64)> = Vec::new();
-        let mut present = (0, 0);
+    fn truncated(&self, args: &ScalarFunctionArgs, instants: &TimestampMicrosecondArray, period: Period) -> Result<ArrayRef> {
         let mut values = Vec::with_capacity(instants.len());
+        // The period of the row before: neighbours often have the same.
+        let mut present = 0..0;
         for (row, instant) in instants.values().iter().enumerate() {
             if instants.is_null(row) {
                 values.push(0);
                 continue;
             }
-            if !(present.0..present.1).contains(instant) {
-                let place = periods.partition_point(|(begin, _)| begin <= instant);
-                let known = place.checked_sub(1).and_then(|p| periods.get(p)).filter(|(_, end)| instant < end);
-                present = match known {
-                    Some(period) => *period,
+            if !present.contains(instant) {
+                present = match period.around(*instant, &self.zone) {
+                    Some(around) => around,
                     None => {
                         let begin = self.asked(args, *instant)?;
-                        let end = begin.checked_add(next).map_or(Ok(begin), |within| self.asked(args, within))?;
-                        let whole = *instant < end && self.asked(args, end - 1)? == begin;
-                        // What does not behave like a period is asked for by itself.
-                        let period = if whole { (begin, end) } else { (begin, begin) };
-                        if whole {
-                            periods.insert(place, period);
-                        }
-                        period
+                        begin..begin
                     }
                 };
             }
-            values.push(present.0);
+            values.push(present.start);
         }
         let truncated = TimestampMicrosecondArray::new(values.into(), instants.nulls().cloned());
         Ok(Arc::new(truncated.with_data_type(args.return_field.data_type().clone())))
@@ -112,12 +145,12 @@ impl ScalarUDFImpl for Truncate {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         if let [ColumnarValue::Scalar(granularity), ColumnarValue::Array(instants)] = args.args.as_slice()
             && let Some(Some(granularity)) = granularity.try_as_str()
-            && let Some(next) = Self::into_the_next(granularity)
-            && matches!(instants.data_type(), DataType::Timestamp(TimeUnit::Microsecond, Some(_)))
+            && let Some(period) = Period::of(granularity)
+            && self.zone.is_of(instants.data_type())
             && instants.data_type() == args.return_field.data_type()
             && let Some(instants) = instants.as_primitive_opt::<TimestampMicrosecondType>()
         {
-            return Ok(ColumnarValue::Array(self.truncated(&args, instants, next)?));
+            return Ok(ColumnarValue::Array(self.truncated(&args, instants, period)?));
         }
         self.inner.invoke_with_args(args)
     }
@@ -152,11 +185,12 @@ mod tests {
             near in prop::collection::vec(prop::option::of(1_750_000_000_000_000..1_800_000_000_000_000_i64), 0..80),
             far in prop::collection::vec(-2_000_000_000_000_000..4_000_000_000_000_000_i64, 0..20),
             granularity in prop::sample::select(vec!["day", "week", "MONTH", "quarter", "year", "hour"]),
+            zone in prop::sample::select(vec!["Europe/Oslo", "America/St_Johns"]),
         ) {
             let inner = datafusion::functions::datetime::date_trunc();
-            let ours = Truncate::instead_of(inner.clone());
+            let ours = Truncate::instead_of(inner.clone(), Arc::new(Zone::new(zone)));
             let instants: TimestampMicrosecondArray = near.into_iter().chain(far.into_iter().map(Some)).collect();
-            let instants: ArrayRef = Arc::new(instants.with_timezone("Europe/Oslo"));
+            let instants: ArrayRef = Arc::new(instants.with_timezone(zone));
             let expected = ask(&|args| inner.invoke_with_args(args), granularity, &instants);
             let truncated = ask(&|args| ours.invoke_with_args(args), granularity, &instants);
             prop_assert_eq!(&truncated, &expected);

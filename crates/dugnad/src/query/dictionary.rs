@@ -95,7 +95,7 @@ pub(super) fn compact(column: &ArrayRef) -> Result<ArrayRef> {
 }
 
 /// The keys that rows of a dictionary column have, in the dictionary's order.
-fn occurring(codes: &DictionaryArray<UInt32Type>) -> Vec<u32> {
+pub(super) fn occurring(codes: &DictionaryArray<UInt32Type>) -> Vec<u32> {
     let mut occurs = vec![false; codes.values().len()];
     let mut mark = |key: u32| {
         if let Some(occurs) = occurs.get_mut(key as usize) {
@@ -107,6 +107,11 @@ fn occurring(codes: &DictionaryArray<UInt32Type>) -> Vec<u32> {
         Some(valid) => codes.keys().values().iter().zip(valid).filter(|(_, valid)| *valid).for_each(|(key, _)| mark(*key)),
     }
     occurs.iter().zip(0..).filter(|(occurs, _)| **occurs).map(|(_, key)| key).collect()
+}
+
+/// The keys that rows of a dictionary column have, in order of their first row.
+pub(super) fn in_order_of_rows(codes: &DictionaryArray<UInt32Type>) -> Vec<u32> {
+    numbered(codes).1
 }
 
 fn numbered(codes: &DictionaryArray<UInt32Type>) -> (UInt32Array, Vec<u32>) {

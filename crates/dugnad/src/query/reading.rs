@@ -4,17 +4,17 @@
 //! The order is a promise. A filter is never evaluated on a row outside the permit, nor on a code that only such rows have:
 //! its failure would tell.
 
-use super::dictionary::compact;
+use super::dictionary::{compact, in_order_of_rows, occurring};
 use super::policy::shown_of;
 use super::seat::Ground;
 use super::source::{Source, damaged, rows_only};
 use super::transform;
 use super::world::{ColumnGrant, Lens};
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, DictionaryArray, RecordBatch, RecordBatchOptions,
+    Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, DictionaryArray, RecordBatch, RecordBatchOptions, UInt32Array,
 };
 use datafusion::arrow::buffer::BooleanBuffer;
-use datafusion::arrow::compute::{FilterBuilder, FilterPredicate};
+use datafusion::arrow::compute::{FilterBuilder, FilterPredicate, take};
 use datafusion::arrow::datatypes::{DataType, SchemaRef, UInt32Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_expr::PhysicalExpr;
@@ -138,13 +138,13 @@ impl Opened {
         let column = |position: &usize| self.column(part, *position, rows.as_ref());
         let columns: Result<Vec<ArrayRef>> = filter.positions.iter().map(column).collect();
         let mut columns = columns?;
-        for column in columns.iter_mut().filter(|c| matches!(c.data_type(), DataType::Dictionary(_, _))) {
-            *column = compact(column)?;
-        }
         if let [codes] = columns.as_slice()
             && let Some(codes) = codes.as_dictionary_opt()
         {
-            return on_values(filter, codes);
+            return filter.on_values(codes);
+        }
+        for column in columns.iter_mut().filter(|c| matches!(c.data_type(), DataType::Dictionary(_, _))) {
+            *column = compact(column)?;
         }
         let options = RecordBatchOptions::new().with_row_count(Some(selection.count));
         filter.evaluate(&RecordBatch::try_new_with_options(filter.schema.clone(), columns, &options)?)
@@ -186,27 +186,30 @@ impl Filter {
             None => passed.values().clone(),
         })
     }
-}
 
-/// A filter on one column of codes: evaluated once for each value that a visible row has, and once for null.
-fn on_values(filter: &Filter, codes: &DictionaryArray<UInt32Type>) -> Result<BooleanBuffer> {
-    let values = codes.values().len() as u32;
-    let has_null = codes.null_count() > 0;
-    if codes.len() <= values as usize {
-        let options = RecordBatchOptions::new().with_row_count(Some(codes.len()));
-        return filter.evaluate(&RecordBatch::try_new_with_options(filter.schema.clone(), vec![Arc::new(codes.clone())], &options)?);
+    /// Which rows of one column of codes pass: evaluated once for each value that a row has, and once for null.
+    fn on_values(&self, codes: &DictionaryArray<UInt32Type>) -> Result<BooleanBuffer> {
+        // Where it can fail, with the value that the first row has at first: the order of a dictionary tells who else has its values.
+        let seen = if self.condition.is_some() { occurring(codes) } else { in_order_of_rows(codes) };
+        let has_null = codes.null_count() > 0;
+        let values = take(codes.values(), &UInt32Array::from(seen.clone()), None)?;
+        let each = (0..seen.len() as u32).map(Some).chain(has_null.then_some(None));
+        let each: ArrayRef = Arc::new(DictionaryArray::<UInt32Type>::try_new(each.collect(), values)?);
+        let passed = self.evaluate(&RecordBatch::try_new(self.schema.clone(), vec![each])?)?;
+        let mut passes = vec![false; codes.values().len()];
+        for (value, passed) in seen.iter().zip(passed.iter()) {
+            passes[*value as usize] = passed;
+        }
+        let keys = codes.keys().values();
+        let passes = |row: usize| passes.get(keys[row] as usize).copied().unwrap_or_default(); // the key of a null may be anything
+        Ok(match codes.nulls().filter(|_| has_null) {
+            None => BooleanBuffer::collect_bool(keys.len(), passes),
+            Some(valid) => {
+                let null_passes = passed.value(seen.len());
+                BooleanBuffer::collect_bool(keys.len(), |row| if valid.is_valid(row) { passes(row) } else { null_passes })
+            }
+        })
     }
-    let each = (0..values).map(Some).chain(has_null.then_some(None));
-    let each = DictionaryArray::<UInt32Type>::try_new(each.collect(), codes.values().clone())?;
-    let passed = filter.evaluate(&RecordBatch::try_new(filter.schema.clone(), vec![Arc::new(each)])?)?;
-    let null_passes = has_null && passed.value(values as usize);
-    let keys = codes.keys();
-    Ok(BooleanBuffer::collect_bool(
-        codes.len(),
-        |row| {
-            if keys.is_valid(row) { passed.value(keys.value(row) as usize) } else { null_passes }
-        },
-    ))
 }
 
 /// Rows of a part.

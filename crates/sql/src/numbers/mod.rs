@@ -14,6 +14,7 @@ mod table;
 pub use distinct::{CountDistinctNumbers, CountNumbers};
 pub use filter::{Stored, names, on_stored};
 pub use lower::lower;
+pub(crate) use show::number_shown;
 pub use table::Numbered;
 
 use datafusion::arrow::array::ArrayRef;

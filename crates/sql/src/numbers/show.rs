@@ -4,6 +4,7 @@ use super::{Kind, RANK_BYTES, Texts};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -15,6 +16,12 @@ pub(super) fn shown(numbers: Expr, kind: Kind, texts: &Arc<dyn Texts>) -> Expr {
 /// What sorts as the texts of `numbers` do, which are keys.
 pub(super) fn ranked(numbers: Expr, kind: Kind, texts: &Arc<dyn Texts>) -> Expr {
     call(numbers, kind, As::Rank, texts)
+}
+
+/// The numbers behind an expression that is how they show, or how they rank: they are equal iff those are.
+pub(crate) fn number_shown(e: &Arc<dyn PhysicalExpr>) -> Option<&Arc<dyn PhysicalExpr>> {
+    let function: &ScalarFunctionExpr = e.downcast_ref()?;
+    function.args().first().filter(|_| function.fun().inner().is::<Show>())
 }
 
 fn call(numbers: Expr, kind: Kind, shown_as: As, texts: &Arc<dyn Texts>) -> Expr {

@@ -44,6 +44,7 @@ fn numbers_answer_what_texts_answer() {
         "SELECT #patient_key AS k, SUM(minutes) OVER (ORDER BY #patient_key DESC NULLS LAST) AS n FROM procedure",
         "SELECT code, LAG(code) OVER (PARTITION BY #patient_key, holder ORDER BY #resource_id DESC ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM procedure",
         "SELECT code, DENSE_RANK() OVER (ORDER BY #patient_key NULLS FIRST) AS n, COUNT(*) OVER (PARTITION BY #patient_key) FROM procedure",
+        "SELECT #patient_key AS k, code FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY #patient_key ORDER BY started DESC, #resource_id) AS n FROM procedure) AS o WHERE n = 1 ORDER BY k",
         "SELECT code FROM procedure ORDER BY #patient_key NULLS FIRST, #resource_id DESC LIMIT 3",
         "SELECT minutes, #resource_id AS r FROM procedure ORDER BY minutes DESC, #resource_id",
         "SELECT #code AS c, #holder AS h, COUNT(*), COUNT(DISTINCT #patient_key) FROM procedure GROUP BY c, h ORDER BY c, h",
@@ -131,6 +132,10 @@ fn the_same_question_gives_the_same_bytes() {
         "SELECT n FROM (SELECT 1 AS n, code FROM observation UNION ALL SELECT 2 AS n, code FROM observation) AS u ORDER BY code",
         "SELECT code, n, ROW_NUMBER() OVER (PARTITION BY code) FROM (SELECT code, holder, COUNT(*) AS n FROM observation GROUP BY code, holder) AS c",
         "SELECT code, first_value(value), last_value(value) FROM observation GROUP BY code",
+        "SELECT patient_key, value FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY patient_key ORDER BY value > 0) AS n FROM observation) AS o WHERE n = 1",
+        "SELECT n, value FROM (SELECT n, value, ROW_NUMBER() OVER (PARTITION BY n, code ORDER BY value) AS r FROM (SELECT 1 AS n, code, value FROM observation \
+         UNION ALL SELECT 2 AS n, code, value FROM observation) AS u) AS o WHERE r = 1",
+        "SELECT code FROM (SELECT code, ROW_NUMBER() OVER (PARTITION BY code ORDER BY CAST(value AS BIGINT) % 0) AS n FROM observation) AS o WHERE n = 1",
         "SELECT a.code, u.n FROM observation a LEFT JOIN (SELECT 1 AS n, value FROM observation UNION ALL SELECT 2 AS n, value FROM observation) AS u \
          ON a.value = u.value AND u.value < -9.9e5",
         "SELECT code, holder, COUNT(*) FROM (SELECT a.code, a.holder FROM observation a LEFT SEMI JOIN \
@@ -153,6 +158,62 @@ fn the_same_question_gives_the_same_bytes() {
     }
 }
 
+/// `ROW_NUMBER() = 1` is answered without a window: it must give what the window gives, which `n + 0 = 1` still has.
+#[test]
+fn the_first_row_of_each_partition_is_that_of_the_window() {
+    let worlds = [Hospital::of_parts(8, 3_000), Hospital::of_parts(40, 7_000), Hospital::of_parts(3, 0)];
+    let windows = [
+        "PARTITION BY patient_key ORDER BY value DESC, resource_id",
+        "PARTITION BY patient_key ORDER BY value NULLS FIRST, code, resource_id DESC",
+        "PARTITION BY patient_key, code ORDER BY resource_id",
+        "PARTITION BY code, holder ORDER BY code, value DESC NULLS LAST, resource_id",
+        "PARTITION BY upper(code) ORDER BY -value, resource_id",
+        "PARTITION BY resource_id ORDER BY value",
+        "PARTITION BY value ORDER BY patient_key, resource_id",
+        "PARTITION BY value ORDER BY holder DESC, code, patient_key DESC, resource_id",
+        "PARTITION BY value > 0 ORDER BY substr(resource_id, 1, 20) || code, resource_id",
+    ];
+    for (world, window) in worlds.iter().flat_map(|world| windows.map(|window| (world, window))) {
+        let ask = |condition: &str| {
+            format!(
+                "SELECT n, patient_key, resource_id, code, value FROM (SELECT ROW_NUMBER() OVER ({window}) AS n, * FROM observation) AS o \
+                 WHERE {condition} ORDER BY resource_id"
+            )
+        };
+        let expected = rows(world, &ask("n + 0 = 1"));
+        for condition in ["n = 1", "n <= 1", "n < 2", "1 = n", "2 > n"] {
+            let sql = ask(condition);
+            assert_eq!(rows(world, &sql), expected, "{sql}");
+            let plan = plan(world, &sql);
+            assert!(plan.contains("FirstOfEach") && !plan.contains("WindowAggExec"), "{plan}");
+        }
+        let (few, kept) = (ask("n + 0 = 1 AND value > 0 AND code <> 'a'"), ask("value > 0 AND n = 1 AND code <> 'a'"));
+        assert_eq!(rows(world, &kept), rows(world, &few), "{kept}");
+    }
+}
+
+/// What the window is still needed for.
+#[test]
+fn other_questions_about_row_numbers_keep_their_window() {
+    let world = Hospital::of_parts(2, 100);
+    let first = "ROW_NUMBER() OVER (PARTITION BY code ORDER BY value)";
+    for sql in [
+        format!("SELECT * FROM (SELECT *, {first} AS n FROM observation) AS o WHERE n <= 2"),
+        format!("SELECT * FROM (SELECT *, {first} AS n FROM observation) AS o WHERE n = 2"),
+        format!("SELECT * FROM (SELECT *, {first} AS n FROM observation) AS o WHERE n >= 1"),
+        format!("SELECT * FROM (SELECT *, {first} AS n FROM observation) AS o WHERE n = 1 OR value > 0"),
+        format!("SELECT * FROM (SELECT *, {first} AS n, COUNT(*) OVER (PARTITION BY code ORDER BY value) AS m FROM observation) AS o WHERE n = 1"),
+        "SELECT * FROM (SELECT *, RANK() OVER (PARTITION BY code ORDER BY value) AS n FROM observation) AS o WHERE n = 1".to_owned(),
+        "SELECT * FROM (SELECT *, ROW_NUMBER() OVER (ORDER BY value) AS n FROM observation) AS o WHERE n = 1".to_owned(),
+        // A division by zero, for every row as in the window.
+        "SELECT * FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY code ORDER BY value, 1 / (length(code) - 1)) AS n FROM observation) AS o WHERE n = 1"
+            .to_owned(),
+    ] {
+        let plan = plan(&world, &sql);
+        assert!(plan.contains("WindowAggExec") && !plan.contains("FirstOfEach"), "{sql}\n{plan}");
+    }
+}
+
 /// How rows lie in parts follows from rows outside the permit, too: not even the order of an answer may depend on it.
 #[test]
 fn answers_do_not_depend_on_parts() {
@@ -164,6 +225,7 @@ fn answers_do_not_depend_on_parts() {
         "SELECT a.code, b.value FROM observation a FULL JOIN observation b ON a.value = b.value AND a.value < -9.9e5 LIMIT 15000",
         "SELECT value, ROW_NUMBER() OVER (PARTITION BY code ORDER BY value > 0) FROM observation",
         "SELECT code, array_agg(value ORDER BY value > 0) FROM observation WHERE value < -9.9e5 GROUP BY code",
+        "SELECT patient_key, value FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY patient_key ORDER BY value > 0, code) AS n FROM observation) AS o WHERE n = 1",
         "SELECT DISTINCT code FROM observation LIMIT 3",
     ];
     for sql in questions {

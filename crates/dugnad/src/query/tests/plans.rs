@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Questions of every shape whose plan is kept.
-const QUESTIONS: [&str; 12] = [
+const QUESTIONS: [&str; 13] = [
     "SELECT * FROM procedure ORDER BY resource_id",
     "SELECT code, holder, COUNT(*), COUNT(DISTINCT patient_key) FROM procedure GROUP BY code, holder ORDER BY code, holder",
     "SELECT kind, COUNT(DISTINCT patient_key) AS n FROM treatment GROUP BY kind ORDER BY kind",
@@ -23,6 +23,8 @@ const QUESTIONS: [&str; 12] = [
     "SELECT DISTINCT code, holder FROM procedure ORDER BY 1, 2",
     "SELECT * FROM (SELECT resource_id, ROW_NUMBER() OVER (PARTITION BY patient_key ORDER BY started DESC) AS n FROM procedure) AS o \
      ORDER BY resource_id",
+    "SELECT resource_id FROM (SELECT resource_id, ROW_NUMBER() OVER (PARTITION BY patient_key ORDER BY started DESC) AS n FROM procedure) AS o \
+     WHERE n = 1 ORDER BY resource_id",
     "SELECT COUNT(*) FROM procedure WHERE started < TIMESTAMP '2027-01-01 00:00:00'",
     "SELECT p.patient_key FROM patient p LEFT JOIN procedure q ON q.patient_key = p.patient_key ORDER BY 1",
     "SELECT birth_date FROM patient ORDER BY birth_date",

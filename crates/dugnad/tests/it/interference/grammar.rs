@@ -1,10 +1,12 @@
 //! Random SQL over the tables of a permit: most of it has an answer, the rest an error that must not change either.
 
 use super::one;
-use dugnad_sql::functions;
+use dugnad_kernel::live::schema::ZONE;
+use dugnad_sql::{Zone, functions};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub struct Grammar {
     /// Tables with their columns and types.
@@ -65,7 +67,7 @@ impl Grammar {
             };
             tables.entry(table).or_default().push((column, kind));
         }
-        let scalars = functions::scalar_functions().iter().map(|f| f.name().to_owned()).collect();
+        let scalars = functions::scalar_functions(&Arc::new(Zone::new(ZONE))).iter().map(|f| f.name().to_owned()).collect();
         let ordered = |name: &&&str| ORDERED.contains(*name);
         let aggregates =
             AGGREGATES.iter().chain(&ORDERED).filter(|name| !(unordered && ordered(name))).map(|name| (*name).to_owned()).collect();
