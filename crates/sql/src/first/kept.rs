@@ -1,12 +1,12 @@
 //! The rows that may be the first of their partition.
 
-use super::{evaluated, fields, internal};
+use super::{evaluated, fields};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt64Array};
 use datafusion::arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::row::RowConverter;
 use datafusion::common::utils::memory::get_record_batch_memory_size;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
@@ -56,13 +56,10 @@ impl Kept {
         let columns: Result<Vec<Field>> = by.iter().map(|e| Ok(Field::new("", e.data_type(&schema)?, true))).collect();
         let sorted = fields(order, &schema)?;
         let leads = sorted.first().map(|first| RowConverter::new(vec![first.clone()])).transpose()?;
-        // A value of a fixed width has a byte more in this form, which says whether it is null.
-        let fits = |by: &PhysicalSortExpr| {
-            Ok::<_, datafusion::error::DataFusionError>(by.expr.data_type(&schema)?.primitive_width().is_some_and(|width| width < 16))
-        };
         let lead_is_all = match order {
             [] => true,
-            [only] => fits(only)?,
+            // A value of a fixed width has a byte more in this form, which says whether it is null.
+            [only] => only.expr.data_type(&schema)?.primitive_width().is_some_and(|width| width < 16),
             _ => false,
         };
         Ok(Self {
@@ -189,7 +186,7 @@ impl Kept {
             }
         }
         let chosen: Option<Vec<u64>> = first.iter().map(|row| row.map(|row| row as u64)).collect();
-        let chosen = chosen.ok_or_else(|| internal("a partition has lost its first row"))?;
+        let chosen = chosen.ok_or_else(|| DataFusionError::Internal("a partition has lost its first row".to_owned()))?;
         let rows = compacted(take_record_batch(&all, &UInt64Array::from(chosen))?)?;
         self.keep(Candidates { rows, partitions: (0..self.least.len()).collect(), leads: self.least.clone() });
         Ok(())

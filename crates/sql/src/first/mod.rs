@@ -7,12 +7,13 @@ mod kept;
 pub(crate) use exec::FirstOfEach;
 
 use crate::numbers::number_shown;
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal, lit};
 use datafusion::physical_expr::utils::conjunction;
@@ -115,13 +116,6 @@ fn fields(order: &[PhysicalSortExpr], schema: &Schema) -> Result<Vec<SortField>>
 }
 
 /// Expressions as columns.
-fn evaluated<'a>(
-    expressions: impl IntoIterator<Item = &'a Arc<dyn PhysicalExpr>>,
-    batch: &datafusion::arrow::array::RecordBatch,
-) -> Result<Vec<datafusion::arrow::array::ArrayRef>> {
+fn evaluated<'a>(expressions: impl IntoIterator<Item = &'a Arc<dyn PhysicalExpr>>, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
     expressions.into_iter().map(|e| e.evaluate(batch)?.into_array(batch.num_rows())).collect()
-}
-
-fn internal(what: &str) -> DataFusionError {
-    DataFusionError::Internal(what.to_owned())
 }
