@@ -24,7 +24,15 @@ use std::time::Duration;
 
 impl Committer {
     /// Overwrites a step's versions. The order: journal, fsync, then their rows and counters.
+    ///
+    /// Nothing happens if one of their resources has got another version since they were looked at: what was the newest version may not
+    /// be it any more, nor may an identifier that nobody else had. The eraser looks again.
     fn purge(&mut self, step: Step) -> Result<(), JournalError> {
+        for version in step.versions.iter().filter(|version| version.len.is_some()) {
+            if self.writer.lookup().newest_version(version.resource)? != version.head {
+                return Ok(());
+            }
+        }
         if step.versions.iter().any(|version| version.len.is_some()) {
             self.writer.begin()?;
             for version in &step.versions {
@@ -40,7 +48,7 @@ impl Committer {
                     table.erase(version.resource, version.commit);
                 }
             }
-            if version.is_head && version.len.is_some() {
+            if version.is_head() && version.len.is_some() {
                 self.shared.count(kind, -1, false);
             }
         }
@@ -149,8 +157,8 @@ struct Search<'s> {
 
 impl Search<'_> {
     fn judge(&mut self, kind: &str, version: &Candidate<'_>) -> Result<Option<Purged>, JournalError> {
-        let (is_head, sequence, resource, commit) = (version.head == version.sequence, version.sequence, version.resource, version.commit);
-        let purged = |by, len, identifiers| Purged { sequence, resource, commit, kind: version.kind, len, by, is_head, identifiers };
+        let (head, sequence, resource, commit) = (version.head, version.sequence, version.resource, version.commit);
+        let purged = |by, len, identifiers| Purged { sequence, resource, commit, kind: version.kind, len, by, head, identifiers };
         if let Some(by) = version.erased.filter(|by| self.under_way.contains(by)) {
             // Overwritten before a restart; whether its rows were gone from the files then is not known.
             return Ok(Some(purged(by, None, Vec::new())));
@@ -172,7 +180,9 @@ impl Search<'_> {
         };
         let Some(by) = by else { return Ok(None) };
         let mut identifiers = self.identifiers(version.holder, version.kind, stored)?;
-        if !is_head && let Some(head) = self.lookup.version(version.head)?.and_then(|head| head.json) {
+        if head != sequence
+            && let Some(head) = self.lookup.version(head)?.and_then(|head| head.json)
+        {
             // The index leads to the newest version; what that is found under stays.
             let kept = self.identifiers(version.holder, version.kind, &head)?;
             identifiers.retain(|hash| !kept.contains(hash));
@@ -289,5 +299,57 @@ impl Purge {
         }));
         self.queue.send(work).ok()?;
         answer.recv().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::super::Interaction;
+    use super::super::tests::bench;
+    use super::*;
+
+    /// Between the look and the purge the resource got another version, about somebody else and with the same identifier: it was
+    /// counted as gone, and not found by its identifier any more.
+    #[test]
+    fn a_version_that_is_written_after_the_look_stays() {
+        let bench = bench();
+        let (shared, queue) = (Arc::clone(&bench.database.shared), bench.database.queue.clone());
+        // The eraser's steps are made here instead.
+        bench.database.committer.lock().unwrap().as_mut().unwrap().eraser = None;
+        let observation = |patient: &str| {
+            format!(
+                r#"{{"resourceType":"Observation","id":"o","status":"final","identifier":[{{"system":"urn:lab","value":"17"}}],
+                "code":{{"text":"x"}},"subject":{{"reference":"Patient/{patient}"}}}}"#
+            )
+        };
+        for patient in ["p1", "p2"] {
+            bench.put(&format!(r#"{{"resourceType":"Patient","id":"{patient}"}}"#)).unwrap();
+        }
+        bench.put(&observation("p1")).unwrap();
+        bench.database.erase(bench.hospital, "p1", "asked for it").unwrap();
+        let look = || match shared.next() {
+            Next::Look(from, until, persons) => Some(shared.look_for(from, until, persons).unwrap()),
+            _ => None,
+        };
+        let run = Purge { shared: Arc::clone(&shared), queue, journal: PathBuf::new(), clean: None, pause: PAUSE };
+        let mut step = look();
+        bench.put(&observation("p2")).unwrap();
+        let mut steps = 0;
+        while let Some(found) = step {
+            run.alone(move |committer| committer.purge(found)).unwrap();
+            step = look();
+            steps += 1;
+        }
+        assert_eq!(steps, 2, "the first came too late");
+        assert_eq!(bench.database.counters().resources, [("Observation".to_owned(), 1), ("Patient".to_owned(), 1)]);
+        assert_eq!(bench.database.history(bench.hospital, "Observation", "o").unwrap().len(), 1);
+        let created = bench.write(Interaction::Create {
+            resource_type: "Observation".to_owned(),
+            body: observation("p2").into_bytes(),
+            if_none_exist: Some("identifier=urn:lab|17".to_owned()),
+        });
+        assert_eq!(created.unwrap().entries.first().map(|e| (e.status, e.id.clone())), Some((200, "o".to_owned())));
     }
 }

@@ -57,10 +57,17 @@ pub(crate) struct Purged {
     pub(crate) len: Option<usize>,
     /// The commit of the erasure.
     pub(crate) by: Commit,
-    /// Whether it is the newest version of its resource.
-    pub(crate) is_head: bool,
+    /// The row of the newest version of its resource when it was looked at.
+    pub(crate) head: i64,
     /// Hashes under which it must not be found any more.
     pub(crate) identifiers: Vec<i64>,
+}
+
+impl Purged {
+    /// Whether it was the newest version of its resource.
+    pub(crate) fn is_head(&self) -> bool {
+        self.head == self.sequence
+    }
 }
 
 const MARK: &str = "erased by commit ";
