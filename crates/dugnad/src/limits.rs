@@ -386,11 +386,6 @@ pub const QUESTIONS_PER_CORE: usize = 2;
 /// nobody writes they have the processors to themselves.
 pub const QUESTION_NICE: i32 = 10;
 
-/// How long the threads of questions compute at a time where nobody else wants to: the longest that Linux gives. A thread that wakes up
-/// takes the place of one that has a longer slice, and waits for the end of one's that has the same (Linux 6.12; before, this says
-/// nothing).
-pub const QUESTION_SLICE: Duration = Duration::from_millis(100);
-
 /// How many questions wait for a place; the next one is told to come back.
 pub const QUESTIONS_WAITING: usize = 64;
 

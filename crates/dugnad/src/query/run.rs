@@ -3,9 +3,7 @@
 use super::record::Intended;
 use super::running::Watch;
 use super::session::Planned;
-use crate::limits::{
-    BATCHES_WAITING, QUERY_STACK_BYTES, QUESTION_NICE, QUESTION_SLICE, QUESTIONS_PER_CORE, QUESTIONS_WAITING, RETRY_AFTER_S,
-};
+use crate::limits::{BATCHES_WAITING, QUERY_STACK_BYTES, QUESTION_NICE, QUESTIONS_PER_CORE, QUESTIONS_WAITING, RETRY_AFTER_S};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
@@ -67,25 +65,8 @@ impl Drop for Threads {
 /// Lets this thread run after others that want to, where the system can do that for a single thread.
 fn give_way() {
     #[cfg(target_os = "linux")]
-    {
-        let attributes = libc::sched_attr {
-            size: size_of::<libc::sched_attr>() as u32,
-            sched_policy: libc::SCHED_OTHER.cast_unsigned(),
-            sched_flags: 0,
-            sched_nice: QUESTION_NICE,
-            sched_priority: 0,
-            sched_runtime: QUESTION_SLICE.as_nanos() as u64,
-            sched_deadline: 0,
-            sched_period: 0,
-        };
-        // SAFETY: the system reads as many bytes as the attributes say that they have, and changes nothing but when the calling thread
-        // runs, which any thread may put behind others.
-        let failed = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) } != 0;
-        if failed {
-            // SAFETY: it takes a number and changes nothing but the priority of the calling thread, which any thread may lower.
-            let _ = unsafe { libc::nice(QUESTION_NICE) };
-        }
-    }
+    // SAFETY: it takes a number and changes nothing but the priority of the calling thread, which any thread may lower.
+    let _ = unsafe { libc::nice(QUESTION_NICE) };
 }
 
 fn cores() -> usize {
