@@ -182,6 +182,12 @@ impl Runs {
     }
 }
 
+/// The input of a node that has one.
+pub(crate) fn only(mut inputs: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+    let input = inputs.pop().filter(|_| inputs.is_empty());
+    input.ok_or_else(|| DataFusionError::Internal("a node of one input was given another number".to_owned()))
+}
+
 fn over(plan: &Arc<dyn ExecutionPlan>, inputs: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.clone().replace_children(inputs, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
 }
@@ -231,12 +237,10 @@ impl ExecutionPlan for InOrder {
 
     fn replace_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
         _options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let input = children.pop().filter(|_| children.is_empty());
-        let input = input.ok_or_else(|| DataFusionError::Internal("runs have one plan".to_owned()))?;
-        Ok(Arc::new(Self::new(input)))
+        Ok(Arc::new(Self::new(only(children)?)))
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {

@@ -1,6 +1,7 @@
 //! The operator.
 
 use super::kept::Kept;
+use crate::parallel::only;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryConsumer;
@@ -81,11 +82,10 @@ impl ExecutionPlan for FirstOfEach {
 
     fn replace_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
         _options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let input = children.pop().filter(|_| children.is_empty());
-        Ok(self.over(input.ok_or_else(|| DataFusionError::Internal("the first rows are of one plan".to_owned()))?))
+        Ok(self.over(only(children)?))
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
