@@ -46,6 +46,11 @@ impl Dictionary {
         texts.map(|text| entries.number(text)).collect()
     }
 
+    /// The number of a text, if a row has it.
+    pub fn number(&self, text: &str) -> Option<u32> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).numbers.get(text).copied()
+    }
+
     /// The texts of numbers, as a dictionary of those that occur.
     pub fn texts(&self, numbers: &ArrayRef) -> Result<ArrayRef> {
         let numbers = numbers.as_primitive_opt::<UInt32Type>().ok_or_else(|| internal("a code is not a number"))?;

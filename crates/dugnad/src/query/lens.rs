@@ -40,6 +40,7 @@ impl Texts for Lens {
             Kind::Code => self.seat.ground()?.dictionary.texts(numbers),
             Kind::Patient => self.keys.encode(Storage::Patient, numbers).map_err(DataFusionError::Internal),
             Kind::Resource => self.keys.encode(Storage::Resource, numbers).map_err(DataFusionError::Internal),
+            Kind::Word => Err(DataFusionError::Internal("words are not the table's".to_owned())),
         }
     }
 
@@ -47,7 +48,7 @@ impl Texts for Lens {
         let storage = match kind {
             Kind::Patient => Storage::Patient,
             Kind::Resource => Storage::Resource,
-            Kind::Code => return Err(DataFusionError::Internal("codes have no ranks".to_owned())),
+            Kind::Code | Kind::Word => return Err(DataFusionError::Internal(format!("{kind:?} has no ranks"))),
         };
         self.keys.ranks(storage, numbers).map_err(DataFusionError::Internal)
     }
@@ -58,5 +59,9 @@ impl Texts for Lens {
             (Kind::Resource, Keys::Pseudonyms(pseudonyms)) => pseudonyms.ordinal(Domain::Resource, text),
             _ => None,
         }
+    }
+
+    fn code(&self, text: &str) -> Result<Option<u32>> {
+        Ok(self.seat.ground()?.dictionary.number(text))
     }
 }

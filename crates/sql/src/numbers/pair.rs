@@ -8,7 +8,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use std::sync::{Arc, LazyLock};
 
-/// In the place of null. No Patient and no code has this number: there are never so many.
+/// In the place of null. No Patient, code or word has this number: there are never so many.
 const NULL: u32 = u32::MAX;
 
 static PAIR: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| function(Part::Both));
@@ -21,7 +21,7 @@ fn function(part: Part) -> Arc<ScalarUDF> {
 
 /// Whether numbers of this kind can be in a pair.
 pub(super) fn fits(kind: Option<Kind>) -> bool {
-    matches!(kind, Some(Kind::Patient | Kind::Code))
+    matches!(kind, Some(Kind::Patient | Kind::Code | Kind::Word))
 }
 
 /// Two numbers, or nulls, as one that is never null.

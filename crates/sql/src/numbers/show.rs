@@ -64,6 +64,7 @@ impl ScalarUDFImpl for Show {
             (As::Rank, _) => "rank",
             (As::Text, Kind::Patient | Kind::Resource) => "key",
             (As::Text, Kind::Code) => "code",
+            (As::Text, Kind::Word) => "word",
         }
     }
 

@@ -58,22 +58,30 @@ pub fn run(options: &Options) -> Result<(), CliError> {
     let now_tables = asker.export(&folder.path.join("now"), None)?;
     let then_tables = asker.export(&folder.path.join("then"), Some(then))?;
     machine::forget_peak();
-    let start = |tables| Peer::start(&options.python, tables, &[TREATMENT], threads());
-    let mut peers = [start(&now_tables)?, start(&then_tables)?];
     let patient = one_patient(&asker)?;
     let chosen = |q: &&Question| options.only.as_ref().is_none_or(|only| q.name.contains(only.as_str()));
-    for question in QUESTIONS.iter().filter(chosen) {
-        eprintln!("asking {}", question.name);
-        let sql = question.sql.replace("{patient}", &patient);
-        let (as_of, peer) = if question.then { (Some(then), &mut peers[1]) } else { (None, &mut peers[0]) };
-        measure(question, &sql, as_of, &asker, peer.as_mut(), options.rounds, &mut figures)?;
+    // One after the other: each peer holds all of its tables in memory.
+    let mut peak_of_peer = None;
+    for (as_of, tables) in [(None, &now_tables), (Some(then), &then_tables)] {
+        let questions: Vec<&Question> = QUESTIONS.iter().filter(chosen).filter(|q| q.then == as_of.is_some()).collect();
+        if questions.is_empty() {
+            continue;
+        }
+        let mut peer = Peer::start(&options.python, tables, &[TREATMENT], threads())?;
+        for question in questions {
+            eprintln!("asking {}", question.name);
+            let sql = question.sql.replace("{patient}", &patient);
+            measure(question, &sql, as_of, &asker, peer.as_mut(), options.rounds, &mut figures)?;
+        }
+        if let (Some(peer), None) = (&mut peer, &peak_of_peer) {
+            peak_of_peer = Some((peer.peak_rss()? / f64::from(1 << 20), peer.name.clone()));
+        }
     }
     if let Some(bytes) = machine::peak_rss_bytes() {
         figures.add("peak_rss", bytes / f64::from(1 << 20), "MiB", Better::Lower, "highest memory use (RSS), database and questions");
     }
-    if let Some(peer) = &mut peers[0] {
-        let bytes = peer.peak_rss()? / f64::from(1 << 20);
-        figures.add("peak_rss_of_peer", bytes, "MiB", Better::Context, format!("  of {}, with the same tables in memory", peer.name));
+    if let Some((mebibytes, name)) = peak_of_peer {
+        figures.add("peak_rss_of_peer", mebibytes, "MiB", Better::Context, format!("  of {name}, with the same tables in memory"));
     }
     figures.print();
     local.database.close();

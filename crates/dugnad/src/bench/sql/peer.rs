@@ -63,12 +63,21 @@ impl Peer {
     }
 
     fn send(&mut self, request: &Value) -> Result<Value, CliError> {
-        let gone = || CliError::Failed("DuckDB has ended".to_owned());
-        let stdin = self.stdin.as_mut().ok_or_else(gone)?;
-        writeln!(stdin, "{request}").and_then(|()| stdin.flush()).map_err(|_| gone())?;
         let mut line = String::new();
-        self.stdout.read_line(&mut line).map_err(CliError::failed)?;
-        serde_json::from_str(&line).map_err(|_| gone())
+        let sent = self.stdin.as_mut().map(|stdin| writeln!(stdin, "{request}").and_then(|()| stdin.flush()));
+        if matches!(sent, Some(Ok(()))) {
+            self.stdout.read_line(&mut line).map_err(CliError::failed)?;
+        }
+        serde_json::from_str(&line).map_err(|_| self.ended())
+    }
+
+    /// How it ended.
+    fn ended(&mut self) -> CliError {
+        drop(self.stdin.take());
+        let how = self.child.wait().map_or_else(|why| why.to_string(), |status| status.to_string());
+        CliError::Failed(format!(
+            "DuckDB has ended ({how}); if it was killed, its tables do not fit into memory: measure with fewer --resources"
+        ))
     }
 }
 

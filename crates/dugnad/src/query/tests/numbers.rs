@@ -57,6 +57,10 @@ fn numbers_answer_what_texts_answer() {
         "SELECT upper(#code), length(#patient_key) FROM procedure ORDER BY 1",
         "SELECT CASE WHEN #code = 'HAC20' THEN #patient_key ELSE #code END AS x FROM procedure ORDER BY x",
         "SELECT COALESCE(#code, #patient_key) AS x FROM procedure ORDER BY x",
+        "SELECT #code = 'HAC20' AS a, 'HAB40' <> #code AS b, #code IN ('HAC20', 'nothing') AS c, #code NOT IN ('HAB40') AS d FROM procedure ORDER BY 1, 2, 3, 4",
+        "SELECT #code IS DISTINCT FROM 'HAC20' AS a, #code IS NOT DISTINCT FROM 'nothing' AS b, #code = NULL AS c, #code IN ('HAC20', NULL) AS d FROM procedure",
+        "SELECT COUNT(*) FROM procedure p LEFT JOIN patient q ON #q.patient_key = #p.patient_key AND #q.gender = 'male' WHERE #q.gender = 'male' OR #p.code = 'HAB40'",
+        "SELECT SUM(CASE WHEN #code = 'HAC20' AND #status = 'completed' THEN 1 ELSE 0 END), COUNT(*) FILTER (WHERE #code = 'HAB40') FROM procedure",
     ];
     for world in
         [hospital.everything(), hospital.of_patients("all", &["procedure", "patient", "treatment", "medication_administration"], 1..=3)]
@@ -66,6 +70,38 @@ fn numbers_answer_what_texts_answer() {
             assert_eq!(rows(&world, &numbers), rows(&world, &texts), "{numbers}\n{texts}");
         }
     }
+}
+
+/// What a question writes itself: `#` is a CASE as it is, or with a text in it that is none of the question's words.
+#[test]
+fn words_are_grouped_as_texts_are() {
+    let world = Hospital::new().everything();
+    let questions = [
+        "SELECT # AS k, COUNT(*) FROM procedure GROUP BY k ORDER BY k NULLS LAST",
+        "SELECT # AS k, status, COUNT(DISTINCT patient_key), SUM(minutes) FROM procedure GROUP BY k, status ORDER BY k NULLS FIRST, status",
+        "SELECT k, code, COUNT(*) FROM (SELECT # AS k, code FROM procedure UNION ALL SELECT 'HAC20' AS k, code FROM medication_administration) AS u          GROUP BY k, code ORDER BY k, code",
+        "SELECT k, COUNT(*) FROM (SELECT 'none' AS k, status FROM procedure UNION ALL SELECT 'drug', status FROM medication_administration          UNION ALL SELECT #, status FROM procedure) AS u GROUP BY k ORDER BY k",
+        "SELECT # AS k FROM procedure UNION SELECT 'a' FROM patient ORDER BY 1",
+        "SELECT k, MIN(k), MAX(upper(k)), COUNT(DISTINCT k) FROM (SELECT # AS k FROM procedure UNION ALL SELECT NULL FROM patient) AS u GROUP BY k ORDER BY k",
+        "SELECT a.k, COUNT(*) FROM (SELECT # AS k FROM procedure) AS a JOIN (SELECT # AS k FROM procedure LIMIT 4) AS b ON a.k = b.k GROUP BY a.k ORDER BY 1",
+        "SELECT COUNT(*) FROM (SELECT # AS k, code FROM procedure) AS a JOIN medication_administration b ON a.k = b.status",
+        "SELECT k, ROW_NUMBER() OVER (PARTITION BY k ORDER BY resource_id) FROM (SELECT # AS k, resource_id FROM procedure) AS a ORDER BY k, 2",
+        "SELECT k FROM (SELECT # AS k, minutes FROM procedure ORDER BY minutes LIMIT 4) AS a WHERE k = 'none' OR k LIKE 'c%' ORDER BY k",
+        "SELECT # AS k, COUNT(*) FROM procedure GROUP BY ROLLUP (k) ORDER BY 1 NULLS LAST, 2",
+    ];
+    let cases = [
+        "CASE WHEN code = 'HAC20' THEN 'common' WHEN code IN ('HAB40', 'x') AND minutes > 0 THEN 'rare' ELSE 'none' END",
+        "CASE WHEN code IS NULL THEN 'none' WHEN patient_key IS NULL THEN 'HAC20' END",
+        "CASE status WHEN 'completed' THEN 'drug' WHEN 'not-done' THEN 'common' ELSE NULL END",
+    ];
+    for (question, case) in questions.iter().flat_map(|question| cases.map(|case| (question, case))) {
+        let texts = case.replacen(" THEN ", " THEN left(concat(code, patient_key), 0) || ", 1);
+        assert_ne!(texts, case);
+        let (numbers, texts) = (question.replace('#', case), question.replace('#', &texts));
+        assert_eq!(rows(&world, &numbers), rows(&world, &texts), "{numbers}\n{texts}");
+    }
+    let plan = plan(&world, "SELECT kind, holder, COUNT(*) FROM treatment GROUP BY kind, holder");
+    assert!(plan.contains("pair(") && plan.contains("word("), "{plan}");
 }
 
 /// `#column` as `(column || '')`.

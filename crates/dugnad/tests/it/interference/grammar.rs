@@ -142,8 +142,9 @@ impl Grammar {
         let operation = one(&["UNION", "UNION ALL", "INTERSECT", "EXCEPT"], random);
         let mut side = || {
             let (from, scope) = self.from(0, random);
-            let text: Scope = scope.into_iter().filter(|(_, kind)| *kind == Kind::Text).collect();
-            let column = if text.is_empty() { "'x'".to_owned() } else { one(&text, random).0.clone() };
+            let text: Scope = scope.iter().cloned().filter(|(_, kind)| *kind == Kind::Text).collect();
+            let words = text.is_empty() || random.random_bool(0.3);
+            let column = if words { self.words(&scope, random) } else { one(&text, random).0.clone() };
             format!("SELECT CAST({column} AS TEXT) AS t FROM {from}")
         };
         let sql = format!("{} {operation} {}", side(), side());
@@ -194,7 +195,7 @@ impl Grammar {
     }
 
     fn grouped(&self, from: &str, condition: &str, scope: &Scope, random: &mut StdRng) -> (String, Vec<Kind>) {
-        let mut key = || one(scope, random).clone();
+        let mut key = || if random.random_bool(0.2) { (self.words(scope, random), Kind::Text) } else { one(scope, random).clone() };
         let (first, second) = (key(), key());
         let by = match random.random_range(0..6) {
             0 => format!("ROLLUP ({}, {})", first.0, second.0),
@@ -262,6 +263,7 @@ impl Grammar {
                 format!("CAST({} AS {})", column(random), one(&["TEXT", "BIGINT", "DOUBLE", "DATE", "INT", "BOOLEAN", "TIMESTAMP"], random))
             }
             4 => format!("TRY_CAST({} AS {})", column(random), one(&["BIGINT", "DOUBLE", "DATE", "SMALLINT"], random)),
+            5 if random.random_bool(0.5) => self.words(scope, random),
             5 => format!("CASE WHEN {} THEN {} ELSE NULL END", self.condition(scope, 0, random), column(random)),
             6 => format!(
                 "{} {} {}",
@@ -282,11 +284,22 @@ impl Grammar {
         }
     }
 
+    /// A text that the question writes, or a choice between such texts.
+    fn words(&self, scope: &Scope, random: &mut StdRng) -> String {
+        let last = one(&["", " ELSE 'C50'", " ELSE 'other'", " ELSE NULL"], random);
+        let [first, second] = [0, 1].map(|depth| self.condition(scope, depth, random));
+        match random.random_range(0..4) {
+            0 => "'x'".to_owned(),
+            1 => format!("CASE {} WHEN 'C50' THEN 'x' WHEN 'female' THEN 'C50'{last} END", self.typed(scope, Kind::Text, random)),
+            _ => format!("CASE WHEN {first} THEN 'x' WHEN {second} THEN 'C50'{last} END"),
+        }
+    }
+
     fn condition(&self, scope: &Scope, depth: u32, random: &mut StdRng) -> String {
         let (column, kind) = one(scope, random).clone();
-        match random.random_range(0..9) {
+        match random.random_range(0..10) {
             0 => format!("{column} IS {}NULL", one(&["", "NOT "], random)),
-            1 if kind == Kind::Text => format!("{column} IN ('C50', '123', 'female')"),
+            1 if kind == Kind::Text => format!("{column} {}IN ('C50', '123', 'female')", one(&["", "NOT "], random)),
             2 if kind == Kind::Text => format!("{column} LIKE '%{}%'", one(&["5", "C", "a", "!"], random)),
             3 if kind == Kind::Number => format!("{column} {} {}", one(&["<", ">", "=", "<>"], random), random.random_range(0..20)),
             4 if kind == Kind::Time => format!("{column} {} '2026-01-01'", one(&["<", ">="], random)),
@@ -303,6 +316,9 @@ impl Grammar {
             8 if depth > 0 => {
                 let (table, columns) = self.table(random);
                 format!("{column} {}IN (SELECT {} FROM {table})", one(&["", "NOT "], random), one(columns, random).0)
+            }
+            9 if kind == Kind::Text => {
+                format!("{column} {} {}", one(&["=", "<>", "IS DISTINCT FROM"], random), one(&["'C50'", "'female'", "'x'", "NULL"], random))
             }
             _ => format!("{column} = {}", one(scope, random).0),
         }
