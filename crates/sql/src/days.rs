@@ -116,6 +116,12 @@ mod tests {
         check(around("1774746000").chain(around("1792890000")).chain(around("1767222000")).chain([None]), "Europe/Oslo");
     }
 
+    #[test]
+    fn a_day_goes_on_after_a_midnight_that_comes_twice() {
+        // Newfoundland's clocks were put back at one minute past midnight, here on 1 November 2009.
+        check((-90..90).map(|minute| Some((1_257_042_660 + minute * 60) * 1_000_000)), "America/St_Johns");
+    }
+
     proptest! {
         #[test]
         fn days_are_those_of_a_cast(

@@ -69,13 +69,16 @@ impl Zone {
         Some((instant + self.offset(instant)?).div_euclid(DAY_US) as i32)
     }
 
-    /// The instant at which a day begins; `None` far from the present, and if the clocks are changed at that time.
+    /// The instant at which a day begins; `None` far from the present, and if the clocks are changed at that time or show it twice.
     pub fn midnight(&self, day: i32) -> Option<i64> {
         let midnight = i64::from(day) * DAY_US;
         let offset = self.offset(midnight)?;
         let instant = midnight - offset;
         let same = |at: i64| self.offset(at) == Some(offset);
-        (same(instant) && same(instant - 1)).then_some(instant)
+        // Clocks that are put back soon after a midnight show it twice, and the day before goes on in between.
+        let twice = |other: i64| other != offset && self.offset(midnight - other) == Some(other);
+        let [before, after] = [self.offset(instant - DAY_US)?, self.offset(instant + DAY_US)?];
+        (same(instant) && same(instant - 1) && !twice(before) && !twice(after)).then_some(instant)
     }
 }
 

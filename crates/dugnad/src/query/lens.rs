@@ -61,7 +61,7 @@ impl Texts for Lens {
         }
     }
 
-    fn code(&self, text: &str) -> Result<Option<u32>> {
+    fn number_of_code(&self, text: &str) -> Result<Option<u32>> {
         Ok(self.seat.ground()?.dictionary.number(text))
     }
 }

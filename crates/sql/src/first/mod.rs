@@ -13,7 +13,7 @@ use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal, lit};
 use datafusion::physical_expr::utils::conjunction;
@@ -89,6 +89,11 @@ fn without_window(plan: &Arc<dyn ExecutionPlan>, number: usize) -> Result<Option
     });
     let (by, order) = (expression.partition_by(), expression.order_by());
     if !numbered || number != schema.fields().len() || by.is_empty() || !can_be_kept(order, &schema)? {
+        return Ok(None);
+    }
+    // For a window -0.0 and 0.0 are two partitions, for groups they are one.
+    let is_float = |e: &Arc<dyn PhysicalExpr>| Ok::<bool, DataFusionError>(e.data_type(&schema)?.is_floating());
+    if by.iter().map(is_float).collect::<Result<Vec<bool>>>()?.contains(&true) {
         return Ok(None);
     }
     let by = by.iter().map(|e| Arc::clone(number_shown(e).unwrap_or(e))).collect();

@@ -6,7 +6,7 @@ use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Expr, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    BinaryExpr, ColumnarValue, Expr, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, binary_expr,
 };
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -26,9 +26,11 @@ pub(super) fn compared(e: &Expr, kind: &dyn Fn(&Expr) -> Option<Kind>, texts: &A
             let number = Box::new(number(text, texts).filter(|_| is_code(code))?);
             Some(Expr::BinaryExpr(BinaryExpr { left: code.clone(), op: *op, right: number }))
         }
+        // Not as a list of numbers: a list is evaluated when the plan is made.
         Expr::InList(InList { expr, list, negated }) if is_code(expr) && list.len() <= MAX_LIST => {
-            let list: Option<Vec<Expr>> = list.iter().map(|text| number(text, texts)).collect();
-            Some(Expr::InList(InList { expr: expr.clone(), list: list?, negated: *negated }))
+            let (op, also) = if *negated { (Operator::NotEq, Operator::And) } else { (Operator::Eq, Operator::Or) };
+            let each: Option<Vec<Expr>> = list.iter().map(|text| Some(binary_expr(*expr.clone(), op, number(text, texts)?))).collect();
+            each?.into_iter().reduce(|one, other| binary_expr(one, also, other))
         }
         _ => None,
     }
@@ -42,8 +44,10 @@ pub(super) fn compares_equality(op: Operator) -> bool {
 /// What gives the number of a text, if it is written there.
 fn number(text: &Expr, texts: &Arc<dyn Texts>) -> Option<Expr> {
     let Expr::Literal(value, _) = text else { return None };
+    let text = value.try_as_str()??.to_owned();
     let function = NumberOf {
-        text: value.try_as_str()??.to_owned(),
+        name: format!("number of {text}"),
+        text,
         texts: texts.clone(),
         // Each batch of rows may bring the text, and with it its number.
         signature: Signature::nullary(Volatility::Volatile),
@@ -53,6 +57,8 @@ fn number(text: &Expr, texts: &Arc<dyn Texts>) -> Option<Expr> {
 
 #[derive(Debug)]
 struct NumberOf {
+    /// As plans show it; columns that are computed with it have names of their own by it.
+    name: String,
     text: String,
     texts: Arc<dyn Texts>,
     signature: Signature,
@@ -75,7 +81,7 @@ impl Hash for NumberOf {
 
 impl ScalarUDFImpl for NumberOf {
     fn name(&self) -> &str {
-        "number"
+        &self.name
     }
 
     fn signature(&self) -> &Signature {
@@ -87,7 +93,7 @@ impl ScalarUDFImpl for NumberOf {
     }
 
     fn invoke_with_args(&self, _arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let number = self.texts.code(&self.text)?.unwrap_or(NO_CODE);
+        let number = self.texts.number_of_code(&self.text)?.unwrap_or(NO_CODE);
         Ok(ColumnarValue::Scalar(ScalarValue::UInt32(Some(number))))
     }
 }

@@ -43,7 +43,7 @@ struct Lowered {
 
 impl Lowered {
     fn of(plan: LogicalPlan, words: &Arc<Words>) -> Result<Self> {
-        match plan {
+        match Self::with_subqueries(plan, words)? {
             LogicalPlan::TableScan(scan) => {
                 let Some(table) = Numbered::of(&scan.source) else { return Ok(Self::plain(LogicalPlan::TableScan(scan), words)) };
                 let kind = |position: usize| table.kinds.get(position).copied().flatten();
@@ -88,6 +88,18 @@ impl Lowered {
             LogicalPlan::Window(window) => Self::window(window, words),
             other => Self::unknown(other, words),
         }
+    }
+
+    /// The plans of scalar subqueries answer with texts, with numbers inside.
+    fn with_subqueries(plan: LogicalPlan, words: &Arc<Words>) -> Result<LogicalPlan> {
+        let lowered = plan.map_subqueries(|plan| match plan {
+            LogicalPlan::Subquery(mut subquery) => {
+                subquery.subquery = Arc::new(Self::below(subquery.subquery, words)?.with_texts()?);
+                Ok(Transformed::yes(LogicalPlan::Subquery(subquery)))
+            }
+            other => Ok(Transformed::no(other)),
+        });
+        lowered.map(|t| t.data)
     }
 
     fn below(input: Arc<LogicalPlan>, words: &Arc<Words>) -> Result<Self> {
@@ -211,9 +223,11 @@ impl Lowered {
             .collect();
         let texts = inputs.iter().find_map(|input| input.texts.clone());
         inputs = inputs.into_iter().map(|input| input.with_texts_but(&agreed)).collect::<Result<_>>()?;
-        let fields = union.schema.iter().zip(&agreed).map(|((qualifier, field), kind)| {
+        let fields = union.schema.iter().zip(&agreed).enumerate().map(|(c, ((qualifier, field), kind))| {
             let data_type = kind.map_or_else(|| field.data_type().clone(), Kind::number);
-            (qualifier.cloned(), Arc::new(field.as_ref().clone().with_data_type(data_type)))
+            // What was never null is not known to be after a detour by way of numbers.
+            let nullable = inputs.iter().any(|input| input.plan.schema().field(c).is_nullable());
+            (qualifier.cloned(), Arc::new(field.as_ref().clone().with_data_type(data_type).with_nullable(nullable)))
         });
         let schema = DFSchema::new_with_metadata(fields.collect(), union.schema.metadata().clone())?;
         let inputs = inputs.into_iter().map(|input| Arc::new(input.plan)).collect();

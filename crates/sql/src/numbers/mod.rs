@@ -90,7 +90,7 @@ pub trait Texts: Debug + Send + Sync {
     }
 
     /// The number that a code has in the run under way; `None` if no row that was read has it.
-    fn code(&self, _text: &str) -> Result<Option<u32>> {
+    fn number_of_code(&self, _text: &str) -> Result<Option<u32>> {
         Ok(None)
     }
 }

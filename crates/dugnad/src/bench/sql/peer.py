@@ -30,6 +30,7 @@ def main():
     setup = json.loads(sys.stdin.readline())
     connection = duckdb.connect()
     connection.execute(f"SET threads = {setup['threads']}")
+    connection.execute("SET enable_progress_bar = false")  # it would be among the answers
     connection.execute("SET TimeZone = 'Europe/Oslo'")
     for schema, kind in (("native", "TABLE"), ("parquet", "VIEW")):
         connection.execute(f"CREATE SCHEMA {schema}")

@@ -68,7 +68,10 @@ impl Peer {
         if matches!(sent, Some(Ok(()))) {
             self.stdout.read_line(&mut line).map_err(CliError::failed)?;
         }
-        serde_json::from_str(&line).map_err(|_| self.ended())
+        match line.is_empty() {
+            true => Err(self.ended()),
+            false => serde_json::from_str(&line).map_err(|e| CliError::Failed(format!("DuckDB's answer is not JSON ({e}): {line}"))),
+        }
     }
 
     /// How it ended.

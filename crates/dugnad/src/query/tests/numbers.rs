@@ -60,6 +60,9 @@ fn numbers_answer_what_texts_answer() {
         "SELECT #code = 'HAC20' AS a, 'HAB40' <> #code AS b, #code IN ('HAC20', 'nothing') AS c, #code NOT IN ('HAB40') AS d FROM procedure ORDER BY 1, 2, 3, 4",
         "SELECT #code IS DISTINCT FROM 'HAC20' AS a, #code IS NOT DISTINCT FROM 'nothing' AS b, #code = NULL AS c, #code IN ('HAC20', NULL) AS d FROM procedure",
         "SELECT COUNT(*) FROM procedure p LEFT JOIN patient q ON #q.patient_key = #p.patient_key AND #q.gender = 'male' WHERE #q.gender = 'male' OR #p.code = 'HAB40'",
+        "SELECT #code IN ('a', 'HAB40', 'b', 'c') AS a, #code NOT IN ('a', 'HAB40', 'b', 'c') AS b, #code IN ('a', 'HAB40', 'b', NULL) AS c FROM procedure ORDER BY 1, 2, 3",
+        "SELECT COUNT(*) FROM procedure p JOIN procedure q ON (#p.code = 'HAC20') = (q.minutes > 5) AND (#p.code = 'HAB40') = (q.minutes > 90)",
+        "SELECT (SELECT COUNT(DISTINCT #patient_key) FROM procedure WHERE #code IN ('HAC20', 'a', 'b', 'c')) AS n, gender FROM patient",
         "SELECT SUM(CASE WHEN #code = 'HAC20' AND #status = 'completed' THEN 1 ELSE 0 END), COUNT(*) FILTER (WHERE #code = 'HAB40') FROM procedure",
     ];
     for world in
@@ -88,6 +91,8 @@ fn words_are_grouped_as_texts_are() {
         "SELECT k, ROW_NUMBER() OVER (PARTITION BY k ORDER BY resource_id) FROM (SELECT # AS k, resource_id FROM procedure) AS a ORDER BY k, 2",
         "SELECT k FROM (SELECT # AS k, minutes FROM procedure ORDER BY minutes LIMIT 4) AS a WHERE k = 'none' OR k LIKE 'c%' ORDER BY k",
         "SELECT # AS k, COUNT(*) FROM procedure GROUP BY ROLLUP (k) ORDER BY 1 NULLS LAST, 2",
+        "SELECT # AS k, status FROM procedure GROUP BY 1, 2 UNION SELECT CASE WHEN status = 'x' THEN 'a' ELSE 'b' END, status \
+         FROM medication_administration GROUP BY 1, 2 ORDER BY 1 NULLS FIRST, 2",
     ];
     let cases = [
         "CASE WHEN code = 'HAC20' THEN 'common' WHEN code IN ('HAB40', 'x') AND minutes > 0 THEN 'rare' ELSE 'none' END",
@@ -205,8 +210,8 @@ fn the_first_row_of_each_partition_is_that_of_the_window() {
         "PARTITION BY code, holder ORDER BY code, value DESC NULLS LAST, resource_id",
         "PARTITION BY upper(code) ORDER BY -value, resource_id",
         "PARTITION BY resource_id ORDER BY value",
-        "PARTITION BY value ORDER BY patient_key, resource_id",
-        "PARTITION BY value ORDER BY holder DESC, code, patient_key DESC, resource_id",
+        "PARTITION BY CAST(value AS TEXT) ORDER BY patient_key, resource_id",
+        "PARTITION BY length(CAST(value AS TEXT)) ORDER BY holder DESC, code, patient_key DESC, resource_id",
         "PARTITION BY value > 0 ORDER BY substr(resource_id, 1, 20) || code, resource_id",
     ];
     for (world, window) in worlds.iter().flat_map(|world| windows.map(|window| (world, window))) {
@@ -241,6 +246,8 @@ fn other_questions_about_row_numbers_keep_their_window() {
         format!("SELECT * FROM (SELECT *, {first} AS n, COUNT(*) OVER (PARTITION BY code ORDER BY value) AS m FROM observation) AS o WHERE n = 1"),
         "SELECT * FROM (SELECT *, RANK() OVER (PARTITION BY code ORDER BY value) AS n FROM observation) AS o WHERE n = 1".to_owned(),
         "SELECT * FROM (SELECT *, ROW_NUMBER() OVER (ORDER BY value) AS n FROM observation) AS o WHERE n = 1".to_owned(),
+        // Zeros with either sign are two partitions.
+        "SELECT * FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY value * 0 ORDER BY resource_id) AS n FROM observation) AS o WHERE n = 1".to_owned(),
         // A division by zero, for every row as in the window.
         "SELECT * FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY code ORDER BY value, 1 / (length(code) - 1)) AS n FROM observation) AS o WHERE n = 1"
             .to_owned(),

@@ -140,12 +140,14 @@ impl Grammar {
 
     fn set_operation(&self, depth: u32, random: &mut StdRng) -> (String, Vec<Kind>) {
         let operation = one(&["UNION", "UNION ALL", "INTERSECT", "EXCEPT"], random);
+        let words = random.random_bool(0.3);
         let mut side = || {
             let (from, scope) = self.from(0, random);
-            let text: Scope = scope.iter().cloned().filter(|(_, kind)| *kind == Kind::Text).collect();
-            let words = text.is_empty() || random.random_bool(0.3);
-            let column = if words { self.words(&scope, random) } else { one(&text, random).0.clone() };
-            format!("SELECT CAST({column} AS TEXT) AS t FROM {from}")
+            let text: Scope = scope.iter().filter(|(_, kind)| *kind == Kind::Text).cloned().collect();
+            if words || text.is_empty() {
+                return format!("SELECT {} AS t FROM {from}", self.words(&scope, random));
+            }
+            format!("SELECT CAST({} AS TEXT) AS t FROM {from}", one(&text, random).0)
         };
         let sql = format!("{} {operation} {}", side(), side());
         if depth > 1 && random.random_bool(0.5) {
@@ -273,7 +275,12 @@ impl Grammar {
             ),
             7 => format!("CAST({} AS TEXT) || '!'", column(random)),
             8 => format!("date_trunc('month', {})", self.typed(scope, Kind::Time, random)),
-            9 if depth > 0 => format!("(SELECT {}({}) FROM {} z)", one(&["count", "min", "max"], random), "1", self.table(random).0),
+            9 if depth > 0 => {
+                let (table, columns) = self.table(random);
+                let counted = one(columns, random).0.clone();
+                let function = one(&["COUNT(", "COUNT(DISTINCT ", "MIN(", "MAX("], random);
+                format!("(SELECT {function}z.{counted}) FROM {table} z)")
+            }
             _ => {
                 // Any function, with any arguments: most of these are refused, and must be so for the same reason.
                 let arguments: Vec<String> = (0..random.random_range(0..4))
@@ -299,7 +306,9 @@ impl Grammar {
         let (column, kind) = one(scope, random).clone();
         match random.random_range(0..10) {
             0 => format!("{column} IS {}NULL", one(&["", "NOT "], random)),
-            1 if kind == Kind::Text => format!("{column} {}IN ('C50', '123', 'female')", one(&["", "NOT "], random)),
+            1 if kind == Kind::Text => {
+                format!("{column} {}IN ('C50', '123', 'female'{})", one(&["", "NOT "], random), one(&["", ", 'x', 'final', ''"], random))
+            }
             2 if kind == Kind::Text => format!("{column} LIKE '%{}%'", one(&["5", "C", "a", "!"], random)),
             3 if kind == Kind::Number => format!("{column} {} {}", one(&["<", ">", "=", "<>"], random), random.random_range(0..20)),
             4 if kind == Kind::Time => format!("{column} {} '2026-01-01'", one(&["<", ">="], random)),

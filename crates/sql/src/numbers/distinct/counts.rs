@@ -129,6 +129,11 @@ impl<T: Number> GroupsAccumulator for Counts<T> {
             *self = Self::default();
             return Ok(Arc::new(Int64Array::from(counts)));
         }
+        if self.bitmaps.is_none() && emit_to == EmitTo::All {
+            let counts = self.pairs.counts(self.groups);
+            *self = Self::default();
+            return Ok(Arc::new(Int64Array::from(counts)));
+        }
         let mut begin = 0;
         let count = |end: usize| (end - std::mem::replace(&mut begin, end)) as i64;
         let counts: Vec<i64> = self.take(emit_to).0.into_iter().map(count).collect();
@@ -164,10 +169,10 @@ impl<T: Number> GroupsAccumulator for Counts<T> {
             }
             return Ok(());
         }
-        for ((group, bitmap), list) in groups.iter().zip(bitmaps.each()).zip(lists.each()) {
+        for (group, bitmap) in groups.iter().zip(bitmaps.each()) {
             numbers(bitmap).for_each(|number| push::<T>(&mut self.pairs, *group, number));
-            list.iter().for_each(|number| self.pairs.push(*group, *number));
         }
+        self.pairs.add(groups, lists.each(), lists.values.len());
         self.pairs.look(self.groups);
         Ok(())
     }
