@@ -1,8 +1,8 @@
 //! What a scan reads of one part: first which rows are visible, then the columns that filters look at, then the others, of
 //! the rows that are left.
 //!
-//! The order is a promise. A filter is never evaluated on a row outside the permit, nor on a code that only such rows have:
-//! its failure would tell.
+//! The order is a promise. A filter that can fail is never evaluated on a row outside the permit, nor on a code that only such rows
+//! have: its failure would tell.
 
 use super::dictionary::{compact, in_order_of_rows, occurring};
 use super::policy::shown_of;
@@ -95,8 +95,11 @@ impl Opened {
             if selection.count == 0 {
                 break;
             }
-            let passed = self.passed(filter, part, &selection)?;
-            selection.narrow(&passed);
+            if filter.condition.is_some() && selection.is_dense() {
+                selection.keep(&self.passed(filter, part, None)?);
+            } else {
+                selection.narrow(&self.passed(filter, part, Some(&selection))?);
+            }
         }
         selection.truncate(most);
         if selection.count > 0 {
@@ -132,9 +135,9 @@ impl Opened {
         Ok(())
     }
 
-    /// Which of the selected rows pass a filter.
-    fn passed(&self, filter: &Filter, part: usize, selection: &Selection) -> Result<BooleanBuffer> {
-        let rows = selection.predicate();
+    /// Which of the selected rows pass a filter; which of all rows, hidden ones among them, if it cannot fail and there is no selection.
+    fn passed(&self, filter: &Filter, part: usize, selection: Option<&Selection>) -> Result<BooleanBuffer> {
+        let rows = selection.and_then(Selection::predicate);
         let column = |position: &usize| self.column(part, *position, rows.as_ref());
         let columns: Result<Vec<ArrayRef>> = filter.positions.iter().map(column).collect();
         let mut columns = columns?;
@@ -146,7 +149,8 @@ impl Opened {
         for column in columns.iter_mut().filter(|c| matches!(c.data_type(), DataType::Dictionary(_, _))) {
             *column = compact(column)?;
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(selection.count));
+        let count = selection.map_or_else(|| self.source.rows(part), |selection| selection.count);
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
         filter.evaluate(&RecordBatch::try_new_with_options(filter.schema.clone(), columns, &options)?)
     }
 
@@ -187,10 +191,15 @@ impl Filter {
         })
     }
 
-    /// Which rows of one column of codes pass: evaluated once for each value that a row has, and once for null.
+    /// Which rows of one column of codes pass: evaluated once for each value, and once for null.
     fn on_values(&self, codes: &DictionaryArray<UInt32Type>) -> Result<BooleanBuffer> {
-        // Where it can fail, with the value that the first row has at first: the order of a dictionary tells who else has its values.
-        let seen = if self.condition.is_some() { occurring(codes) } else { in_order_of_rows(codes) };
+        let seen = match self.condition.is_some() {
+            // Where it can fail only values that a row has, that of the first row at first: the order of a dictionary tells who else has
+            // its values.
+            false => in_order_of_rows(codes),
+            true if codes.values().len() > codes.len() => occurring(codes),
+            true => (0..codes.values().len() as u32).collect(),
+        };
         let has_null = codes.null_count() > 0;
         let values = take(codes.values(), &UInt32Array::from(seen.clone()), None)?;
         let each = (0..seen.len() as u32).map(Some).chain(has_null.then_some(None));
@@ -229,6 +238,20 @@ impl Selection {
             Visible::Rows(mask) => Some(mask),
         };
         Self { mask, count, rows }
+    }
+
+    /// Whether looking at all rows costs less than picking these out.
+    fn is_dense(&self) -> bool {
+        self.count > self.rows / 4
+    }
+
+    /// Keeps the rows whose bit is set: `passed` has a bit for each row, selected or not.
+    fn keep(&mut self, passed: &BooleanBuffer) {
+        let mask = self.mask.as_ref().map_or_else(|| passed.clone(), |mask| mask & passed);
+        let count = mask.count_set_bits();
+        if count < self.count {
+            *self = Self { mask: Some(mask), count, rows: self.rows };
+        }
     }
 
     /// Keeps those of the selected rows whose bit is set: `passed` has a bit for each of them.
