@@ -125,6 +125,7 @@ async fn what_anybody_can_send_again_is_nothing_that_the_client_did() {
     old["exp"] = json!(jiff::Timestamp::now().as_second() - 600);
     let (old, used) = (signer.sign(&signer.header(), &old), signer.assertion("lab"));
     ask(&server, &used, "system/Observation.r").await.expect(200);
+    let began = std::time::Instant::now();
     for _ in 0..100 {
         refused(&ask(&server, &old, "system/Observation.r").await, 401, "invalid_client");
         refused(&ask(&server, &used, "system/Observation.r").await, 401, "invalid_client");
@@ -133,7 +134,9 @@ async fn what_anybody_can_send_again_is_nothing_that_the_client_did() {
     let log = String::from_utf8(centre.get("/audit/log").await.expect(200).body).unwrap();
     let of = |user: &str| log.lines().filter(|line| line.contains(&format!("\"{user}\"")) && line.contains("auth/token")).count();
     assert_eq!(of("client:lab"), 1, "the one that was good");
-    assert!((1..=120).contains(&of("unknown")), "{}", of("unknown"));
+    // 60 a minute, and the minute may have been a new one at any time.
+    let most = 60 * (began.elapsed().as_secs() as usize / 60 + 2);
+    assert!((1..=most).contains(&of("unknown")), "{}", of("unknown"));
 }
 
 /// Both number their messages from 1.
