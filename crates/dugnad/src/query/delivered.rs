@@ -5,6 +5,7 @@
 //! answer) has read them to do so, and they count.
 
 use datafusion::arrow::array::{Array, UInt32Array};
+use datafusion::arrow::buffer::BooleanBuffer;
 use roaring::RoaringBitmap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Delivered(Arc<Mutex<Vec<u64>>>);
 
 impl Delivered {
-    /// Adds the Patients of rows; rows about nobody are null.
-    pub(super) fn add(&self, patients: &UInt32Array) {
+    /// Adds the Patients of rows, of those whose bit is set or of all; rows about nobody are null.
+    pub(super) fn add(&self, patients: &UInt32Array, rows: Option<&BooleanBuffer>) {
         let mut bits = self.lock();
         // Neighbouring rows are often about the same Patient.
         let mut last = None;
@@ -32,9 +33,12 @@ impl Delivered {
                 *word |= 1 << (patient % 64);
             }
         };
-        match patients.nulls() {
-            None => patients.values().iter().copied().for_each(&mut add),
-            Some(_) => patients.iter().flatten().for_each(&mut add),
+        let values = patients.values();
+        match (rows, patients.nulls()) {
+            (None, None) => values.iter().copied().for_each(&mut add),
+            (None, Some(_)) => patients.iter().flatten().for_each(&mut add),
+            (Some(rows), None) => rows.set_indices().for_each(|row| add(values[row])),
+            (Some(rows), Some(there)) => (rows & there.inner()).set_indices().for_each(|row| add(values[row])),
         }
     }
 
@@ -67,8 +71,11 @@ mod tests {
     fn whoever_was_added_is_in_it() {
         let delivered = Delivered::default();
         assert!(delivered.set().is_empty());
-        delivered.add(&UInt32Array::from(vec![3, 64, 3, 70_000]));
-        delivered.clone().add(&UInt32Array::from(vec![None, Some(1), None]));
+        delivered.add(&UInt32Array::from(vec![3, 64, 3]), None);
+        delivered.clone().add(&UInt32Array::from(vec![None, Some(1), None]), None);
+        let rows = BooleanBuffer::from(vec![false, true, true, false]);
+        delivered.add(&UInt32Array::from(vec![5, 70_000, 3, 6]), Some(&rows));
+        delivered.add(&UInt32Array::from(vec![Some(7), None, Some(64), None]), Some(&rows));
         delivered.add_all(&[1 << 63 | 1 << 3, 1 << 1]);
         assert_eq!(delivered.set().iter().collect::<Vec<_>>(), [1, 3, 63, 64, 65, 70_000]);
         let few = Delivered::default();

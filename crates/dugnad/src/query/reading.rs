@@ -125,11 +125,9 @@ impl Opened {
             self.ground.delivered.add_all(&patients);
             return Ok(());
         }
-        let rows = selection.predicate();
         for patients in self.source.patients(part).map_err(damaged(self.source.as_ref()))? {
-            let patients = selected(&patients, rows.as_ref())?;
             if let Some(patients) = patients.as_primitive_opt() {
-                self.ground.delivered.add(patients);
+                self.ground.delivered.add(patients, selection.mask.as_ref());
             }
         }
         Ok(())
@@ -210,13 +208,17 @@ impl Filter {
             passes[*value as usize] = passed;
         }
         let keys = codes.keys().values();
-        let passes = |row: usize| passes.get(keys[row] as usize).copied().unwrap_or_default(); // the key of a null may be anything
+        let mut passing = passes.iter().zip(0..).filter(|(passes, _)| **passes).map(|(_, key)| key);
+        let of_values = match (passing.next(), passing.next()) {
+            (None, _) => BooleanBuffer::new_unset(keys.len()),
+            (Some(only), None) => BooleanBuffer::collect_bool(keys.len(), |row| keys[row] == only),
+            // The key of a null may be anything.
+            _ => BooleanBuffer::collect_bool(keys.len(), |row| passes.get(keys[row] as usize).copied().unwrap_or_default()),
+        };
         Ok(match codes.nulls().filter(|_| has_null) {
-            None => BooleanBuffer::collect_bool(keys.len(), passes),
-            Some(valid) => {
-                let null_passes = passed.value(seen.len());
-                BooleanBuffer::collect_bool(keys.len(), |row| if valid.is_valid(row) { passes(row) } else { null_passes })
-            }
+            None => of_values,
+            Some(there) if passed.value(seen.len()) => &of_values | &!there.inner(),
+            Some(there) => &of_values & there.inner(),
         })
     }
 }

@@ -109,6 +109,29 @@ fn words_are_grouped_as_texts_are() {
     assert!(plan.contains("pair(") && plan.contains("word("), "{plan}");
 }
 
+/// Filters on one column of codes are evaluated once for each code: two of the rows that are shown have HAC20, two HAB40, one has none.
+#[test]
+fn filters_on_codes_find_the_rows() {
+    let world = Hospital::new().everything();
+    let few = Hospital::new().of_patients("few", &["procedure"], 1..=1); // most rows are hidden
+    for (condition, of_all, of_few) in [
+        ("code = 'HAC20'", "2", "1"),
+        ("code <> 'HAC20'", "2", "0"),
+        ("code = 'nothing'", "0", "0"),
+        ("code IN ('HAC20', 'HAB40')", "4", "1"),
+        ("code NOT IN ('HAC20', 'x', 'y', 'z')", "2", "0"),
+        ("code IS NULL", "1", "0"),
+        ("code IS NOT NULL", "4", "1"),
+        ("code IS NULL OR code = 'HAB40'", "3", "0"),
+        ("code LIKE 'HA%'", "4", "1"),
+        ("code IS DISTINCT FROM 'HAC20'", "3", "0"),
+        ("status = 'completed' AND minutes > 60 AND code = 'HAC20'", "2", "1"),
+    ] {
+        let sql = format!("SELECT COUNT(*) FROM procedure WHERE {condition}");
+        assert_eq!((rows(&world, &sql), rows(&few, &sql)), (vec![of_all.to_owned()], vec![of_few.to_owned()]), "{sql}");
+    }
+}
+
 /// `#column` as `(column || '')`.
 fn with_texts(question: &str) -> String {
     let mut parts = question.split('#');
