@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 /// The operators that hold nothing of a run but what [`renewed`] takes away, by name. Others are planned for each question: those
 /// that hold rows (the tables of `information_schema`, `VALUES`), the text of a plan, or the result of a subquery.
-const RENEWABLE: [&str; 16] = [
+const RENEWABLE: [&str; 17] = [
     "AggregateExec",
     "BoundedWindowAggExec",
     "CooperativeExec",
     "FilterExec",
+    "FirstOfAll",
     "FirstOfEach",
     "GlobalLimitExec",
     "HashJoinExec",

@@ -12,7 +12,7 @@ mod dialect;
 pub mod engine;
 mod error;
 mod expansion;
-mod first;
+pub mod first;
 pub mod functions;
 pub mod guard;
 mod labels;

@@ -6,13 +6,15 @@
 //! tasks there are can therefore not be seen in an answer.
 
 use crate::aggregate::mergeable;
-use crate::first::FirstOfEach;
+use crate::first::{First, Wanted};
+use crate::numbers::number_shown;
 use datafusion::common::JoinType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{LexOrdering, PhysicalExpr};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
@@ -20,7 +22,7 @@ use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, PartitionMode};
 use datafusion::physical_plan::limit::GlobalLimitExec;
-use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
@@ -52,11 +54,15 @@ impl PhysicalOptimizerRule for Runs {
             {
                 return Ok(Transformed::yes(cut));
             }
-            if let Some(first) = plan.downcast_ref::<FirstOfEach>().filter(|_| self.count > 1)
+            if let Some(first) = plan.downcast_ref::<First>().filter(|_| self.count > 1)
                 && let Some(runs) = self.runs(first.input(), config)?
             {
-                // The first of each run's first rows, in the order of the runs.
-                return Ok(Transformed::yes(first.over(Arc::new(InOrder::new(first.over(runs))))));
+                return Ok(Transformed::yes(of_runs(first, runs)?));
+            }
+            if let Some((order, input, most)) = sorted_and_cut(&plan)
+                && let Some(first) = self.first_rows(order, input, most, config)?
+            {
+                return Ok(Transformed::yes(first));
             }
             let instead = left_last(&plan)?.or_else(|| in_order(&plan));
             Ok(instead.map_or_else(|| Transformed::no(plan), Transformed::yes))
@@ -66,8 +72,7 @@ impl PhysicalOptimizerRule for Runs {
             return Err(DataFusionError::Internal("a plan takes rows of several partitions as they come".to_owned()));
         }
         // What runs a plan would take the rows of several partitions as they come.
-        let several = plan.output_partitioning().partition_count() > 1;
-        Ok(if several { Arc::new(InOrder::new(plan)) } else { plan })
+        Ok(if several(&plan) { Arc::new(InOrder::new(plan)) } else { plan })
     }
 
     fn name(&self) -> &str {
@@ -79,10 +84,48 @@ impl PhysicalOptimizerRule for Runs {
     }
 }
 
+fn several(input: &Arc<dyn ExecutionPlan>) -> bool {
+    input.output_partitioning().partition_count() > 1
+}
+
+/// What a node sorts by, its input, and how many rows it gives, if it gives the first ones.
+fn sorted_and_cut(plan: &Arc<dyn ExecutionPlan>) -> Option<(&LexOrdering, &Arc<dyn ExecutionPlan>, usize)> {
+    if let Some(sort) = plan.downcast_ref::<SortExec>() {
+        return Some((sort.expr(), sort.input(), sort.fetch()?));
+    }
+    let merge = plan.downcast_ref::<SortPreservingMergeExec>().filter(|merge| several(merge.input()))?;
+    Some((merge.expr(), merge.input(), merge.fetch()?))
+}
+
+/// The first of each run's first rows, in the order of the runs.
+fn of_runs(first: &First, runs: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    first.over(Arc::new(InOrder::new(first.over(runs)?)))
+}
+
+/// The same, in which the scan leaves out rows that cannot be among the first `most` by `first`. Nothing is in between that can fail or
+/// that leaves out rows itself.
+fn bounded(plan: &Arc<dyn ExecutionPlan>, first: &PhysicalSortExpr, most: usize) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let Some(column) = first.expr.downcast_ref::<Column>().map(Column::index) else { return Ok(None) };
+    if plan.children().is_empty() {
+        return Ok(Arc::clone(plan).with_new_state(Arc::new(Wanted { column, options: first.options, most })));
+    }
+    let (below, input) = if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
+        let cannot_fail = |e: &ProjectionExpr| number_shown(&e.expr).unwrap_or(&e.expr).is::<Column>();
+        let below = projection.expr().get(column).filter(|_| projection.expr().iter().all(cannot_fail));
+        let Some(below) = below else { return Ok(None) };
+        (PhysicalSortExpr::new(Arc::clone(&below.expr), first.options), projection.input())
+    } else if let Some(cooperative) = plan.downcast_ref::<CooperativeExec>() {
+        (first.clone(), cooperative.input())
+    } else {
+        return Ok(None);
+    };
+    bounded(input, &below, most)?.map(|input| over(plan, vec![input])).transpose()
+}
+
 /// Whether the order of a node's rows, or which error it ends with, is the order in which threads finish.
 fn takes_as_they_come(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let merges = plan.downcast_ref::<SortPreservingMergeExec>();
-    let merges = merges.is_some_and(|merge| merge.input().output_partitioning().partition_count() > 1);
+    let merges = merges.is_some_and(|merge| several(merge.input()));
     merges || plan.is::<CoalescePartitionsExec>() || plan.is::<InterleaveExec>() || plan.is::<RepartitionExec>()
 }
 
@@ -93,7 +136,7 @@ fn left_last(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPl
     let kind = by_hash.or_else(|| plan.downcast_ref::<NestedLoopJoinExec>().map(NestedLoopJoinExec::join_type));
     let gives_left = matches!(kind, Some(JoinType::Left | JoinType::Full | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark));
     match plan.children().as_slice() {
-        [left, right] if gives_left && right.output_partitioning().partition_count() > 1 => {
+        [left, right] if gives_left && several(right) => {
             let right = Arc::new(InOrder::new(Arc::clone(right)));
             Ok(Some(over(plan, vec![Arc::clone(left), right])?))
         }
@@ -104,7 +147,6 @@ fn left_last(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPl
 /// In the place of a node that takes the rows of several partitions (the inputs of a UNION) as they come, one that takes them
 /// in order.
 pub(crate) fn in_order(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
-    let several = |input: &Arc<dyn ExecutionPlan>| input.output_partitioning().partition_count() > 1;
     let sorted = |expr: &LexOrdering, input: &Arc<dyn ExecutionPlan>, fetch| -> Arc<dyn ExecutionPlan> {
         Arc::new(SortExec::new(expr.clone(), Arc::new(InOrder::new(input.clone()))).with_fetch(fetch))
     };
@@ -132,6 +174,23 @@ pub(crate) fn in_order(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn Executio
 }
 
 impl Runs {
+    /// The first `most` rows of `input`, if they are found without sorting all.
+    fn first_rows(
+        &self,
+        order: &LexOrdering,
+        input: &Arc<dyn ExecutionPlan>,
+        most: usize,
+        config: &ConfigOptions,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(first) = First::of_all(Arc::clone(input), most, order)? else { return Ok(None) };
+        let input = match self.count > 1 && !several(input) {
+            true => self.runs(input, config)?.unwrap_or_else(|| Arc::clone(input)),
+            false => Arc::clone(input),
+        };
+        let input = bounded(&input, order.first(), most)?.unwrap_or(input);
+        Ok(Some(if several(&input) { of_runs(&first, input)? } else { first.over(input)? }))
+    }
+
     fn cut(&self, aggregate: &AggregateExec, config: &ConfigOptions) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let whole = matches!(aggregate.mode(), AggregateMode::Single | AggregateMode::SinglePartitioned);
         let part = *aggregate.mode() == AggregateMode::Partial;

@@ -25,12 +25,13 @@ impl Delivered {
                 return;
             }
             last = Some(patient);
-            let at = patient as usize / 64;
-            if at >= bits.len() {
-                bits.resize((at + 1).next_power_of_two(), 0);
-            }
-            if let Some(word) = bits.get_mut(at) {
-                *word |= 1 << (patient % 64);
+            let (at, bit) = (patient as usize / 64, 1 << (patient % 64));
+            match bits.get_mut(at) {
+                Some(word) => *word |= bit,
+                None => {
+                    bits.resize((at + 1).next_power_of_two(), 0);
+                    bits[at] = bit;
+                }
             }
         };
         let values = patients.values();

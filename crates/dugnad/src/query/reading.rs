@@ -11,16 +11,23 @@ use super::source::{Source, damaged, rows_only};
 use super::transform;
 use super::world::{ColumnGrant, Lens};
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, DictionaryArray, RecordBatch, RecordBatchOptions, UInt32Array,
+    Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, DictionaryArray, Float64Array, RecordBatch, RecordBatchOptions, Scalar,
+    UInt32Array,
 };
 use datafusion::arrow::buffer::BooleanBuffer;
+use datafusion::arrow::compute::kernels::cmp::{eq, gt, gt_eq, lt, lt_eq, neq};
 use datafusion::arrow::compute::{FilterBuilder, FilterPredicate, take};
 use datafusion::arrow::datatypes::{DataType, SchemaRef, UInt32Type};
+use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use dugnad_kernel::live::schema::{Storage, TableSchema};
 use dugnad_kernel::live::{Condition, RowFilter, Visible};
+use dugnad_kernel::permit::Transform;
 use dugnad_sql::QueryError;
+use dugnad_sql::first::{Bound, Wanted};
 use dugnad_sql::numbers::Kind;
 use std::sync::Arc;
 
@@ -33,11 +40,46 @@ pub(super) struct Filter {
     pub schema: SchemaRef,
     /// On [`Self::schema`].
     pub predicate: Arc<dyn PhysicalExpr>,
+    /// The same as a comparison, where it is one of a decimal with a number that is no zero.
+    pub compared: Option<Compared>,
     /// What every row that passes meets; parts without such a row are not read. A filter that has one cannot fail, and comes
     /// before those that have none.
     pub condition: Option<Condition>,
     /// As the question has it.
     pub shown: String,
+}
+
+/// A comparison of a decimal with a number that is no zero. DataFusion's own copies the column before, so that its two zeros are one.
+#[derive(Clone, Debug)]
+pub(super) struct Compared {
+    op: Operator,
+    number: Scalar<Float64Array>,
+}
+
+impl Compared {
+    /// What a predicate on one column comes to.
+    pub fn of(predicate: &Arc<dyn PhysicalExpr>) -> Option<Self> {
+        let binary = predicate.downcast_ref::<BinaryExpr>()?;
+        let (op, literal) = match (binary.left().is::<Column>(), binary.right().is::<Column>()) {
+            (true, false) => (*binary.op(), binary.right()),
+            (false, true) => (binary.op().swap()?, binary.left()),
+            _ => return None,
+        };
+        let ScalarValue::Float64(Some(number)) = *literal.downcast_ref::<Literal>()?.value() else { return None };
+        let compares = matches!(op, Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq);
+        (compares && number != 0.0).then(|| Self { op, number: Float64Array::new_scalar(number) })
+    }
+
+    fn evaluate(&self, column: &ArrayRef) -> Result<BooleanArray> {
+        Ok(match self.op {
+            Operator::Eq => eq(column, &self.number)?,
+            Operator::NotEq => neq(column, &self.number)?,
+            Operator::Lt => lt(column, &self.number)?,
+            Operator::LtEq => lt_eq(column, &self.number)?,
+            Operator::Gt => gt(column, &self.number)?,
+            _ => gt_eq(column, &self.number)?,
+        })
+    }
 }
 
 /// What is read of a table.
@@ -50,6 +92,31 @@ pub(super) struct Reading {
     pub numbers: bool,
     pub filters: Arc<[Filter]>,
     pub schema: SchemaRef,
+}
+
+impl Reading {
+    /// Whether rows may be left out by their values of a column: it is shown as it is stored, and is a date or a number.
+    pub fn can_be_bounded(&self, column: usize) -> bool {
+        let Some(grant) = self.columns.get(column) else { return false };
+        let stored = matches!(grant.storage, Storage::Date | Storage::Instant | Storage::Integer | Storage::Decimal);
+        stored && grant.transform == Transform::Keep && !grant.blind
+    }
+}
+
+/// What a run of parts has found of the first rows, in the order of one column.
+pub(super) struct First {
+    /// The column, by position in the live table.
+    position: usize,
+    bound: Bound,
+}
+
+impl First {
+    /// Nothing yet.
+    pub fn of(reading: &Reading, wanted: Wanted) -> Result<Self> {
+        let grant = reading.columns.get(wanted.column);
+        let grant = grant.ok_or_else(|| DataFusionError::Internal("a scan is sorted by a column that it has not".to_owned()))?;
+        Ok(Self { position: grant.position, bound: Bound::new(&grant.storage.arrow(), wanted.options, wanted.most)? })
+    }
 }
 
 /// A scan that has begun: what is read, and of which rows.
@@ -83,8 +150,9 @@ impl Opened {
         self.source.parts()
     }
 
-    /// The first `most` rows of a part that the permit shows and that pass the filters.
-    pub fn part(&self, part: usize, most: usize) -> Result<RecordBatch> {
+    /// The first `most` rows of a part that the permit shows and that pass the filters; where only the first in the order of a column are
+    /// wanted, without rows that are not among them.
+    pub fn part(&self, part: usize, most: usize, first: Option<&mut First>) -> Result<RecordBatch> {
         let met = |condition: &Condition| self.source.may_meet(part, condition);
         if !self.filters.iter().filter_map(|filter| filter.condition.as_ref()).all(met) {
             return Ok(if self.columns.is_empty() { rows_only(0) } else { RecordBatch::new_empty(self.schema.clone()) });
@@ -104,6 +172,10 @@ impl Opened {
         selection.truncate(most);
         if selection.count > 0 {
             self.deliver(part, &selection)?;
+            if let Some(First { position, bound }) = first {
+                let column = self.column(part, *position, None)?;
+                selection.keep(&bound.passing(&column, selection.mask.as_ref())?);
+            }
         }
         if self.columns.is_empty() {
             return Ok(rows_only(selection.count));
@@ -180,12 +252,19 @@ impl Opened {
 
 impl Filter {
     fn evaluate(&self, batch: &RecordBatch) -> Result<BooleanBuffer> {
-        let passed = self.predicate.evaluate(batch)?.into_array(batch.num_rows())?;
-        let passed = passed.as_boolean_opt().ok_or_else(|| DataFusionError::Internal("a filter is not a condition".to_owned()))?;
+        let passed = match (&self.compared, batch.columns()) {
+            (Some(compared), [column]) => compared.evaluate(column)?,
+            _ => {
+                let passed = self.predicate.evaluate(batch)?.into_array(batch.num_rows())?;
+                let passed = passed.as_boolean_opt().cloned();
+                passed.ok_or_else(|| DataFusionError::Internal("a filter is not a condition".to_owned()))?
+            }
+        };
         // Null is not true.
-        Ok(match passed.nulls() {
-            Some(valid) => passed.values() & valid.inner(),
-            None => passed.values().clone(),
+        let (passed, nulls) = passed.into_parts();
+        Ok(match nulls {
+            Some(valid) => &passed & valid.inner(),
+            None => passed,
         })
     }
 
@@ -211,7 +290,7 @@ impl Filter {
         let mut passing = passes.iter().zip(0..).filter(|(passes, _)| **passes).map(|(_, key)| key);
         let of_values = match (passing.next(), passing.next()) {
             (None, _) => BooleanBuffer::new_unset(keys.len()),
-            (Some(only), None) => BooleanBuffer::collect_bool(keys.len(), |row| keys[row] == only),
+            (Some(only), None) => eq(codes.keys(), &UInt32Array::new_scalar(only))?.values().clone(),
             // The key of a null may be anything.
             _ => BooleanBuffer::collect_bool(keys.len(), |row| passes.get(keys[row] as usize).copied().unwrap_or_default()),
         };

@@ -2,7 +2,7 @@
 //! through it, and nothing about rows outside it shows: no statistics, no part counts, no metrics.
 
 use super::pruning::condition;
-use super::reading::{Filter, Opened, Reading};
+use super::reading::{Compared, Filter, First, Opened, Reading};
 use super::world::{ColumnGrant, Lens};
 use crate::limits::SCAN_BATCH_ROWS;
 use async_trait::async_trait;
@@ -25,8 +25,10 @@ use datafusion::physical_plan::{
 };
 use dugnad_kernel::live::schema::TableSchema;
 use dugnad_kernel::permit::Transform;
+use dugnad_sql::first::Wanted;
 use dugnad_sql::numbers::{Kind, Numbered, Stored, names, on_stored};
 use futures::{Stream, stream};
+use std::any::Any;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -78,7 +80,8 @@ impl PermitTable {
         let schema = Arc::new(Schema::new(fields));
         let (positions, condition) = (columns.iter().map(|c| c.position).collect(), condition(&stored, &columns));
         let predicate = session.create_physical_expr(stored, &DFSchema::try_from(schema.clone())?)?;
-        Ok(Filter { positions, schema, predicate, condition, shown: shown.human_display().to_string() })
+        let compared = Compared::of(&predicate);
+        Ok(Filter { positions, schema, predicate, compared, condition, shown: shown.human_display().to_string() })
     }
 }
 
@@ -117,7 +120,7 @@ impl TableProvider for PermitTable {
         let schema = self.lens.schema(&columns, self.numbers);
         let (table, lens, numbers) = (self.table.clone(), self.lens.clone(), self.numbers);
         let reading = Reading { table, columns, lens, numbers, filters: filters.into(), schema };
-        Ok(Arc::new(PermitScan::new(Arc::new(reading), limit, 1)))
+        Ok(Arc::new(PermitScan::new(Arc::new(reading), limit, None, 1)))
     }
 }
 
@@ -126,13 +129,15 @@ impl TableProvider for PermitTable {
 struct PermitScan {
     reading: Arc<Reading>,
     limit: Option<usize>,
+    /// Which rows are enough, of each run of parts.
+    wanted: Option<Wanted>,
     /// How many runs of neighbouring parts are read at once.
     partitions: usize,
     properties: Arc<PlanProperties>,
 }
 
 impl PermitScan {
-    fn new(reading: Arc<Reading>, limit: Option<usize>, partitions: usize) -> Self {
+    fn new(reading: Arc<Reading>, limit: Option<usize>, wanted: Option<Wanted>, partitions: usize) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(reading.schema.clone()),
             Partitioning::UnknownPartitioning(partitions),
@@ -140,7 +145,7 @@ impl PermitScan {
             Boundedness::Bounded,
         )
         .with_scheduling_type(SchedulingType::Cooperative);
-        Self { reading, limit, partitions, properties: Arc::new(properties) }
+        Self { reading, limit, wanted, partitions, properties: Arc::new(properties) }
     }
 
     /// The parts of a partition: neighbours, so that the partitions one after the other are the table in its order.
@@ -152,7 +157,8 @@ impl PermitScan {
     fn batches(&self, partition: usize) -> Result<impl Stream<Item = Result<RecordBatch>> + Send + use<>> {
         let opened = Opened::of(self.reading.clone())?;
         let (parts, left) = (self.parts(&opened, partition), self.limit.unwrap_or(usize::MAX));
-        let state = State { opened, parts, rest: None, left };
+        let first = self.wanted.map(|wanted| First::of(&self.reading, wanted)).transpose()?;
+        let state = State { opened, parts, rest: None, left, first };
         Ok(stream::try_unfold(state, |mut state| async move { Ok(state.next()?.map(|batch| (batch, state))) }))
     }
 }
@@ -163,6 +169,8 @@ struct State {
     parts: Range<usize>,
     rest: Option<RecordBatch>,
     left: usize,
+    /// Where only the first rows are wanted.
+    first: Option<First>,
 }
 
 impl State {
@@ -178,7 +186,7 @@ impl State {
                 self.rest = Some(batch.slice(more, batch.num_rows() - more));
                 rows += more;
             } else if let Some(part) = self.parts.next() {
-                self.rest = Some(self.opened.part(part, self.left - rows)?);
+                self.rest = Some(self.opened.part(part, self.left - rows, self.first.as_mut())?);
             } else {
                 break;
             }
@@ -203,6 +211,9 @@ impl DisplayAs for PermitScan {
         if !self.reading.filters.is_empty() {
             let filters: Vec<&str> = self.reading.filters.iter().map(|f| f.shown.as_str()).collect();
             write!(f, ", filters=[{}]", filters.join(", "))?;
+        }
+        if let Some(column) = self.wanted.and_then(|wanted| self.reading.columns.get(wanted.column)) {
+            write!(f, ", first by {}", column.name)?;
         }
         self.limit.map_or(Ok(()), |limit| write!(f, ", fetch={limit}"))
     }
@@ -248,7 +259,13 @@ impl ExecutionPlan for PermitScan {
             return Ok(None);
         }
         // Also if there are fewer parts: a plan does not depend on how many rows there are.
-        Ok(Some(Arc::new(Self::new(self.reading.clone(), None, partitions))))
+        Ok(Some(Arc::new(Self::new(self.reading.clone(), None, self.wanted, partitions))))
+    }
+
+    fn with_new_state(&self, state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn ExecutionPlan>> {
+        let wanted = *state.downcast_ref::<Wanted>()?;
+        let can_be_bounded = self.limit.is_none() && self.reading.can_be_bounded(wanted.column);
+        can_be_bounded.then(|| Arc::new(Self { wanted: Some(wanted), ..self.clone() }) as Arc<dyn ExecutionPlan>)
     }
 
     fn supports_limit_pushdown(&self) -> bool {

@@ -1,12 +1,14 @@
 //! The operator.
 
-use super::kept::Kept;
+use super::all::FirstOfAll;
+use super::each::FirstOfEach;
+use super::{Keep, can_be_kept};
 use crate::parallel::only;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -17,23 +19,45 @@ use futures::{StreamExt, TryStreamExt, stream};
 use std::fmt;
 use std::sync::Arc;
 
-/// Of the rows of each partition of its input that agree in `by` the first in `order`; of rows that are equal in that, the one that
-/// comes first. They come in the order in which the values of `by` first came.
+/// Of the rows of each partition of its input the first in `order`; of rows that are equal in that, those that come first.
 #[derive(Clone, Debug)]
-pub(crate) struct FirstOfEach {
+pub(crate) struct First {
     input: Arc<dyn ExecutionPlan>,
-    by: Vec<Arc<dyn PhysicalExpr>>,
+    of: Of,
     order: Vec<PhysicalSortExpr>,
     properties: Arc<PlanProperties>,
 }
 
-impl FirstOfEach {
-    pub fn new(input: Arc<dyn ExecutionPlan>, by: Vec<Arc<dyn PhysicalExpr>>, order: Vec<PhysicalSortExpr>) -> Self {
+/// Which of them.
+#[derive(Clone, Debug)]
+enum Of {
+    /// One of those that agree in these. They come in the order in which the values of these first came.
+    Each(Vec<Arc<dyn PhysicalExpr>>),
+    /// So many of all, sorted.
+    All(usize),
+}
+
+impl First {
+    /// The first row of each of the partitions that `by` makes.
+    pub fn of_each(input: Arc<dyn ExecutionPlan>, by: Vec<Arc<dyn PhysicalExpr>>, order: Vec<PhysicalSortExpr>) -> Result<Self> {
+        Self::new(input, Of::Each(by), order)
+    }
+
+    /// The first `most` rows, sorted; `None` if that is not done here, but by sorting.
+    pub fn of_all(input: Arc<dyn ExecutionPlan>, most: usize, order: &LexOrdering) -> Result<Option<Self>> {
+        let kept = most > 0 && can_be_kept(order, &input.schema())?;
+        kept.then(|| Self::new(input, Of::All(most), order.to_vec())).transpose()
+    }
+
+    fn new(input: Arc<dyn ExecutionPlan>, of: Of, order: Vec<PhysicalSortExpr>) -> Result<Self> {
         let mut equivalences = input.equivalence_properties().clone();
-        equivalences.clear_orderings();
+        match of {
+            Of::Each(_) => equivalences.clear_orderings(),
+            Of::All(_) => drop(equivalences.reorder(order.clone())?),
+        }
         let properties = PlanProperties::clone(input.properties()).with_eq_properties(equivalences);
         let properties = Arc::new(properties.with_emission_type(EmissionType::Final));
-        Self { input, by, order, properties }
+        Ok(Self { input, of, order, properties })
     }
 
     pub fn input(&self) -> &Arc<dyn ExecutionPlan> {
@@ -41,22 +65,39 @@ impl FirstOfEach {
     }
 
     /// The same over another input.
-    pub fn over(&self, input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
-        Arc::new(Self::new(input, self.by.clone(), self.order.clone()))
+    pub fn over(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self::new(input, self.of.clone(), self.order.clone())?))
+    }
+
+    fn keep(&self) -> Result<Box<dyn Keep>> {
+        let schema = self.schema();
+        Ok(match (&self.of, self.order.as_slice()) {
+            (Of::Each(by), order) => Box::new(FirstOfEach::new(schema, by, order)?),
+            (Of::All(most), [first, ..]) => Box::new(FirstOfAll::new(schema, first, &self.order, *most)?),
+            (Of::All(_), []) => return Err(DataFusionError::Internal("the first rows in no order".to_owned())),
+        })
     }
 }
 
-impl DisplayAs for FirstOfEach {
+impl DisplayAs for First {
     fn fmt_as(&self, _style: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        let by: Vec<String> = self.by.iter().map(ToString::to_string).collect();
         let order: Vec<String> = self.order.iter().map(ToString::to_string).collect();
-        write!(f, "FirstOfEach: by=[{}], order=[{}]", by.join(", "), order.join(", "))
+        match &self.of {
+            Of::Each(by) => {
+                let by: Vec<String> = by.iter().map(ToString::to_string).collect();
+                write!(f, "FirstOfEach: by=[{}], order=[{}]", by.join(", "), order.join(", "))
+            }
+            Of::All(most) => write!(f, "FirstOfAll: fetch={most}, order=[{}]", order.join(", ")),
+        }
     }
 }
 
-impl ExecutionPlan for FirstOfEach {
+impl ExecutionPlan for First {
     fn name(&self) -> &str {
-        "FirstOfEach"
+        match self.of {
+            Of::Each(_) => "FirstOfEach",
+            Of::All(_) => "FirstOfAll",
+        }
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
@@ -72,7 +113,11 @@ impl ExecutionPlan for FirstOfEach {
     }
 
     fn apply_expressions(&self, f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>) -> Result<TreeNodeRecursion> {
-        for expression in self.by.iter().chain(self.order.iter().map(|by| &by.expr)) {
+        let by = match &self.of {
+            Of::Each(by) => by.as_slice(),
+            Of::All(_) => &[],
+        };
+        for expression in by.iter().chain(self.order.iter().map(|by| &by.expr)) {
             if f(expression)? == TreeNodeRecursion::Stop {
                 return Ok(TreeNodeRecursion::Stop);
             }
@@ -85,7 +130,7 @@ impl ExecutionPlan for FirstOfEach {
         children: Vec<Arc<dyn ExecutionPlan>>,
         _options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self.over(only(children)?))
+        self.over(only(children)?)
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
@@ -94,7 +139,7 @@ impl ExecutionPlan for FirstOfEach {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let mut input = self.input.execute(partition, Arc::clone(&context))?;
-        let mut kept = Kept::new(self.schema(), &self.by, &self.order)?;
+        let mut kept = self.keep()?;
         let held = MemoryConsumer::new(self.name()).register(context.memory_pool());
         let most = context.session_config().batch_size();
         let first = async move {

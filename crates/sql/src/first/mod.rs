@@ -1,14 +1,19 @@
 //! The first row of each partition: `ROW_NUMBER() OVER (PARTITION BY p ORDER BY o) = 1`, which is how analysts write "the newest
-//! value of each patient". For a window all rows are sorted; here the first row so far of each partition is kept while rows go by.
+//! value of each patient"; and the first rows of all: `ORDER BY o LIMIT n`. Elsewhere all rows are sorted for the one, and for the other
+//! equal rows come in an order that follows from where batches end; here those that are first so far are kept while rows go by, and of
+//! equal rows those that came first.
 
+mod all;
+mod bound;
+mod each;
 mod exec;
-mod kept;
 
-pub(crate) use exec::FirstOfEach;
+pub use bound::{Bound, Wanted};
+pub(crate) use exec::First;
 
 use crate::numbers::number_shown;
-use datafusion::arrow::array::{ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
@@ -97,7 +102,7 @@ fn without_window(plan: &Arc<dyn ExecutionPlan>, number: usize) -> Result<Option
         return Ok(None);
     }
     let by = by.iter().map(|e| Arc::clone(number_shown(e).unwrap_or(e))).collect();
-    let first: Arc<dyn ExecutionPlan> = Arc::new(FirstOfEach::new(Arc::clone(input), by, order.to_vec()));
+    let first: Arc<dyn ExecutionPlan> = Arc::new(First::of_each(Arc::clone(input), by, order.to_vec())?);
     let handed_on = schema.fields().iter().enumerate().map(|(at, field)| {
         let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(field.name(), at));
         ProjectionExpr::new(column, field.name().clone())
@@ -106,6 +111,18 @@ fn without_window(plan: &Arc<dyn ExecutionPlan>, number: usize) -> Result<Option
     let one = lit(ScalarValue::UInt64(Some(1)));
     let one = ProjectionExpr::new(one, windowed.field(number).name().clone());
     Ok(Some(Arc::new(ProjectionExec::try_new(handed_on.chain([one]), first)?)))
+}
+
+/// Keeps the rows that may be first, of those that have come.
+trait Keep: Send {
+    /// Looks at more rows, which come after those before.
+    fn add(&mut self, batch: &RecordBatch) -> Result<()>;
+
+    /// The rows that are first.
+    fn finish(self: Box<Self>) -> Result<RecordBatch>;
+
+    /// How much memory it holds, in bytes.
+    fn size(&self) -> usize;
 }
 
 /// Whether rows can be compared by their bytes, and whether only the first expression to sort by can fail: the others are evaluated
@@ -123,4 +140,18 @@ fn fields(order: &[PhysicalSortExpr], schema: &Schema) -> Result<Vec<SortField>>
 /// Expressions as columns.
 fn evaluated<'a>(expressions: impl IntoIterator<Item = &'a Arc<dyn PhysicalExpr>>, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
     expressions.into_iter().map(|e| e.evaluate(batch)?.into_array(batch.num_rows())).collect()
+}
+
+/// The rows without the texts of others: a view holds on to all of its buffers.
+fn compacted(batch: RecordBatch) -> Result<RecordBatch> {
+    let is_view = |field: &Arc<Field>| matches!(field.data_type(), DataType::Utf8View | DataType::BinaryView);
+    if !batch.schema_ref().fields().iter().any(is_view) {
+        return Ok(batch);
+    }
+    let columns = batch.columns().iter().map(|column| match column.data_type() {
+        DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,
+        DataType::BinaryView => Arc::new(column.as_binary_view().gc()) as ArrayRef,
+        _ => Arc::clone(column),
+    });
+    Ok(RecordBatch::try_new(Arc::clone(batch.schema_ref()), columns.collect())?)
 }

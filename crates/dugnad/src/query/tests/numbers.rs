@@ -6,6 +6,7 @@ use crate::query::world::World;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use dugnad_kernel::permit::Transform;
 use futures::TryStreamExt;
+use std::sync::Arc;
 
 fn plan(world: &World, sql: &str) -> String {
     rows(world, &format!("EXPLAIN {sql}")).join("\n")
@@ -130,6 +131,31 @@ fn filters_on_codes_find_the_rows() {
         let sql = format!("SELECT COUNT(*) FROM procedure WHERE {condition}");
         assert_eq!((rows(&world, &sql), rows(&few, &sql)), (vec![of_all.to_owned()], vec![of_few.to_owned()]), "{sql}");
     }
+}
+
+/// A decimal itself is compared in another way than what is computed of it.
+#[test]
+fn filters_on_decimals_find_the_rows() {
+    let everyone = Hospital::of_parts(3, 2_000);
+    let mut few = everyone.clone();
+    few.ground.filter.patients = Some(Arc::new((1..=40).collect()));
+    let there = rows(&everyone, "SELECT CAST(value AS TEXT) FROM observation WHERE value IS NOT NULL ORDER BY resource_id LIMIT 1");
+    for world in [&everyone, &few] {
+        for (op, number) in
+            ["=", "<>", "<", "<=", ">", ">="].iter().flat_map(|op| ["0.0", "-0.0", "-12.5", "1e5", "-9e9", &there[0]].map(|n| (op, n)))
+        {
+            for (plain, computed) in [
+                (format!("value {op} {number}"), format!("value * 2.0 {op} {number} * 2.0")),
+                (format!("{number} {op} value"), format!("{number} * 2.0 {op} value * 2.0")),
+                (format!("NOT (value {op} {number})"), format!("NOT (value * 2.0 {op} {number} * 2.0)")),
+            ] {
+                let ask =
+                    |condition: &str| rows(world, &format!("SELECT COUNT(*), MIN(value), MAX(code) FROM observation WHERE {condition}"));
+                assert_eq!(ask(&plain), ask(&computed), "{plain}");
+            }
+        }
+    }
+    assert_eq!(rows(&everyone, &format!("SELECT COUNT(*) FROM observation WHERE value = {}", there[0])), ["1"]);
 }
 
 /// `#column` as `(column || '')`.
@@ -280,12 +306,65 @@ fn other_questions_about_row_numbers_keep_their_window() {
     }
 }
 
+/// `LIMIT` under `ORDER BY` is answered without sorting all: it must give what a window that numbers the sorted rows gives.
+#[test]
+fn the_first_rows_of_all_are_those_of_the_window() {
+    let worlds = [Hospital::of_parts(8, 9_000), Hospital::of_parts(40, 2_000), Hospital::of_parts(3, 0), Hospital::of_parts(2, 7)];
+    // What is sorted by, and whether the scan leaves rows out.
+    let orders = [
+        ("value DESC, resource_id", true),
+        ("value NULLS FIRST, code, resource_id DESC", true),
+        ("value DESC NULLS LAST, resource_id", true),
+        ("resource_id DESC", false),
+        ("code, value DESC, resource_id", false),
+        ("length(code) DESC, value, resource_id", false),
+        ("abs(value), resource_id", false),
+        ("holder DESC, resource_id", false),
+    ];
+    for (world, (order, bounded)) in worlds.iter().flat_map(|world| orders.map(|order| (world, order))) {
+        for condition in ["", "WHERE value > 0", "WHERE code <> 'a' AND value IS NOT NULL"] {
+            for (most, offset) in [(1, 0), (20, 0), (7, 300), (5_000, 1_000), (40_000, 0)] {
+                let limited =
+                    format!("SELECT resource_id, value, code FROM observation {condition} ORDER BY {order} LIMIT {most} OFFSET {offset}");
+                let numbered = format!(
+                    "SELECT resource_id, value, code FROM (SELECT *, ROW_NUMBER() OVER (ORDER BY {order}) AS n FROM observation {condition}) AS o \
+                     WHERE n > {offset} AND n <= {offset} + {most} ORDER BY n"
+                );
+                assert_eq!(rows(world, &limited), rows(world, &numbered), "{limited}");
+                let plan = plan(world, &limited);
+                assert!(plan.contains("FirstOfAll") && !plan.contains("SortExec"), "{plan}");
+                assert_eq!(plan.contains("first by value"), bounded, "{plan}");
+            }
+        }
+    }
+}
+
+/// Where something could fail for a row that is not among the first, or leaves rows out itself, the scan leaves none out.
+#[test]
+fn rows_are_left_out_by_scans_only_where_nobody_can_tell() {
+    let world = Hospital::of_parts(2, 100);
+    for sql in [
+        "SELECT value, 1 / (length(code) - 1) AS n FROM observation ORDER BY value LIMIT 5",
+        "SELECT value FROM observation WHERE lower(patient_key) > '7' OR length(code) > 5 ORDER BY value LIMIT 5",
+        "SELECT value FROM (SELECT value FROM observation LIMIT 50) AS o ORDER BY value LIMIT 5",
+        "SELECT a.value FROM observation a JOIN observation b ON a.code = b.code ORDER BY a.value LIMIT 5",
+        "SELECT value, COUNT(*) FROM observation GROUP BY value ORDER BY value LIMIT 5",
+    ] {
+        let plan = plan(&world, sql);
+        let fails_late = plan.find("FirstOfAll").zip(plan.find("ProjectionExec")).is_some_and(|(first, shown)| shown < first);
+        assert!(!plan.contains("first by") || fails_late, "{sql}\n{plan}");
+    }
+}
+
 /// How rows lie in parts follows from rows outside the permit, too: not even the order of an answer may depend on it.
 #[test]
 fn answers_do_not_depend_on_parts() {
     let questions = [
         "SELECT code, value FROM observation ORDER BY length(code)",
         "SELECT code, value FROM observation ORDER BY value > 0 DESC LIMIT 300",
+        "SELECT code, value FROM observation ORDER BY code LIMIT 300",
+        "SELECT resource_id FROM observation ORDER BY CAST(value / 1e5 AS BIGINT) DESC LIMIT 300",
+        "SELECT resource_id FROM observation ORDER BY holder, code DESC LIMIT 9000 OFFSET 20",
         "SELECT b.code, a.value FROM observation a RIGHT JOIN observation b ON a.value = b.value AND a.value < -9.9e5",
         "SELECT b.code, COUNT(*) FROM observation a RIGHT JOIN observation b ON a.value = b.value AND a.value < -9.9e5 GROUP BY b.code",
         "SELECT a.code, b.value FROM observation a FULL JOIN observation b ON a.value = b.value AND a.value < -9.9e5 LIMIT 15000",

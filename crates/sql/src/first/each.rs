@@ -1,9 +1,10 @@
 //! The rows that may be the first of their partition.
 
-use super::{evaluated, fields};
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt64Array};
+use super::bound::{is_whole, lead};
+use super::{Keep, compacted, evaluated, fields};
+use datafusion::arrow::array::{BooleanArray, RecordBatch, UInt64Array};
 use datafusion::arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::arrow::row::RowConverter;
 use datafusion::common::utils::memory::get_record_batch_memory_size;
 use datafusion::error::{DataFusionError, Result};
@@ -20,7 +21,7 @@ const FEW: usize = 1 << 16;
 /// A row is compared by its *lead* at first: the first bytes of the first expression to sort by, in a form in which bytes compare as the
 /// values do, so that a row with a greater lead is not the first. Rows with equal leads stay, and are compared in full at the end, or
 /// when there are too many of them.
-pub(super) struct Kept {
+pub(super) struct FirstOfEach {
     schema: SchemaRef,
     by: Vec<Arc<dyn PhysicalExpr>>,
     order: Vec<PhysicalSortExpr>,
@@ -51,15 +52,14 @@ struct Candidates {
     leads: Vec<u128>,
 }
 
-impl Kept {
+impl FirstOfEach {
     pub fn new(schema: SchemaRef, by: &[Arc<dyn PhysicalExpr>], order: &[PhysicalSortExpr]) -> Result<Self> {
         let columns: Result<Vec<Field>> = by.iter().map(|e| Ok(Field::new("", e.data_type(&schema)?, true))).collect();
         let sorted = fields(order, &schema)?;
         let leads = sorted.first().map(|first| RowConverter::new(vec![first.clone()])).transpose()?;
         let lead_is_all = match order {
             [] => true,
-            // A value of a fixed width has a byte more in this form, which says whether it is null.
-            [only] => only.expr.data_type(&schema)?.primitive_width().is_some_and(|width| width < 16),
+            [only] => is_whole(&only.expr.data_type(&schema)?),
             _ => false,
         };
         Ok(Self {
@@ -78,52 +78,6 @@ impl Kept {
             bytes: 0,
             numbers: Vec::new(),
         })
-    }
-
-    /// Looks at more rows, which come after those before.
-    pub fn add(&mut self, batch: &RecordBatch) -> Result<()> {
-        let mut numbers = std::mem::take(&mut self.numbers);
-        self.partitions.intern(&evaluated(&self.by, batch)?, &mut numbers)?;
-        self.least.resize(self.partitions.len(), u128::MAX);
-        self.has.resize(self.partitions.len(), false);
-        let leads = self.leads(batch)?;
-        for (number, lead) in numbers.iter().zip(&leads) {
-            if *lead < self.least[*number] {
-                self.least[*number] = *lead;
-                self.has[*number] = false;
-            }
-        }
-        let mut chosen: Vec<u64> = Vec::new();
-        for (row, (number, lead)) in numbers.iter().zip(&leads).enumerate() {
-            if *lead == self.least[*number] && !(self.lead_is_all && self.has[*number]) {
-                self.has[*number] = true;
-                chosen.push(row as u64);
-            }
-        }
-        if !chosen.is_empty() {
-            let of = |row: &u64| *row as usize;
-            let partitions = chosen.iter().map(|row| numbers[of(row)]).collect();
-            let leads = chosen.iter().map(|row| leads[of(row)]).collect();
-            let rows = compacted(take_record_batch(batch, &UInt64Array::from(chosen))?)?;
-            self.keep(Candidates { rows, partitions, leads });
-        }
-        self.numbers = numbers;
-        if self.rows > 2 * self.looked + FEW {
-            self.look()?;
-        }
-        Ok(())
-    }
-
-    /// The first row of each partition, in the order of partitions.
-    pub fn finish(mut self) -> Result<RecordBatch> {
-        self.drop_beaten()?;
-        self.decide()?;
-        Ok(self.batches.pop().map_or_else(|| RecordBatch::new_empty(self.schema), |only| only.rows))
-    }
-
-    /// How much memory it holds, in bytes.
-    pub fn size(&self) -> usize {
-        self.bytes + self.partitions.size() + self.least.capacity() * size_of::<u128>() + self.has.capacity()
     }
 
     fn leads(&self, batch: &RecordBatch) -> Result<Vec<u128>> {
@@ -193,32 +147,56 @@ impl Kept {
     }
 }
 
+impl Keep for FirstOfEach {
+    fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        let mut numbers = std::mem::take(&mut self.numbers);
+        self.partitions.intern(&evaluated(&self.by, batch)?, &mut numbers)?;
+        self.least.resize(self.partitions.len(), u128::MAX);
+        self.has.resize(self.partitions.len(), false);
+        let leads = self.leads(batch)?;
+        for (number, lead) in numbers.iter().zip(&leads) {
+            if *lead < self.least[*number] {
+                self.least[*number] = *lead;
+                self.has[*number] = false;
+            }
+        }
+        let mut chosen: Vec<u64> = Vec::new();
+        for (row, (number, lead)) in numbers.iter().zip(&leads).enumerate() {
+            if *lead == self.least[*number] && !(self.lead_is_all && self.has[*number]) {
+                self.has[*number] = true;
+                chosen.push(row as u64);
+            }
+        }
+        if !chosen.is_empty() {
+            let of = |row: &u64| *row as usize;
+            let partitions = chosen.iter().map(|row| numbers[of(row)]).collect();
+            let leads = chosen.iter().map(|row| leads[of(row)]).collect();
+            let rows = compacted(take_record_batch(batch, &UInt64Array::from(chosen))?)?;
+            self.keep(Candidates { rows, partitions, leads });
+        }
+        self.numbers = numbers;
+        if self.rows > 2 * self.looked + FEW {
+            self.look()?;
+        }
+        Ok(())
+    }
+
+    /// In the order of partitions.
+    fn finish(mut self: Box<Self>) -> Result<RecordBatch> {
+        self.drop_beaten()?;
+        self.decide()?;
+        Ok(self.batches.pop().map_or_else(|| RecordBatch::new_empty(self.schema), |only| only.rows))
+    }
+
+    fn size(&self) -> usize {
+        self.bytes + self.partitions.size() + self.least.capacity() * size_of::<u128>() + self.has.capacity()
+    }
+}
+
 impl Candidates {
     fn size(&self) -> usize {
         get_record_batch_memory_size(&self.rows)
             + self.partitions.capacity() * size_of::<usize>()
             + self.leads.capacity() * size_of::<u128>()
     }
-}
-
-/// The first sixteen bytes, zeros behind them if there are fewer.
-fn lead(bytes: &[u8]) -> u128 {
-    let mut first = [0; 16];
-    let len = bytes.len().min(first.len());
-    first[..len].copy_from_slice(&bytes[..len]);
-    u128::from_be_bytes(first)
-}
-
-/// The rows without the texts of others: a view holds on to all of its buffers.
-fn compacted(batch: RecordBatch) -> Result<RecordBatch> {
-    let is_view = |field: &Arc<Field>| matches!(field.data_type(), DataType::Utf8View | DataType::BinaryView);
-    if !batch.schema_ref().fields().iter().any(is_view) {
-        return Ok(batch);
-    }
-    let columns = batch.columns().iter().map(|column| match column.data_type() {
-        DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,
-        DataType::BinaryView => Arc::new(column.as_binary_view().gc()) as ArrayRef,
-        _ => Arc::clone(column),
-    });
-    Ok(RecordBatch::try_new(Arc::clone(batch.schema_ref()), columns.collect())?)
 }
