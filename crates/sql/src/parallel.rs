@@ -1,4 +1,4 @@
-//! Aggregation on all cores, with the answer of one.
+//! Aggregation, and the search for first rows, on all cores, with the answer of one.
 //!
 //! A scan is cut into runs of neighbouring rows, each run is filtered, joined and aggregated by a task of its own, and the
 //! results are merged in the order of the runs, whichever was ready first. So groups come out in the order of their first
@@ -6,8 +6,7 @@
 //! tasks there are can therefore not be seen in an answer.
 
 use crate::aggregate::mergeable;
-use crate::first::{First, Wanted};
-use crate::numbers::number_shown;
+use crate::first::{First, Wanted, cannot_fail};
 use datafusion::common::JoinType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::config::ConfigOptions;
@@ -22,7 +21,7 @@ use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, PartitionMode};
 use datafusion::physical_plan::limit::GlobalLimitExec;
-use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
@@ -35,6 +34,9 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 use std::fmt;
 use std::sync::Arc;
+
+/// How many first rows a scan may be asked for: what it remembers of them is in nobody's account.
+const MOST_BOUNDED: usize = 1 << 16;
 
 /// How many batches of a run wait for the runs before it.
 const WAITING: usize = 2;
@@ -102,22 +104,24 @@ fn of_runs(first: &First, runs: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Execut
     first.over(Arc::new(InOrder::new(first.over(runs)?)))
 }
 
-/// The same, in which the scan leaves out rows that cannot be among the first `most` by `first`. Nothing is in between that can fail or
-/// that leaves out rows itself.
+/// Whether a plan is a scan below what cannot fail and leaves no row out: nobody can tell how its rows come in batches.
+fn is_plain(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
+        return projection.expr().iter().all(|e| cannot_fail(&e.expr)) && is_plain(projection.input());
+    }
+    plan.downcast_ref::<CooperativeExec>().map_or(plan.children().is_empty(), |cooperative| is_plain(cooperative.input()))
+}
+
+/// A plain plan whose scan leaves out rows that cannot be among the first `most` by `first`, if it can do that.
 fn bounded(plan: &Arc<dyn ExecutionPlan>, first: &PhysicalSortExpr, most: usize) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let Some(column) = first.expr.downcast_ref::<Column>().map(Column::index) else { return Ok(None) };
-    if plan.children().is_empty() {
-        return Ok(Arc::clone(plan).with_new_state(Arc::new(Wanted { column, options: first.options, most })));
-    }
-    let (below, input) = if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
-        let cannot_fail = |e: &ProjectionExpr| number_shown(&e.expr).unwrap_or(&e.expr).is::<Column>();
-        let below = projection.expr().get(column).filter(|_| projection.expr().iter().all(cannot_fail));
-        let Some(below) = below else { return Ok(None) };
-        (PhysicalSortExpr::new(Arc::clone(&below.expr), first.options), projection.input())
-    } else if let Some(cooperative) = plan.downcast_ref::<CooperativeExec>() {
-        (first.clone(), cooperative.input())
-    } else {
-        return Ok(None);
+    let [input] = plan.children()[..] else {
+        return Ok(plan.with_new_state(Arc::new(Wanted { column, options: first.options, most })));
+    };
+    let below = match plan.downcast_ref::<ProjectionExec>().map(|projection| projection.expr().get(column)) {
+        Some(Some(below)) => PhysicalSortExpr::new(Arc::clone(&below.expr), first.options),
+        Some(None) => return Ok(None),
+        None => first.clone(),
     };
     bounded(input, &below, most)?.map(|input| over(plan, vec![input])).transpose()
 }
@@ -183,11 +187,15 @@ impl Runs {
         config: &ConfigOptions,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let Some(first) = First::of_all(Arc::clone(input), most, order)? else { return Ok(None) };
-        let input = match self.count > 1 && !several(input) {
-            true => self.runs(input, config)?.unwrap_or_else(|| Arc::clone(input)),
-            false => Arc::clone(input),
-        };
-        let input = bounded(&input, order.first(), most)?.unwrap_or(input);
+        let mut input = Arc::clone(input);
+        if is_plain(&input) {
+            if let Some(runs) = self.runs(&input, config)?.filter(|_| self.count > 1) {
+                input = runs;
+            }
+            if let Some(bounded) = bounded(&input, order.first(), most)?.filter(|_| most <= MOST_BOUNDED) {
+                input = bounded;
+            }
+        }
         Ok(Some(if several(&input) { of_runs(&first, input)? } else { first.over(input)? }))
     }
 
@@ -214,6 +222,9 @@ impl Runs {
 
     /// The same rows in runs; `None` if what is below cannot be cut so that the runs, one after the other, are its rows in order.
     fn runs(&self, plan: &Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if plan.fetch().is_some() {
+            return Ok(None); // each run would have as many
+        }
         if plan.children().is_empty() {
             return plan.repartitioned(self.count, config);
         }
@@ -232,7 +243,7 @@ impl Runs {
         }
         let by_row = plan.is::<FilterExec>() || plan.is::<ProjectionExec>() || plan.is::<CooperativeExec>();
         match plan.children().as_slice() {
-            [input] if by_row && plan.fetch().is_none() => match self.runs(input, config)? {
+            [input] if by_row => match self.runs(input, config)? {
                 Some(input) => Ok(Some(over(plan, vec![input])?)),
                 None => Ok(None),
             },

@@ -49,7 +49,7 @@ pub(super) struct Filter {
     pub shown: String,
 }
 
-/// A comparison of a decimal with a number that is no zero. DataFusion's own copies the column before, so that its two zeros are one.
+/// A comparison of a decimal with a number that is no zero. DataFusion's own goes through the column before, so that its two zeros are one.
 #[derive(Clone, Debug)]
 pub(super) struct Compared {
     op: Operator,
@@ -104,13 +104,13 @@ impl Reading {
 }
 
 /// What a run of parts has found of the first rows, in the order of one column.
-pub(super) struct First {
+pub(super) struct SoFar {
     /// The column, by position in the live table.
     position: usize,
     bound: Bound,
 }
 
-impl First {
+impl SoFar {
     /// Nothing yet.
     pub fn of(reading: &Reading, wanted: Wanted) -> Result<Self> {
         let grant = reading.columns.get(wanted.column);
@@ -152,7 +152,7 @@ impl Opened {
 
     /// The first `most` rows of a part that the permit shows and that pass the filters; where only the first in the order of a column are
     /// wanted, without rows that are not among them.
-    pub fn part(&self, part: usize, most: usize, first: Option<&mut First>) -> Result<RecordBatch> {
+    pub fn part(&self, part: usize, most: usize, first: Option<&mut SoFar>) -> Result<RecordBatch> {
         let met = |condition: &Condition| self.source.may_meet(part, condition);
         if !self.filters.iter().filter_map(|filter| filter.condition.as_ref()).all(met) {
             return Ok(if self.columns.is_empty() { rows_only(0) } else { RecordBatch::new_empty(self.schema.clone()) });
@@ -172,7 +172,7 @@ impl Opened {
         selection.truncate(most);
         if selection.count > 0 {
             self.deliver(part, &selection)?;
-            if let Some(First { position, bound }) = first {
+            if let Some(SoFar { position, bound }) = first {
                 let column = self.column(part, *position, None)?;
                 selection.keep(&bound.passing(&column, selection.mask.as_ref())?);
             }

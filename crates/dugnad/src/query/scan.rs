@@ -2,7 +2,7 @@
 //! through it, and nothing about rows outside it shows: no statistics, no part counts, no metrics.
 
 use super::pruning::condition;
-use super::reading::{Compared, Filter, First, Opened, Reading};
+use super::reading::{Compared, Filter, Opened, Reading, SoFar};
 use super::world::{ColumnGrant, Lens};
 use crate::limits::SCAN_BATCH_ROWS;
 use async_trait::async_trait;
@@ -157,7 +157,7 @@ impl PermitScan {
     fn batches(&self, partition: usize) -> Result<impl Stream<Item = Result<RecordBatch>> + Send + use<>> {
         let opened = Opened::of(self.reading.clone())?;
         let (parts, left) = (self.parts(&opened, partition), self.limit.unwrap_or(usize::MAX));
-        let first = self.wanted.map(|wanted| First::of(&self.reading, wanted)).transpose()?;
+        let first = self.wanted.map(|wanted| SoFar::of(&self.reading, wanted)).transpose()?;
         let state = State { opened, parts, rest: None, left, first };
         Ok(stream::try_unfold(state, |mut state| async move { Ok(state.next()?.map(|batch| (batch, state))) }))
     }
@@ -170,13 +170,17 @@ struct State {
     rest: Option<RecordBatch>,
     left: usize,
     /// Where only the first rows are wanted.
-    first: Option<First>,
+    first: Option<SoFar>,
 }
 
 impl State {
     /// The next batch: of `SCAN_BATCH_ROWS` rows, but for the last. Where a batch ends follows from visible rows alone, for what comes
     /// after has an order that depends on it: of equal rows in a sort, of rows without a partner in a join.
     fn next(&mut self) -> Result<Option<RecordBatch>> {
+        if let Some(first) = &mut self.first {
+            // What is left of a part, if anything: whoever finds the first rows cannot be told by batches, and must be able to stop.
+            return self.parts.next().map(|part| self.opened.part(part, usize::MAX, Some(first))).transpose();
+        }
         let wanted = SCAN_BATCH_ROWS.min(self.left);
         let (mut slices, mut rows) = (Vec::new(), 0);
         while rows < wanted {
@@ -186,7 +190,7 @@ impl State {
                 self.rest = Some(batch.slice(more, batch.num_rows() - more));
                 rows += more;
             } else if let Some(part) = self.parts.next() {
-                self.rest = Some(self.opened.part(part, self.left - rows, self.first.as_mut())?);
+                self.rest = Some(self.opened.part(part, self.left - rows, None)?);
             } else {
                 break;
             }

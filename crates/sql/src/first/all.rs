@@ -2,23 +2,24 @@
 
 use super::bound::Bound;
 use super::{Keep, compacted, evaluated, fields};
-use datafusion::arrow::array::{BooleanArray, RecordBatch, UInt64Array};
-use datafusion::arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use datafusion::arrow::array::{RecordBatch, UInt64Array};
+use datafusion::arrow::compute::{concat_batches, take_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::row::RowConverter;
-use datafusion::common::utils::memory::get_record_batch_memory_size;
-use datafusion::error::Result;
-use datafusion::physical_expr::PhysicalSortExpr;
+use datafusion::common::utils::memory::RecordBatchMemoryCounter;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
+use std::sync::Arc;
 
-/// Rows are looked at again when there are twice as many as are wanted and these.
-const FEW: usize = 1 << 13;
-
-/// In up to how many batches they are kept: each may hold on to a dictionary.
-const BATCHES: usize = 256;
+/// Rows are compared in full when there are twice as many as are wanted and these.
+const FEW: usize = 1 << 14;
 
 /// The rows that may be among the first `most`, of those that have come. They are compared in full at the end, or when there are too many.
 pub(super) struct FirstOfAll {
     schema: SchemaRef,
+    /// What is sorted by at first.
+    first: Arc<dyn PhysicalExpr>,
+    /// All that is sorted by.
     order: Vec<PhysicalSortExpr>,
     most: usize,
     bound: Bound,
@@ -26,21 +27,31 @@ pub(super) struct FirstOfAll {
     keys: RowConverter,
     batches: Vec<RecordBatch>,
     rows: usize,
-    bytes: usize,
+    held: RecordBatchMemoryCounter,
 }
 
 impl FirstOfAll {
-    /// `first` is what is sorted by at first, `order` all that is.
-    pub fn new(schema: SchemaRef, first: &PhysicalSortExpr, order: &[PhysicalSortExpr], most: usize) -> Result<Self> {
+    pub fn new(schema: SchemaRef, order: &[PhysicalSortExpr], most: usize) -> Result<Self> {
+        let first = order.first().ok_or_else(|| DataFusionError::Internal("the first rows in no order".to_owned()))?;
         let bound = Bound::new(&first.expr.data_type(&schema)?, first.options, most)?;
-        let keys = RowConverter::new(fields(order, &schema)?)?;
-        Ok(Self { schema, order: order.to_vec(), most, bound, keys, batches: Vec::new(), rows: 0, bytes: 0 })
+        let (keys, first) = (RowConverter::new(fields(order, &schema)?)?, Arc::clone(&first.expr));
+        Ok(Self {
+            schema,
+            first,
+            order: order.to_vec(),
+            most,
+            bound,
+            keys,
+            batches: Vec::new(),
+            rows: 0,
+            held: RecordBatchMemoryCounter::new(),
+        })
     }
 
     fn keep(&mut self, rows: RecordBatch) -> Result<()> {
         let rows = compacted(rows)?;
         self.rows += rows.num_rows();
-        self.bytes += get_record_batch_memory_size(&rows);
+        self.held.count_batch(&rows);
         self.batches.push(rows);
         Ok(())
     }
@@ -48,7 +59,10 @@ impl FirstOfAll {
     /// Compares in full: the first `most` rows stay, of equal rows those that came first.
     fn decide(&mut self) -> Result<()> {
         let batches = std::mem::take(&mut self.batches);
-        (self.rows, self.bytes) = (0, 0);
+        (self.rows, self.held) = (0, RecordBatchMemoryCounter::new());
+        if batches.is_empty() {
+            return Ok(());
+        }
         let all = concat_batches(&self.schema, &batches)?;
         let keys = self.keys.convert_columns(&evaluated(self.order.iter().map(|by| &by.expr), &all)?)?;
         let mut chosen: Vec<u64> = (0..all.num_rows() as u64).collect();
@@ -64,12 +78,15 @@ impl FirstOfAll {
 
 impl Keep for FirstOfAll {
     fn add(&mut self, batch: &RecordBatch) -> Result<()> {
-        let Some(first) = evaluated(self.order.iter().take(1).map(|by| &by.expr), batch)?.pop() else { return Ok(()) };
+        let first = self.first.evaluate(batch)?.into_array(batch.num_rows())?;
         let passing = self.bound.passing(&first, None)?;
-        if passing.count_set_bits() > 0 {
-            self.keep(filter_record_batch(batch, &BooleanArray::new(passing, None))?)?;
+        let chosen: UInt64Array = passing.set_indices().map(|row| row as u64).collect();
+        if !chosen.is_empty() {
+            // A copy, also of all: a slice would hold on to whatever its rows are a part of.
+            self.keep(take_record_batch(batch, &chosen)?)?;
         }
-        if self.rows / 2 > self.most.saturating_add(FEW) || self.batches.len() > BATCHES { self.decide() } else { Ok(()) }
+        let many = self.most.saturating_mul(2).saturating_add(FEW);
+        if self.rows > many { self.decide() } else { Ok(()) }
     }
 
     /// In order.
@@ -79,6 +96,7 @@ impl Keep for FirstOfAll {
     }
 
     fn size(&self) -> usize {
-        self.bytes + self.bound.size()
+        // What is compared in full is copied.
+        2 * self.held.memory_usage() + self.bound.size()
     }
 }

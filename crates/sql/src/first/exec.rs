@@ -2,7 +2,7 @@
 
 use super::all::FirstOfAll;
 use super::each::FirstOfEach;
-use super::{Keep, can_be_kept};
+use super::{Keep, can_be_kept, cannot_fail};
 use crate::parallel::only;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
@@ -45,7 +45,8 @@ impl First {
 
     /// The first `most` rows, sorted; `None` if that is not done here, but by sorting.
     pub fn of_all(input: Arc<dyn ExecutionPlan>, most: usize, order: &LexOrdering) -> Result<Option<Self>> {
-        let kept = most > 0 && can_be_kept(order, &input.schema())?;
+        // Whatever is sorted by is evaluated again for rows that are left: it must not be able to fail.
+        let kept = most > 0 && cannot_fail(&order.first().expr) && can_be_kept(order, &input.schema())?;
         kept.then(|| Self::new(input, Of::All(most), order.to_vec())).transpose()
     }
 
@@ -70,11 +71,9 @@ impl First {
     }
 
     fn keep(&self) -> Result<Box<dyn Keep>> {
-        let schema = self.schema();
-        Ok(match (&self.of, self.order.as_slice()) {
-            (Of::Each(by), order) => Box::new(FirstOfEach::new(schema, by, order)?),
-            (Of::All(most), [first, ..]) => Box::new(FirstOfAll::new(schema, first, &self.order, *most)?),
-            (Of::All(_), []) => return Err(DataFusionError::Internal("the first rows in no order".to_owned())),
+        Ok(match &self.of {
+            Of::Each(by) => Box::new(FirstOfEach::new(self.schema(), by, &self.order)?),
+            Of::All(most) => Box::new(FirstOfAll::new(self.schema(), &self.order, *most)?),
         })
     }
 }
@@ -141,17 +140,20 @@ impl ExecutionPlan for First {
         let mut input = self.input.execute(partition, Arc::clone(&context))?;
         let mut kept = self.keep()?;
         let held = MemoryConsumer::new(self.name()).register(context.memory_pool());
-        let most = context.session_config().batch_size();
+        let rows_of_batch = context.session_config().batch_size();
         let first = async move {
             while let Some(batch) = input.next().await {
-                kept.add(&batch?)?;
+                let batch = batch?;
+                if batch.num_rows() > 0 {
+                    kept.add(&batch)?;
+                }
                 held.try_resize(kept.size())?;
             }
             drop(input);
             let rows = kept.finish()?;
-            let slices = (0..rows.num_rows()).step_by(most).map(move |at| {
+            let slices = (0..rows.num_rows()).step_by(rows_of_batch).map(move |at| {
                 let _ = &held; // until the rows have been handed out
-                Ok(rows.slice(at, most.min(rows.num_rows() - at)))
+                Ok(rows.slice(at, rows_of_batch.min(rows.num_rows() - at)))
             });
             Ok::<_, DataFusionError>(stream::iter(slices))
         };

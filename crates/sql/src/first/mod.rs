@@ -128,8 +128,12 @@ trait Keep: Send {
 /// Whether rows can be compared by their bytes, and whether only the first expression to sort by can fail: the others are evaluated
 /// for ties alone, and which rows those are depends on how the rows are cut into runs.
 fn can_be_kept(order: &[PhysicalSortExpr], schema: &Schema) -> Result<bool> {
-    let cannot_fail = |by: &PhysicalSortExpr| number_shown(&by.expr).unwrap_or(&by.expr).is::<Column>();
-    Ok(order.iter().skip(1).all(cannot_fail) && RowConverter::supports_fields(&fields(order, schema)?))
+    Ok(order.iter().skip(1).all(|by| cannot_fail(&by.expr)) && RowConverter::supports_fields(&fields(order, schema)?))
+}
+
+/// Whether an expression is a column, or how its number shows.
+pub(crate) fn cannot_fail(e: &Arc<dyn PhysicalExpr>) -> bool {
+    number_shown(e).unwrap_or(e).is::<Column>()
 }
 
 /// How the expressions to sort by compare.
